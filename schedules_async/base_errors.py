@@ -1,0 +1,19 @@
+"""The foot of the error tree: what values themselves can raise. The tree is drawn in `errors`."""
+
+from schedules_async.refs import OperationRef
+
+
+class SchedulesError(Exception):
+    """The base of every error that this library raises for what the service or the network did.
+
+    `ref` names the operation concerned, or is None where there is none.
+    """
+
+    def __init__(self, message: str, *, ref: OperationRef | None = None) -> None:
+        """Keep the message as the only argument, so that copies and pickles keep every fact."""
+        super().__init__(message)
+        self.ref = ref
+
+
+class MalformedResponseError(SchedulesError):
+    """An answer that breaks the contract: too large, not JSON, wrong types, or another operation."""

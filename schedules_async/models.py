@@ -1,0 +1,217 @@
+"""What the service says of an operation, as frozen values, and the JSON they come from and go to."""
+
+import json
+import math
+import sys
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from attrs import field, frozen
+from cattrs import Converter
+from cattrs.gen import make_dict_structure_fn, override
+
+from schedules_async.base_errors import MalformedResponseError
+from schedules_async.http_values import parse_tag, parse_timestamp
+from schedules_async.refs import OperationRef
+
+
+class OperationStatus(StrEnum):
+    """Where an operation stands, spelled as the service spells it; only Succeeded and Failed are final.
+
+    A status that this library does not know reads as UNKNOWN, its text in `Operation.raw_status`.
+    """
+
+    QUEUED = "Queued"
+    STARTED = "Started"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    UNKNOWN = "Unknown"
+
+
+_LARGEST_NUMBER = sys.float_info.max
+_STATUSES = {status.value: status for status in OperationStatus}
+
+
+def know_status(text: str) -> OperationStatus:
+    """Give the status that the service spells so, UNKNOWN for any other text."""
+    return _STATUSES.get(text, OperationStatus.UNKNOWN)
+
+
+@frozen
+class Operation:
+    """One snapshot of a long-running operation, as the service gave it.
+
+    `percent_complete` is as sent, whatever it is worth; null or absent reads 0.0. `etag` does not count
+    when snapshots are compared.
+    """
+
+    id: str
+    schedule_id: str
+    status: OperationStatus
+    raw_status: str = field()
+    percent_complete: float = 0.0
+    sub_status: str | None = None
+    failure_description: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    etag: str | None = field(default=None, eq=False)
+
+    @raw_status.default
+    def _spelled_status(self) -> str:
+        return self.status.value
+
+    @raw_status.validator
+    def _check_status(self, _: object, value: str) -> None:
+        if know_status(value) is not self.status:
+            raise ValueError(f"raw_status {value!r} does not read as {self.status!r}")
+
+    @property
+    def ref(self) -> OperationRef:
+        """Name the operation."""
+        return OperationRef(self.schedule_id, self.id)
+
+    @property
+    def is_done(self) -> bool:
+        """Tell whether the status can no longer change."""
+        return self.is_succeeded or self.is_failed
+
+    @property
+    def is_succeeded(self) -> bool:
+        """Tell whether the operation ended well."""
+        return self.status is OperationStatus.SUCCEEDED
+
+    @property
+    def is_failed(self) -> bool:
+        """Tell whether the operation ended badly."""
+        return self.status is OperationStatus.FAILED
+
+    @property
+    def fraction(self) -> float:
+        """Give the progress for a bar: 0 to 1, and 1.0 once done."""
+        return 1.0 if self.is_done else min(max(self.percent_complete / 100, 0.0), 1.0)
+
+    def to_json(self) -> str:
+        """Write the service's own form, with `scheduleId` and `etag` added."""
+        return json.dumps({"operation": to_document(self)})
+
+    @classmethod
+    def from_json(cls, text: str | bytes, schedule_id: str | None = None) -> "Operation":
+        """Read an answer of the service, or what `to_json` wrote.
+
+        `schedule_id` is needed where the text does not name the schedule (ValueError), and wins where it
+        does. Text that breaks the contract is a MalformedResponseError.
+        """
+        document = read_document(text)
+        tag = document.get("etag")
+        named = document.get("scheduleId") if schedule_id is None else schedule_id
+        if named is None:
+            raise ValueError("schedule_id is needed: the text does not name the schedule")
+        return structure_operation(document, named, parse_tag([tag] if isinstance(tag, str) else []))
+
+
+def read_document(text: str | bytes) -> dict[str, Any]:
+    """Read the JSON object under `operation`; UTF-8, a byte order mark ignored, the last of equal names wins."""
+    try:
+        answer = json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text)
+    except (ValueError, RecursionError) as error:
+        raise MalformedResponseError(f"the answer is not JSON: {type(error).__name__}") from error
+    document = answer.get("operation") if isinstance(answer, dict) else None
+    if not isinstance(document, dict):
+        raise MalformedResponseError("the answer holds no object named operation")
+    return document
+
+
+def structure_operation(document: dict[str, Any], schedule_id: object, etag: str | None) -> Operation:
+    """Make a snapshot of the object under `operation`."""
+    try:
+        operation = _CONVERTER.structure({**document, "scheduleId": schedule_id, "etag": etag}, Operation)
+        operation.ref  # ids that name an operation
+        return operation
+    except KeyError as error:
+        raise MalformedResponseError(f"the operation lacks {error}") from error
+    except (ValueError, TypeError) as error:
+        raise MalformedResponseError(f"the operation breaks the contract: {error}") from error
+
+
+def to_document(operation: Operation) -> dict[str, Any]:
+    """Make the JSON object that `structure_operation` reads."""
+    return {
+        "id": operation.id,
+        "scheduleId": operation.schedule_id,
+        "status": operation.raw_status,
+        "percentComplete": operation.percent_complete,
+        "subStatus": operation.sub_status,
+        "failureDescription": operation.failure_description,
+        "createdAt": operation.created_at and operation.created_at.isoformat(),
+        "updatedAt": operation.updated_at and operation.updated_at.isoformat(),
+        "etag": operation.etag,
+    }
+
+
+def is_well_formed(value: object) -> bool:
+    """Tell whether a value is text without lone surrogates."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _read_text(value: object, _: object) -> str:
+    if not isinstance(value, str) or not is_well_formed(value):
+        raise ValueError(f"expected text, not {_kind(value)}")
+    return value
+
+
+def _read_number(value: object, _: object) -> float:
+    if value is None:
+        return 0.0
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"expected a number, not {_kind(value)}")
+    number = float(value) if abs(value) < _LARGEST_NUMBER else math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"expected a finite number, not {_kind(value)}")
+    return number
+
+
+def _read_status(value: object, _: object) -> OperationStatus:
+    return know_status(_read_text(value, _))
+
+
+def _read_timestamp(value: object, _: object) -> datetime:
+    timestamp = parse_timestamp(value) if isinstance(value, str) else None
+    if timestamp is None:
+        raise ValueError(f"expected a timestamp, not {_kind(value)}")
+    return timestamp
+
+
+def _kind(value: object) -> str:
+    return f"{type(value).__name__} {str(value)[:40]!a}"
+
+
+def _make_converter() -> Converter:
+    """Teach cattrs the service's names, and to convert nothing on its own (it makes 50.0 of "50")."""
+    converter = Converter(detailed_validation=False)
+    converter.register_structure_hook(str, _read_text)
+    converter.register_structure_hook(OperationStatus, _read_status)
+    converter.register_structure_hook(float, _read_number)
+    converter.register_structure_hook(datetime, _read_timestamp)
+    read_operation = make_dict_structure_fn(
+        Operation,
+        converter,
+        schedule_id=override(rename="scheduleId"),
+        raw_status=override(rename="status"),
+        percent_complete=override(rename="percentComplete"),
+        sub_status=override(rename="subStatus"),
+        failure_description=override(rename="failureDescription"),
+        created_at=override(rename="createdAt"),
+        updated_at=override(rename="updatedAt"),
+    )
+    converter.register_structure_hook(Operation, read_operation)
+    return converter
+
+
+_CONVERTER = _make_converter()

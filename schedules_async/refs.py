@@ -1,0 +1,88 @@
+"""Which operation: its two ids, and where they are read from."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol
+from urllib.parse import quote, unquote, urlsplit
+
+from attrs import field, frozen
+from attrs.validators import instance_of
+from yarl import URL
+
+
+class SupportsItems(Protocol):
+    """Headers as aiohttp, httpx and a plain dict give them."""
+
+    def items(self) -> Iterable[tuple[str, str]]:
+        """Give every header with its value."""
+
+
+def _check_id(_: object, attribute: object, value: str) -> None:
+    name = getattr(attribute, "name", "id")
+    if value in ("", ".", ".."):
+        raise ValueError(f"{name} must not be {value!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} holds a lone surrogate") from None
+
+
+@frozen
+class OperationRef:
+    """Names one operation of one schedule.
+
+    Both ids are opaque text; `""`, `"."` and `".."` are a ValueError, for they would name another
+    resource. A ref unpacks into its two ids and prints as `schedule_id/operation_id`.
+    """
+
+    schedule_id: str = field(validator=[instance_of(str), _check_id])
+    operation_id: str = field(validator=[instance_of(str), _check_id])
+
+    def __iter__(self) -> Iterator[str]:
+        """Give the schedule's id, then the operation's."""
+        return iter((self.schedule_id, self.operation_id))
+
+    def __str__(self) -> str:
+        """Write `schedule_id/operation_id`."""
+        return f"{self.schedule_id}/{self.operation_id}"
+
+    @property
+    def path(self) -> str:
+        """The resource's path, each id percent-encoded as one segment (RFC 3986 section 3.3)."""
+        return f"/schedules/{quote(self.schedule_id, safe='')}/operations/{quote(self.operation_id, safe='')}"
+
+    @classmethod
+    def from_url(cls, url: str | URL) -> "OperationRef":
+        """Read the ids from an operation URL of any host and prefix; ValueError for another URL."""
+        if not isinstance(url, str | URL):
+            raise TypeError(f"expected a URL, not {type(url).__name__}")
+        segments = urlsplit(str(url)).path.removesuffix("/").split("/")[-4:]
+        if len(segments) != 4 or segments[0] != "schedules" or segments[2] != "operations":
+            raise ValueError(f"not the URL of an operation: {url!s}")
+        return cls(*(unquote(segment, errors="strict") for segment in segments[1::2]))
+
+    @classmethod
+    def from_response(
+        cls, headers: SupportsItems, body: "Mapping[str, object] | str | bytes | None" = None
+    ) -> "OperationRef | None":
+        """Read which operation a 202 (or 200) answer started; None when it started none.
+
+        Takes the header `Operation-Location` (in any case), else `_links.operationLocation.href` of the
+        body: parsed JSON, or its text. A location that is no operation URL is a ValueError.
+        """
+        found = [value for name, value in headers.items() if name.lower() == "operation-location"]
+        location = found[0] if found and found[0] else _linked_location(body)
+        return None if location is None else cls.from_url(location)
+
+
+def _linked_location(body: "Mapping[str, object] | str | bytes | None") -> str | None:
+    """Follow `_links.operationLocation.href` as far as it goes."""
+    value: object = body
+    if isinstance(body, str | bytes):
+        try:
+            value = json.loads(body)
+        except (ValueError, RecursionError):
+            return None  # not JSON: nothing that could hold a link
+    for name in ("_links", "operationLocation", "href"):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value if isinstance(value, str) and value else None
