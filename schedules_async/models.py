@@ -126,7 +126,7 @@ def structure_operation(document: dict[str, Any], schedule_id: object, etag: str
     """Make a snapshot of the object under `operation`."""
     try:
         operation = _CONVERTER.structure({**document, "scheduleId": schedule_id, "etag": etag}, Operation)
-        operation.ref  # ids that name an operation
+        OperationRef(operation.schedule_id, operation.id)  # ids that name one
         return operation
     except KeyError as error:
         raise MalformedResponseError(f"the operation lacks {error}") from error
@@ -162,7 +162,7 @@ def is_well_formed(value: object) -> bool:
 
 def _read_text(value: object, _: object) -> str:
     if not isinstance(value, str) or not is_well_formed(value):
-        raise ValueError(f"expected text, not {_kind(value)}")
+        raise TypeError(f"expected text, not {_kind(value)}")
     return value
 
 
@@ -170,7 +170,7 @@ def _read_number(value: object, _: object) -> float:
     if value is None:
         return 0.0
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"expected a number, not {_kind(value)}")
+        raise TypeError(f"expected a number, not {_kind(value)}")
     number = float(value) if abs(value) < _LARGEST_NUMBER else math.inf
     if not math.isfinite(number):
         raise ValueError(f"expected a finite number, not {_kind(value)}")
