@@ -1,6 +1,11 @@
 """The foot of the error tree: what values themselves can raise. The tree is drawn in `errors`."""
 
+import copy
+from typing import TypeVar
+
 from schedules_async.refs import OperationRef
+
+AnyError = TypeVar("AnyError", bound=Exception)
 
 
 class SchedulesError(Exception):
@@ -17,3 +22,10 @@ class SchedulesError(Exception):
 
 class MalformedResponseError(SchedulesError):
     """An answer that breaks the contract: too large, not JSON, wrong types, or another operation."""
+
+
+def own_copy(error: AnyError) -> AnyError:
+    """Copy an exception with its facts and its cause, without its traceback: one for each who is told."""
+    twin = copy.copy(error)
+    twin.__cause__ = error.__cause__
+    return twin

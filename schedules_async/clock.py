@@ -81,6 +81,7 @@ class Timers:
     """
 
     _clock: Clock
+    _loop: asyncio.AbstractEventLoop
     _heap: list[tuple[float, int, Timer]] = field(init=False, factory=list)
     _numbers: "itertools.count[int]" = field(init=False, factory=itertools.count)
     _sleeper: "asyncio.Task[None] | None" = field(init=False, default=None)
@@ -96,9 +97,9 @@ class Timers:
 
     def changed(self) -> None:
         """See to the sleeping task once the running callback is through."""
-        if not self._is_arming:
+        if not self._is_arming and not self._loop.is_closed():
             self._is_arming = True
-            asyncio.get_running_loop().call_soon(self._arm)
+            self._loop.call_soon(self._arm)
 
     def _arm(self) -> None:
         self._is_arming = False
@@ -112,7 +113,7 @@ class Timers:
             self._sleeper = None
         if until is not None:
             self._sleeping_until = until
-            self._sleeper = asyncio.get_running_loop().create_task(self._sleep(until))
+            self._sleeper = self._loop.create_task(self._sleep(until))
 
     async def _sleep(self, until: float) -> None:
         while (left := until - self._clock.monotonic()) > 0:

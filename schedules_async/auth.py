@@ -1,0 +1,75 @@
+"""Tokens: who gives them, and what is a usable one."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol, runtime_checkable
+
+from attrs import define, field
+
+from schedules_async.errors import AuthenticationError
+
+LONGEST_TOKEN_ATTEMPT = 30.0  # seconds
+
+
+@runtime_checkable
+class TokenProvider(Protocol):
+    """Gives the bearer token for each request."""
+
+    async def get_token(self, *, rejected: str | None = None) -> str:
+        """Give the bare token; `rejected` is the one that just met a 401."""
+
+
+@define(eq=False)
+class FixedToken:
+    """One token for ever."""
+
+    _token: str = field(repr=False)
+
+    async def get_token(self, *, rejected: str | None = None) -> str:
+        """Give the token, whatever was rejected."""
+        del rejected
+        return self._token
+
+
+@define(eq=False)
+class CalledToken:
+    """A token from the caller's function, which is asked before every request."""
+
+    _function: Callable[[], Awaitable[str]] = field(repr=False)
+
+    async def get_token(self, *, rejected: str | None = None) -> str:
+        """Ask the function."""
+        del rejected
+        return await self._function()
+
+
+def as_token_provider(auth: str | Callable[[], Awaitable[str]] | TokenProvider) -> TokenProvider:
+    """Accept what a session takes as `auth`; TypeError for anything else, ValueError for an unusable token."""
+    if isinstance(auth, str):
+        return FixedToken(check_token(auth))
+    if isinstance(auth, TokenProvider) and not isinstance(auth, type):
+        return auth
+    if callable(auth):
+        return CalledToken(auth)
+    raise TypeError(f"auth must be a token, an async function or a TokenProvider, not {type(auth).__name__}")
+
+
+def check_token(token: object) -> str:
+    """Give the token back if it can stand in a header (RFC 6750 section 2.1); the error does not show it."""
+    if not isinstance(token, str):
+        raise TypeError(f"a token is text, not {type(token).__name__}")
+    if not token or any(not "\x21" <= character <= "\x7e" for character in token):
+        raise ValueError("an unusable token: empty, or with a character outside 0x21-0x7E (give it without 'Bearer ')")
+    return token
+
+
+async def ask_for_token(provider: TokenProvider, rejected: str | None = None) -> str:
+    """Get a usable token within 30 seconds; what the provider raises becomes an AuthenticationError."""
+    try:
+        async with asyncio.timeout(LONGEST_TOKEN_ATTEMPT):
+            token = await provider.get_token(rejected=rejected)
+    except AuthenticationError:
+        raise
+    except Exception as error:
+        raise AuthenticationError(f"no token could be had: {type(error).__name__}") from error
+    return check_token(token)

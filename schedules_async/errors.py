@@ -1,0 +1,148 @@
+"""Every error that leaves this library for what the service, the network or an operation did.
+
+SchedulesError                 .ref (None where no operation is concerned)
+├── TransportError             no complete answer: refused, reset, TLS, DNS, cut off, timed out, bytes that are not HTTP
+├── MalformedResponseError     an answer that breaks the contract (too large, not JSON, wrong types, another operation)
+├── ResponseError              an HTTP error: .status .code .message .target .details .retry_after .correlation_id
+│   ├── AuthenticationError    401, or no token could be had
+│   ├── PermissionDeniedError  403
+│   ├── NotFoundError          404
+│   ├── RateLimitedError       429, also .limits: the ITwinPlatform-RateLimited-* headers
+│   └── ServerError            5xx
+├── SessionClosedError
+└── WaitError                  .operation (last snapshot or None)
+    ├── OperationFailedError
+    ├── OperationTimeoutError  also a TimeoutError
+    └── OperationStalledError
+
+Each takes its message as the only positional argument and carries its facts as attributes, so that copies
+and pickles keep them. The caller's own mistakes are ValueError and TypeError.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import frozen
+
+from schedules_async.base_errors import MalformedResponseError, SchedulesError
+from schedules_async.models import Operation
+from schedules_async.refs import OperationRef
+
+__all__ = [
+    "AuthenticationError",
+    "ErrorDetail",
+    "MalformedResponseError",
+    "NotFoundError",
+    "OperationFailedError",
+    "OperationStalledError",
+    "OperationTimeoutError",
+    "PermissionDeniedError",
+    "RateLimitedError",
+    "ResponseError",
+    "SchedulesError",
+    "ServerError",
+    "SessionClosedError",
+    "TransportError",
+    "WaitError",
+]
+
+
+class TransportError(SchedulesError):
+    """No complete answer came: refused, reset, TLS, DNS, cut off, timed out, or bytes that are not HTTP.
+
+    `is_certificate_failure` tells that the server's certificate was not trusted; that is never repeated.
+    """
+
+    def __init__(self, message: str, *, ref: OperationRef | None = None, is_certificate_failure: bool = False) -> None:
+        super().__init__(message, ref=ref)
+        self.is_certificate_failure = is_certificate_failure
+
+
+@frozen
+class ErrorDetail:
+    """One entry of an error's `details`; each field is None where the service did not send text."""
+
+    code: str | None = None
+    message: str | None = None
+    target: str | None = None
+
+
+class ResponseError(SchedulesError):
+    """An HTTP error, with what the answer said of it.
+
+    `status` is None where there was no answer (no token could be had). `code`, `message` and `target` are
+    None and `details` is empty where the body is not the contract's; `retry_after` is in seconds.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        ref: OperationRef | None = None,
+        status: int | None = None,
+        code: str | None = None,
+        message: str | None = None,
+        target: str | None = None,
+        details: tuple[ErrorDetail, ...] = (),
+        retry_after: float | None = None,
+        correlation_id: str | None = None,
+    ) -> None:
+        super().__init__(text, ref=ref)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.target = target
+        self.details = details
+        self.retry_after = retry_after
+        self.correlation_id = correlation_id
+
+
+class AuthenticationError(ResponseError):
+    """401: the token was refused; or no token could be had, and then `status` is None."""
+
+
+class PermissionDeniedError(ResponseError):
+    """403: the token is valid and does not allow this."""
+
+
+class NotFoundError(ResponseError):
+    """404: the operation or the schedule is not available."""
+
+
+class RateLimitedError(ResponseError):
+    """429, for longer than the caller lets itself be refused.
+
+    `limits` holds the ITwinPlatform-RateLimited-* headers by name.
+    """
+
+    def __init__(self, text: str, *, limits: Mapping[str, str] | None = None, **facts: Any) -> None:
+        super().__init__(text, **facts)
+        self.limits = dict(limits or {})
+
+
+class ServerError(ResponseError):
+    """5xx, or a status that HTTP does not have (above 599)."""
+
+
+class SessionClosedError(SchedulesError):
+    """The session was closed, before the call or while it was pending."""
+
+
+class WaitError(SchedulesError):
+    """A wait that did not end in `Succeeded`; `operation` is its last snapshot, or None."""
+
+    def __init__(self, message: str, *, ref: OperationRef | None = None, operation: Operation | None = None) -> None:
+        super().__init__(message, ref=ref)
+        self.operation = operation
+
+
+class OperationFailedError(WaitError):
+    """The operation ended as `Failed`; `operation.failure_description` may say why."""
+
+
+class OperationTimeoutError(WaitError, TimeoutError):
+    """The wait's own `timeout` passed; the operation goes on."""
+
+
+class OperationStalledError(WaitError):
+    """Nothing of the operation changed for `stall_timeout`; the operation may go on."""

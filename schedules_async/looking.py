@@ -1,0 +1,256 @@
+"""Looks: one GET of an operation at a time, however many want it, paced, and repeated after a fault.
+
+A look is wanted by users, each at its time; it is planned at the earliest. What its attempt gave is decided
+on at once, in plain methods: tell the users, or plan the next attempt.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable, MutableMapping
+from functools import partial
+from typing import Protocol
+
+from attrs import define, field
+
+from schedules_async.auth import TokenProvider, ask_for_token
+from schedules_async.base_errors import own_copy
+from schedules_async.clock import Clock
+from schedules_async.errors import (
+    AuthenticationError,
+    NotFoundError,
+    RateLimitedError,
+    ResponseError,
+    SchedulesError,
+)
+from schedules_async.models import Operation
+from schedules_async.pacing import Pacing, Plan
+from schedules_async.refs import OperationRef
+from schedules_async.responses import Answer, Seen, is_usable_not_modified, read_answer, read_refusal, request_headers
+from schedules_async.retrying import RetryPolicy, is_passing, pause_before_repeat
+from schedules_async.stats import Tally
+from schedules_async.transport import Transport
+
+Outcome = Seen | BaseException
+
+
+class LookUser(Protocol):
+    """Somebody who wants a look."""
+
+    def look_ended(self, outcome: Outcome) -> None:
+        """Take what the look gave, or why it gave nothing; the user no longer counts as wanting it."""
+
+    def gate_closed(self, until: float, refusal: ResponseError) -> None:
+        """Hear that no request leaves before `until`, and of the answer that said so."""
+
+
+@define(eq=False)
+class Look:
+    """One wanted look and what its attempts have met so far."""
+
+    ref: OperationRef
+    users: dict[LookUser, float] = field(factory=dict)
+    plan: Plan | None = None
+    task: "asyncio.Task[Seen] | None" = None
+    faults: int = 0
+    not_before: float = -math.inf
+
+
+@define(eq=False)
+class Looks:
+    """Every look of a session. No operation is ever asked for twice at the same time."""
+
+    _transport: Transport
+    _tokens: TokenProvider
+    _pacing: Pacing
+    _retry: RetryPolicy
+    _snapshots: MutableMapping[OperationRef, Operation]
+    _tally: Tally
+    _clock: Clock
+    _random: Callable[[], float]
+    _looks: dict[OperationRef, Look] = field(init=False, factory=dict)
+    _tasks: "set[asyncio.Task[Seen]]" = field(init=False, factory=set)
+    _refusal: ResponseError | None = field(init=False, default=None)
+    _refusals: int = field(init=False, default=0)
+
+    def want(self, ref: OperationRef, user: LookUser, due: float) -> None:
+        """Let `user` have a look at `due` or before; wanted again, the newer time counts."""
+        look = self._looks.setdefault(ref, Look(ref))
+        look.users[user] = due
+        self._plan(look)
+        if self._refusal is not None and self._pacing.pace.closed_until > self._clock.monotonic():
+            user.gate_closed(self._pacing.pace.closed_until, self._refusal)
+
+    def release(self, ref: OperationRef, user: LookUser) -> None:
+        """Let `user` go; the last to go takes the look along, under way or not."""
+        look = self._looks.get(ref)
+        if look is None or look.users.pop(user, None) is None:
+            return
+        if look.users:
+            self._plan(look)
+        else:
+            self._drop(look)
+
+    async def aclose(self, reason: SchedulesError) -> None:
+        """End every look with `reason`."""
+        for look in list(self._looks.values()):
+            self._drop(look)
+            self._tell(look, reason)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _plan(self, look: Look) -> None:
+        """Plan the next attempt for the earliest of its users, unless one is under way."""
+        due = max(min(look.users.values()), look.not_before)
+        if look.task is not None or (look.plan is not None and look.plan.due == due):
+            return
+        if look.plan is not None:
+            look.plan.cancel()
+        look.plan = self._pacing.plan(due, partial(self._start, look, due))
+
+    def _start(self, look: Look, due: float) -> None:
+        look.plan = None
+        look.task = asyncio.get_running_loop().create_task(self._attempt(look.ref, due))
+        self._tasks.add(look.task)
+        look.task.add_done_callback(partial(self._attempted, look))
+
+    async def _attempt(self, ref: OperationRef, due: float) -> Seen:
+        """Look once; a 401 is worth one new token."""
+        token = await ask_for_token(self._tokens)
+        try:
+            return await self._ask(ref, due, token)
+        except AuthenticationError:
+            renewed = await ask_for_token(self._tokens, rejected=token)
+            if renewed == token:
+                raise
+        return await self._ask(ref, due, renewed)
+
+    async def _ask(self, ref: OperationRef, due: float, token: str) -> Seen:
+        """Ask for what changed; a 304 that refers to nothing held is worth one unconditional request."""
+        held, answer = await self._exchange(ref, due, token)
+        if answer.status == 304 and not is_usable_not_modified(held, answer):
+            held, answer = await self._exchange(ref, due, token, is_unconditional=True)
+        try:
+            seen = read_answer(ref, held, answer)
+        except NotFoundError:
+            self._snapshots.pop(ref, None)
+            raise
+        self._keep(ref, seen)
+        return seen
+
+    def _keep(self, ref: OperationRef, seen: Seen) -> None:
+        self._tally.not_modified += seen.is_not_modified
+        if not seen.is_kept:
+            self._snapshots.pop(ref, None)
+        elif not seen.is_not_modified:
+            self._snapshots[ref] = seen.operation
+
+    async def _exchange(
+        self, ref: OperationRef, due: float, token: str, *, is_unconditional: bool = False
+    ) -> tuple[Operation | None, Answer]:
+        """Send one request in its turn; give the answer and the snapshot whose tag went along."""
+        sent = await self._pacing.slot(due)
+        held = None if is_unconditional else self._snapshots.get(ref)
+        self._tally.requests += 1
+        try:
+            answer = await self._transport.get(ref, request_headers(token, held))
+        finally:
+            self._pacing.pace.answered(self._clock.monotonic())
+        self._learn(ref, answer, sent)
+        return held, answer
+
+    def _learn(self, ref: OperationRef, answer: Answer, sent: float) -> None:
+        """Close the gate after a refusal, for everybody; learn the rate from everything."""
+        refusal = read_refusal(answer)
+        if refusal is not None:
+            refusal.ref = ref
+            self._close_gate(refusal, sent)
+        elif answer.status < 500:
+            self._refusals = 0
+            self._pacing.pace.accepted(self._clock.monotonic(), is_demand_waiting=self._pacing.is_demand_waiting)
+
+    def _close_gate(self, refusal: ResponseError, sent: float) -> None:
+        self._tally.throttled += 1
+        self._refusals += 1
+        now, pause = self._clock.monotonic(), refusal.retry_after
+        if pause is None:
+            pause = pause_before_repeat(self._retry, self._refusals, self._random())
+        if self._pacing.pace.refused(now, sent, now + pause):
+            self._refusal = refusal
+            for look in list(self._looks.values()):
+                for user in list(look.users):
+                    user.gate_closed(now + pause, refusal)
+
+    def _attempted(self, look: Look, task: "asyncio.Task[Seen]") -> None:
+        """Decide what an attempt means for its look."""
+        self._tasks.discard(task)
+        look.task = None
+        outcome: Outcome = asyncio.CancelledError() if task.cancelled() else task.exception() or task.result()
+        if self._looks.get(look.ref) is look:
+            self._decide(look, outcome)
+        self._pacing.finished()
+
+    def _decide(self, look: Look, outcome: Outcome) -> None:
+        again = self._repeat_at(look, outcome)
+        if again is not None:
+            look.not_before = again
+            self._plan(look)
+        else:
+            del self._looks[look.ref]
+            self._tell(look, outcome)
+
+    def _repeat_at(self, look: Look, outcome: Outcome) -> float | None:
+        """Say when to try again; None when the outcome is final. A 429 costs nothing: the gate makes it wait."""
+        if isinstance(outcome, RateLimitedError):
+            return look.not_before
+        if not isinstance(outcome, SchedulesError) or not is_passing(outcome):
+            return None
+        look.faults += 1
+        asked = (outcome.retry_after or 0.0) if isinstance(outcome, ResponseError) and outcome.status != 503 else 0.0
+        if look.faults >= self._retry.attempts or asked > self._retry.max_retry_after:
+            return None
+        self._tally.retried += 1
+        pause = pause_before_repeat(self._retry, look.faults, self._random())
+        return self._clock.monotonic() + max(pause, asked)
+
+    def _drop(self, look: Look) -> None:
+        del self._looks[look.ref]
+        if look.plan is not None:
+            look.plan.cancel()
+        if look.task is not None:
+            look.task.cancel()
+
+    def _tell(self, look: Look, outcome: Outcome) -> None:
+        for user in list(look.users):
+            user.look_ended(own_copy(outcome) if isinstance(outcome, SchedulesError) else outcome)
+
+
+@define(eq=False)
+class Getter:
+    """One call that waits for one look, and lets itself be refused for a bounded time in all."""
+
+    _clock: Clock
+    _longest_refusal: float
+    _future: "asyncio.Future[Outcome]" = field(init=False)
+    _refused_since: float | None = field(init=False, default=None)
+
+    def __attrs_post_init__(self) -> None:
+        self._future = asyncio.get_running_loop().create_future()
+
+    async def operation(self) -> Operation:
+        """Wait for the snapshot, or raise what the look met."""
+        outcome = await self._future
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome.operation
+
+    def look_ended(self, outcome: Outcome) -> None:
+        """Pass the outcome on."""
+        if not self._future.done():
+            self._future.set_result(outcome)
+
+    def gate_closed(self, until: float, refusal: ResponseError) -> None:
+        """Give up if that is longer than this call lets itself be refused, from the first refusal on."""
+        if self._refused_since is None:
+            self._refused_since = self._clock.monotonic()
+        if until - self._refused_since > self._longest_refusal:
+            self.look_ended(own_copy(refusal))

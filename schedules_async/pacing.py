@@ -1,0 +1,267 @@
+"""When a request may leave: the gate that a 429 closes, the rates, and the order of those who wait.
+
+`Pace` decides (pure: it is told the time); `Pacing` makes requests wait for it.
+"""
+
+import asyncio
+import heapq
+import itertools
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from attrs import define, field, frozen
+from attrs.validators import ge, instance_of
+
+from schedules_async.clock import Clock, Timer, Timers, to_seconds
+
+_SHARE_OF_KNOWN_RATE = 0.97
+_FIRST_RATE = 5.0  # requests a second, for an unknown quota
+_LOWEST_RATE = 1.0
+_GROWTH_BEFORE_REFUSAL = 1.2  # times, each second
+_GROWTH_AFTER_REFUSAL = 0.1  # requests a second, each second
+_CUT = 0.8
+_SHARE_OF_ACCEPTED = 0.9
+_FIRST_IN_FLIGHT = 8
+_MOST_IN_FLIGHT = 100
+
+
+@frozen
+class RateLimit:
+    """At most `calls` requests in any window of `per` seconds."""
+
+    calls: int = field(validator=[instance_of(int), ge(1)])
+    per: float = field(converter=to_seconds)
+
+    @per.validator
+    def _check_per(self, _: object, value: float) -> None:
+        if not 0 < value < math.inf:
+            raise ValueError(f"per must be positive and finite, and is {value}")
+
+
+# The vendor's page "Rate limits and quotas".
+COMMUNITY_TIER = (RateLimit(500, 60), RateLimit(5000, 3600))
+STANDARD_TIER = (RateLimit(5000, 60),)
+
+
+@define(eq=False)
+class Window:
+    """The slots of one rate limit: a request holds one from when it is sent until `per` after its answer.
+
+    So the count holds at the service too, however long requests are under way.
+    """
+
+    limit: RateLimit
+    is_fastest: bool
+    _under_way: int = field(init=False, default=0)
+    _answered: deque[float] = field(init=False, factory=deque)
+    _last: float = field(init=False, default=-math.inf)
+
+    def earliest(self, now: float) -> float:
+        """Give when the next request may leave; infinity while that depends on an answer."""
+        while self._answered and self._answered[0] + self.limit.per <= now:
+            self._answered.popleft()
+        used = self._under_way + len(self._answered)
+        if used >= self.limit.calls:
+            return self._answered[0] + self.limit.per if self._answered else math.inf
+        if self.is_fastest or used < self.limit.calls / 2:
+            return now
+        # A slower limit lets half of it go at the faster one's pace, and spreads the rest, so that it never runs dry.
+        return self._last + 2 * self.limit.per / self.limit.calls
+
+    def take(self, now: float) -> None:
+        """Count a request that leaves."""
+        self._under_way += 1
+        self._last = now
+
+    def answered(self, now: float) -> None:
+        """Count its answer, or its end without one."""
+        self._under_way -= 1
+        self._answered.append(now)
+
+
+def _make_windows(limits: Sequence[RateLimit]) -> list[Window]:
+    fastest = max(limits, key=lambda limit: limit.calls / limit.per, default=None)
+    return [Window(limit, limit is fastest) for limit in limits]
+
+
+@define(eq=False)
+class Pace:
+    """How fast requests may leave, and from when on. Told the time, it answers; it never waits.
+
+    Requests are spread evenly at the lower of the known rate and the learned one. A 429 lowers the learned
+    rate once for all requests sent before that cut, and an answer raises it while others wait.
+    """
+
+    limits: Sequence[RateLimit]
+    closed_until: float = field(init=False, default=-math.inf)
+    in_flight_limit: int = field(init=False, default=_FIRST_IN_FLIGHT)
+    rate: float = field(init=False)
+    _windows: list[Window] = field(init=False)
+    _known_rate: float = field(init=False)
+    _burst: float = field(init=False)
+    _next_even: float = field(init=False, default=-math.inf)
+    _was_refused: bool = field(init=False, default=False)
+    _last_cut: float = field(init=False, default=-math.inf)
+    _last_growth: float = field(init=False, default=-math.inf)
+    _accepted: int = field(init=False, default=0)
+
+    def __attrs_post_init__(self) -> None:
+        self._windows = _make_windows(self.limits)
+        fastest = [window.limit for window in self._windows if window.is_fastest]
+        self._known_rate = _SHARE_OF_KNOWN_RATE * fastest[0].calls / fastest[0].per if fastest else math.inf
+        self.rate = min(self._known_rate, math.inf if fastest else _FIRST_RATE)
+        # With these many ahead of the even pace, a window of the fastest limit still holds: 0.97 + 0.02 < 1.
+        self._burst = 0.02 * fastest[0].calls if fastest else _FIRST_RATE
+
+    def earliest(self, now: float) -> float:
+        """Give when the next request may leave; infinity while that depends on an answer."""
+        even = self._next_even - self._burst / self.rate
+        return max(now, self.closed_until, even, *(window.earliest(now) for window in self._windows))
+
+    def take(self, now: float) -> None:
+        """Count a request that leaves."""
+        self._next_even = max(self._next_even, now) + 1 / self.rate
+        for window in self._windows:
+            window.take(now)
+
+    def answered(self, now: float) -> None:
+        """Count the end of a request, answered or not."""
+        for window in self._windows:
+            window.answered(now)
+
+    def accepted(self, now: float, *, is_demand_waiting: bool) -> None:
+        """Learn from an answer that was no refusal."""
+        self._accepted += 1
+        self.in_flight_limit = min(self.in_flight_limit + 1, _MOST_IN_FLIGHT)
+        seconds = min(now - self._last_growth, 1.0)
+        self._last_growth = now
+        if is_demand_waiting and now >= self.closed_until:
+            grown = self.rate + seconds * _GROWTH_AFTER_REFUSAL
+            if not self._was_refused:
+                grown = self.rate * _GROWTH_BEFORE_REFUSAL**seconds
+            self.rate = min(grown, self._known_rate)
+
+    def refused(self, now: float, sent: float, until: float) -> bool:
+        """Learn from a refusal of a request sent at `sent`; tell whether it closed the gate for longer."""
+        if sent > self._last_cut:
+            self._cut(now, until)
+        if until <= self.closed_until:
+            return False
+        self.closed_until = until
+        self._next_even = until + self._burst / self.rate  # no burst when the gate opens
+        return True
+
+    def _cut(self, now: float, until: float) -> None:
+        """Lower the rate; what was accepted from one opening to the next bounds it for a quota in fixed windows."""
+        rate = self.rate * _CUT
+        if self._was_refused and until > max(now, self.closed_until):
+            rate = min(rate, _SHARE_OF_ACCEPTED * self._accepted / (until - self.closed_until))
+        self.rate = max(rate, _LOWEST_RATE)
+        self._was_refused, self._last_cut, self._accepted = True, now, 0
+
+
+@define(eq=False)
+class Plan:
+    """A request that is to start at its time; `cancel` forgets it."""
+
+    due: float
+    start: Callable[[], None] | None
+
+    def cancel(self) -> None:
+        """Never start it."""
+        self.start = None
+
+
+@define(eq=False)
+class Pacing:
+    """Starts planned requests and lets them leave, earliest due first, when `pace` allows it.
+
+    Nobody owns the gate or the line: whoever leaves it, cancelled or not, wakes the next.
+    """
+
+    pace: Pace
+    _clock: Clock
+    _timers: Timers
+    _numbers: "itertools.count[int]" = field(init=False, factory=itertools.count)
+    _plans: list[tuple[float, int, Plan]] = field(init=False, factory=list)
+    _line: list[tuple[float, int, "asyncio.Future[None]"]] = field(init=False, factory=list)
+    _started: int = field(init=False, default=0)
+    _alarm: Timer | None = field(init=False, default=None)
+
+    def plan(self, due: float, start: Callable[[], None]) -> Plan:
+        """Call `start` at `due`, or as soon after as there is a place for one more request.
+
+        Whoever is started calls `finished` when it is through.
+        """
+        plan = Plan(due, start)
+        heapq.heappush(self._plans, (due, next(self._numbers), plan))
+        self.go_on()
+        return plan
+
+    def finished(self) -> None:
+        """Give back the place of a started request."""
+        self._started -= 1
+        self.go_on()
+
+    async def slot(self, due: float) -> float:
+        """Wait until a request may leave at once, and count it; give the time. Call `answered` when it ended."""
+        must_queue = bool(self._line)
+        while True:
+            now = self._clock.monotonic()
+            if not must_queue and self.pace.earliest(now) <= now:
+                self.pace.take(now)
+                self.go_on()
+                return now
+            await self._turn(due)
+            must_queue = False
+
+    async def _turn(self, due: float) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._line, (due, next(self._numbers), turn))
+        self.go_on()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            self.go_on()
+            raise
+
+    def go_on(self) -> None:
+        """Start what is due, wake the first in line if it may leave, and see to it that this is done again in time."""
+        now = self._clock.monotonic()
+        again = min(self._start_due(now), self._wake_first(now))
+        if self._alarm is not None:
+            if self._alarm.is_pending and self._alarm.when == again:
+                return
+            self._alarm.cancel()
+        self._alarm = self._timers.call_at(again, self.go_on) if again < math.inf else None
+
+    def _start_due(self, now: float) -> float:
+        """Start what may start; give when to look again."""
+        while self._plans and self._started < self.pace.in_flight_limit:
+            due, _, plan = self._plans[0]
+            at = now if plan.start is None else max(due, self.pace.earliest(now))
+            if at > now:
+                return at
+            heapq.heappop(self._plans)
+            start, plan.start = plan.start, None
+            if start is not None:
+                self._started += 1
+                start()
+        return math.inf
+
+    def _wake_first(self, now: float) -> float:
+        """Wake the first in line if a request may leave; give when to look again."""
+        while self._line and self._line[0][2].done():
+            heapq.heappop(self._line)
+        if not self._line or (at := self.pace.earliest(now)) == math.inf:
+            return math.inf
+        if at > now:
+            return at
+        heapq.heappop(self._line)[2].set_result(None)
+        return math.inf
+
+    @property
+    def is_demand_waiting(self) -> bool:
+        """Tell whether a request is kept waiting by the pace."""
+        return bool(self._line) or bool(self._plans and self._plans[0][0] <= self._clock.monotonic())

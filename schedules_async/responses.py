@@ -1,0 +1,197 @@
+"""What to ask, and what an answer means: headers out, a snapshot or an error back. Pure."""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+
+from attrs import frozen
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from schedules_async.base_errors import MalformedResponseError, SchedulesError
+from schedules_async.errors import (
+    AuthenticationError,
+    ErrorDetail,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitedError,
+    ResponseError,
+    ServerError,
+)
+from schedules_async.http_values import is_same_tag, parse_http_date, parse_retry_after, parse_tag
+from schedules_async.models import Operation, is_well_formed, read_document, structure_operation
+from schedules_async.refs import OperationRef
+from schedules_async.version import __version__
+
+Headers = CIMultiDict[str] | CIMultiDictProxy[str]
+
+_ASK = {
+    "Accept": "application/vnd.bentley.itwin-platform.v1+json",
+    "Accept-Encoding": "gzip, deflate",
+    "User-Agent": f"schedules-async/{__version__}",
+}
+_ERROR_CLASSES: Mapping[int, type[ResponseError]] = {
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    429: RateLimitedError,
+}
+_GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
+_LIMIT_HEADERS = tuple(f"ITwinPlatform-RateLimited-{name}" for name in ("Tier", "API", "Operation", "Application"))
+
+
+@frozen
+class Answer:
+    """One complete HTTP answer.
+
+    `problem` says why there is no usable body (too large, undecodable); then `body` is empty.
+    """
+
+    status: int
+    headers: Headers
+    body: bytes = b""
+    problem: str | None = None
+
+
+@frozen
+class Seen:
+    """What one look gave.
+
+    `is_kept` is False where the answer forbade storing it; `retry_after` (seconds) and `date` are the answer's.
+    """
+
+    operation: Operation
+    is_not_modified: bool = False
+    is_kept: bool = True
+    retry_after: float | None = None
+    date: datetime | None = None
+
+
+def request_headers(token: str, held: Operation | None) -> dict[str, str]:
+    """Say what to ask for; the held snapshot's tag goes back byte for byte (RFC 9110 section 13.1.2)."""
+    headers = {"Authorization": f"Bearer {token}", **_ASK}
+    if held is not None and held.etag is not None:
+        headers["If-None-Match"] = held.etag
+    return headers
+
+
+def read_answer(ref: OperationRef, held: Operation | None, answer: Answer) -> Seen:
+    """Say what an answer means, given the snapshot whose tag was sent; raise the error that it is."""
+    try:
+        if answer.status == 200:
+            return _read_ok(ref, answer)
+        if answer.status == 304:
+            return _read_not_modified(held, answer)
+        if answer.status < 300:
+            raise MalformedResponseError(f"unexpected status {answer.status}")
+        raise read_error(answer)
+    except SchedulesError as error:
+        error.ref = ref
+        raise
+
+
+def _read_ok(ref: OperationRef, answer: Answer) -> Seen:
+    if answer.problem is not None:
+        raise MalformedResponseError(answer.problem)
+    document = read_document(answer.body)
+    tag = parse_tag(answer.headers.getall("ETag", ()))
+    operation = structure_operation({**document, "id": _own_id(ref, document)}, ref.schedule_id, tag)
+    return _seen(operation, answer)
+
+
+def _own_id(ref: OperationRef, document: Mapping[str, object]) -> str:
+    """Give the id as asked for; the service may write a GUID in the other case (RFC 9562 section 4)."""
+    named = document.get("id")
+    if named != ref.operation_id and not (isinstance(named, str) and _is_same_guid(named, ref.operation_id)):
+        raise MalformedResponseError(f"asked for operation {ref.operation_id!r}, the answer is of {str(named)[:80]!a}")
+    return ref.operation_id
+
+
+def _is_same_guid(one: str, other: str) -> bool:
+    return _GUID.fullmatch(one) is not None and one.lower() == other.lower()
+
+
+def _read_not_modified(held: Operation | None, answer: Answer) -> Seen:
+    """Take the held snapshot as it stands (RFC 9110 section 15.4.5); a tag beside it must agree weakly."""
+    if held is None or not is_usable_not_modified(held, answer):
+        raise MalformedResponseError("304 to an unconditional request, or with the tag of another snapshot")
+    return _seen(held, answer, is_not_modified=True)
+
+
+def is_usable_not_modified(held: Operation | None, answer: Answer) -> bool:
+    """Tell whether a 304 can refer to the snapshot whose tag was sent."""
+    if held is None or held.etag is None:
+        return False
+    tag = parse_tag(answer.headers.getall("ETag", ()))
+    return tag is None or is_same_tag(tag, held.etag)
+
+
+def read_refusal(answer: Answer) -> ResponseError | None:
+    """Give the refusal that an answer is: a 429, or a 503 that names a time; None for anything else."""
+    if answer.status not in (429, 503):
+        return None
+    error = read_error(answer)
+    return error if answer.status == 429 or error.retry_after is not None else None
+
+
+def _seen(operation: Operation, answer: Answer, *, is_not_modified: bool = False) -> Seen:
+    date = _date(answer.headers)
+    directives = ",".join(answer.headers.getall("Cache-Control", ())).lower().split(",")
+    is_kept = "no-store" not in (directive.strip() for directive in directives)
+    return Seen(operation, is_not_modified, is_kept, _retry_after(answer.headers, date), date)
+
+
+def _date(headers: Headers) -> datetime | None:
+    return parse_http_date(headers.get("Date", ""))
+
+
+def _retry_after(headers: Headers, date: datetime | None) -> float | None:
+    return parse_retry_after(headers.getall("Retry-After", ()), date)
+
+
+def read_error(answer: Answer) -> ResponseError:
+    """Give the error that an answer is by its status, whatever its body holds."""
+    said, details = _read_envelope(answer.body)
+    error = _error_class(answer.status)(
+        " ".join(part for part in (str(answer.status), said.code, said.message and f"({said.message[:200]})") if part),
+        status=answer.status,
+        code=said.code,
+        message=said.message,
+        target=said.target,
+        details=details,
+        retry_after=_retry_after(answer.headers, _date(answer.headers)),
+        correlation_id=_text(answer.headers.get("x-correlation-id")),
+    )
+    if isinstance(error, RateLimitedError):
+        error.limits = _read_limits(answer.headers)
+    return error
+
+
+def _error_class(status: int) -> type[ResponseError]:
+    return _ERROR_CLASSES.get(status, ServerError if status >= 500 else ResponseError)
+
+
+def _read_limits(headers: Headers) -> dict[str, str]:
+    return {name: value for name in _LIMIT_HEADERS if (value := _text(headers.get(name))) is not None}
+
+
+def _read_envelope(body: bytes) -> tuple[ErrorDetail, tuple[ErrorDetail, ...]]:
+    """Read the contract's error object, each field of the right type on its own; gateways send anything."""
+    try:
+        document = json.loads(body.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return ErrorDetail(), ()  # not JSON: the status alone tells
+    error = document.get("error") if isinstance(document, dict) else None
+    details = error.get("details") if isinstance(error, dict) else None
+    entries = details if isinstance(details, list) else []
+    return _read_detail(error), tuple(_read_detail(entry) for entry in entries if isinstance(entry, dict))
+
+
+def _read_detail(value: object) -> ErrorDetail:
+    if not isinstance(value, dict):
+        return ErrorDetail()
+    return ErrorDetail(*(_text(value.get(name)) for name in ("code", "message", "target")))
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and is_well_formed(value) else None

@@ -1,0 +1,216 @@
+"""The session: where requests, pacing and repeating meet, and what users hold."""
+
+import asyncio
+import math
+import random
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+
+import aiohttp
+from attrs import define, field, frozen
+from yarl import URL
+
+from schedules_async.auth import TokenProvider, as_token_provider
+from schedules_async.clock import Clock, Seconds, SystemClock, Timers, to_seconds
+from schedules_async.environments import DEV
+from schedules_async.errors import SessionClosedError
+from schedules_async.looking import Getter, Looks
+from schedules_async.models import Operation
+from schedules_async.pacing import COMMUNITY_TIER, Pace, Pacing, RateLimit
+from schedules_async.polling import PollingPolicy
+from schedules_async.refs import OperationRef
+from schedules_async.retrying import RetryPolicy
+from schedules_async.stats import SessionStats, Tally
+from schedules_async.transport import Transport, check_base_url
+from schedules_async.waiting import OperationWaiter, Surroundings, WaitOptions, to_timeout
+from schedules_async.watching import Watches
+
+Value = TypeVar("Value")
+_MOST_SNAPSHOTS = 10_000
+
+
+@define(eq=False)
+class RecentSnapshots(MutableMapping[OperationRef, Operation]):
+    """Snapshots in memory; of more than 10,000 the least recently used goes."""
+
+    _snapshots: OrderedDict[OperationRef, Operation] = field(init=False, factory=OrderedDict)
+
+    def __getitem__(self, ref: OperationRef) -> Operation:
+        operation = self._snapshots[ref]
+        self._snapshots.move_to_end(ref)
+        return operation
+
+    def __setitem__(self, ref: OperationRef, operation: Operation) -> None:
+        self._snapshots[ref] = operation
+        self._snapshots.move_to_end(ref)
+        if len(self._snapshots) > _MOST_SNAPSHOTS:
+            self._snapshots.popitem(last=False)
+
+    def __delitem__(self, ref: OperationRef) -> None:
+        del self._snapshots[ref]
+
+    def __iter__(self) -> Iterator[OperationRef]:
+        return iter(self._snapshots)
+
+    def __len__(self) -> int:
+        return len(self._snapshots)
+
+
+@frozen(eq=False)
+class _Engine:
+    """What runs once the session is in use, on its event loop."""
+
+    loop: asyncio.AbstractEventLoop
+    looks: Looks
+    surroundings: Surroundings
+
+    async def aclose(self) -> None:
+        await self.looks.aclose(SessionClosedError("the session was closed"))
+        await self.surroundings.timers.aclose()
+
+
+class SchedulesSession:
+    """Fetches operations and waits for them, conditionally, within the quota, one request for all who ask.
+
+    `auth` is the bare token, an async function that gives it, or a TokenProvider. A session belongs to one
+    event loop and one identity; use it with `async with`, or `await session.close()` in the end.
+    """
+
+    def __init__(
+        self,
+        auth: str | Callable[[], Awaitable[str]] | TokenProvider,
+        *,
+        base_url: str | URL = DEV.api_url,
+        polling: PollingPolicy = PollingPolicy(),
+        retry: RetryPolicy = RetryPolicy(),
+        rate_limits: Sequence[RateLimit] = COMMUNITY_TIER,
+        request_timeout: Seconds = 30.0,
+        snapshots: MutableMapping[OperationRef, Operation] | None = None,
+        http: aiohttp.ClientSession | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """See what can be wrong with the arguments now: ValueError and TypeError name what is."""
+        self._tokens = as_token_provider(auth)
+        self._base_url = check_base_url(base_url)
+        self._polling = _expect(PollingPolicy, "polling", polling)
+        self._retry = _expect(RetryPolicy, "retry", retry)
+        self._pace = Pace([_expect(RateLimit, "each of rate_limits", limit) for limit in rate_limits])
+        self._transport = Transport(self._base_url, _check_request_timeout(request_timeout), _check_http(http))
+        self._snapshots = RecentSnapshots() if snapshots is None else snapshots
+        self._clock = SystemClock() if clock is None else clock
+        self._tally = Tally()
+        self._engine: _Engine | None = None
+        self._is_closed = False
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._base_url}{' closed' if self._is_closed else ''}>"
+
+    async def __aenter__(self) -> Self:
+        self._enter()
+        return self
+
+    async def __aexit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End everything pending with SessionClosedError, and let go of tasks, timers and connections."""
+        self._is_closed = True
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await engine.aclose()
+        await self._transport.aclose()
+
+    @property
+    def stats(self) -> SessionStats:
+        """The session's counts so far."""
+        return self._tally.stats()
+
+    async def get_operation(self, schedule_id: str, operation_id: str) -> Operation:
+        """Look at the service once, always; what has not changed since the held snapshot gives that very object.
+
+        Calls for one operation that overlap share one request. Raises the tree of `schedules_async.errors`.
+        """
+        ref = OperationRef(schedule_id, operation_id)
+        engine = self._enter(ref)
+        getter = Getter(self._clock, self._retry.max_retry_after)
+        engine.looks.want(ref, getter, self._clock.monotonic())
+        try:
+            return await getter.operation()
+        finally:
+            engine.looks.release(ref, getter)
+
+    def wait_for_operation(
+        self,
+        schedule_id: str,
+        operation_id: str,
+        *,
+        timeout: Seconds | None = None,
+        stall_timeout: Seconds | None = None,
+        check: bool = True,
+        polling: PollingPolicy | None = None,
+    ) -> OperationWaiter:
+        """Make a wait for the end of one operation, to be awaited or iterated over; nothing is sent yet.
+
+        `timeout` (seconds, None for none) bounds the whole wait from its first use: OperationTimeoutError.
+        `stall_timeout` bounds the time without a change: OperationStalledError. A Failed operation raises
+        OperationFailedError, unless `check` is False. All waits of a session for one operation share one
+        polling loop; `polling` is the session's unless given.
+        """
+        options = WaitOptions(
+            timeout=to_timeout("timeout", timeout),
+            stall_timeout=to_timeout("stall_timeout", stall_timeout),
+            check=check,
+            polling=self._polling if polling is None else _expect(PollingPolicy, "polling", polling),
+        )
+        ref = OperationRef(schedule_id, operation_id)
+        return OperationWaiter(ref, options, lambda: self._enter(ref).surroundings)
+
+    def _enter(self, ref: OperationRef | None = None) -> _Engine:
+        """Give the running engine, started at first use."""
+        if self._is_closed:
+            raise SessionClosedError("the session is closed", ref=ref)
+        loop = asyncio.get_running_loop()
+        if self._engine is None:
+            self._engine = self._start(loop)
+        if self._engine.loop is not loop:
+            raise ValueError("a session belongs to one event loop, and this is another")
+        return self._engine
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> _Engine:
+        timers = Timers(self._clock, loop)
+        sample = random.Random().random
+        looks = Looks(
+            transport=self._transport,
+            tokens=self._tokens,
+            pacing=Pacing(self._pace, self._clock, timers),
+            retry=self._retry,
+            snapshots=self._snapshots,
+            tally=self._tally,
+            clock=self._clock,
+            random=sample,
+        )
+        watches = Watches(looks, self._tally, self._clock, sample)
+        return _Engine(loop, looks, Surroundings(watches, timers, self._clock))
+
+
+def _expect(kind: type[Value], name: str, value: Value) -> Value:
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
+    return value
+
+
+def _check_request_timeout(value: Seconds) -> float:
+    seconds = to_seconds(value)
+    if math.isnan(seconds) or seconds <= 0:
+        raise ValueError(f"request_timeout must be positive, and is {seconds}")
+    return seconds
+
+
+def _check_http(http: aiohttp.ClientSession | None) -> aiohttp.ClientSession | None:
+    if http is not None and _expect(aiohttp.ClientSession, "http", http).closed:
+        raise ValueError("the borrowed http session is closed")
+    return http

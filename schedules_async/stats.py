@@ -1,0 +1,56 @@
+"""What a session counts."""
+
+from attrs import define, field, frozen
+
+
+@frozen
+class DetectionDelay:
+    """How late ends were seen, in seconds: the final answer's `Date` minus the operation's `updatedAt`.
+
+    Counted for operations that this session saw running before; both clocks are the service's, `Date` in
+    whole seconds.
+    """
+
+    count: int = 0
+    mean: float = 0.0
+    max: float = 0.0
+
+    def with_one_more(self, delay: float) -> "DetectionDelay":
+        """Take in one more delay."""
+        count = self.count + 1
+        return DetectionDelay(count, self.mean + (delay - self.mean) / count, max(self.max, delay))
+
+
+@frozen
+class SessionStats:
+    """Counts of one session since it was made.
+
+    `requests` went to the API (token requests do not count), `not_modified` were answered with 304,
+    `throttled` with an answer that closed the gate; `retried` are repeats after a fault, `updates` the
+    changes seen by waits.
+    """
+
+    requests: int = 0
+    not_modified: int = 0
+    throttled: int = 0
+    retried: int = 0
+    updates: int = 0
+    detection_delay: DetectionDelay = DetectionDelay()
+
+
+@define(eq=False)
+class Tally:
+    """The running counts behind `SessionStats`."""
+
+    requests: int = 0
+    not_modified: int = 0
+    throttled: int = 0
+    retried: int = 0
+    updates: int = 0
+    detection_delay: DetectionDelay = field(factory=DetectionDelay)
+
+    def stats(self) -> SessionStats:
+        """Give the counts as they stand."""
+        return SessionStats(
+            self.requests, self.not_modified, self.throttled, self.retried, self.updates, self.detection_delay
+        )

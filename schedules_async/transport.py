@@ -1,0 +1,178 @@
+"""The only door to aiohttp: one request out, one complete answer back, or a TransportError."""
+
+import asyncio
+import ipaddress
+import math
+import urllib.request
+import zlib
+
+import aiohttp
+from aiohttp.http import HttpProcessingError
+from attrs import define, field
+from yarl import URL
+
+from schedules_async.errors import TransportError
+from schedules_async.refs import OperationRef
+from schedules_async.responses import Answer
+
+MAX_REQUESTS_IN_FLIGHT = 100
+LARGEST_BODY = 1024 * 1024
+_KEEPALIVE = 60.0  # seconds; longer than the usual pause between two looks, so that they share a connection
+_GZIP, _ZLIB, _RAW_DEFLATE = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
+_FAULTS = (aiohttp.ClientError, HttpProcessingError, OSError, EOFError, ValueError, RuntimeError)
+_CERTIFICATE_FAULTS = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
+
+
+def check_base_url(base_url: str | URL) -> str:
+    """Give the URL that paths are appended to; ValueError unless it is https, or http to this machine."""
+    if not isinstance(base_url, str | URL):
+        raise TypeError(f"base_url must be a URL, not {type(base_url).__name__}")
+    url = URL(base_url)
+    if url.scheme not in ("https", "http") or not url.host:
+        raise ValueError(f"base_url must be an absolute https URL, not {url.scheme or 'a relative'} one")
+    if url.user is not None or url.password is not None:
+        raise ValueError("base_url must not carry credentials")
+    if url.raw_query_string or url.raw_fragment:
+        raise ValueError("base_url must not carry a query or a fragment")
+    if url.scheme == "http" and not is_loopback(url.host):
+        raise ValueError(f"plain http would show the token to the network: use https for {url.host}")
+    return str(url).rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name is this machine's own."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name, no address
+        return host == "localhost"
+
+
+@define(eq=False)
+class Transport:
+    """Sends GET requests to one API and reads the answers, each attempt within `request_timeout` seconds.
+
+    Of a borrowed aiohttp session it uses the connector, the trace configs and the proxies that `trust_env`
+    allows; never its cookies, headers, auth or middlewares.
+    """
+
+    _base_url: str
+    _request_timeout: float
+    _borrowed: aiohttp.ClientSession | None
+    _http: aiohttp.ClientSession | None = field(init=False, default=None)
+
+    async def get(self, ref: OperationRef, headers: dict[str, str]) -> Answer:
+        """Ask for one operation; TransportError when no complete answer came in time."""
+        try:
+            async with asyncio.timeout(None if math.isinf(self._request_timeout) else self._request_timeout):
+                return await self._exchange(self._base_url + ref.path, headers)
+        except _FAULTS as error:
+            fault = error
+        # Outside the except clause: what aiohttp raised may carry the request's headers, so only its cause is kept.
+        raise self._as_transport_error(fault, ref) from _without_request(fault)
+
+    async def _exchange(self, url: str, headers: dict[str, str]) -> Answer:
+        http = self._http or self._open()
+        # In lower case aiohttp does not repeat the request by itself on a connection that was reset.
+        async with http.request(
+            "get", URL(url, encoded=True), headers=headers, allow_redirects=False, proxy=self._proxy(url)
+        ) as response:
+            if response.status == 304:
+                return Answer(response.status, response.headers)
+            body, problem = await _read_body(response)
+            return Answer(response.status, response.headers, body, problem)
+
+    def _open(self) -> aiohttp.ClientSession:
+        borrowed = self._borrowed
+        self._http = aiohttp.ClientSession(
+            connector=borrowed.connector if borrowed else _new_connector(),
+            connector_owner=borrowed is None,
+            trace_configs=borrowed.trace_configs if borrowed else None,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(),
+            auto_decompress=False,
+        )
+        return self._http
+
+    def _proxy(self, url: str) -> str | None:
+        """Find the environment's proxy; aiohttp's own `trust_env` would let ~/.netrc replace the token."""
+        if self._borrowed is None or not self._borrowed.trust_env:
+            return None
+        scheme, host = url.partition(":")[0], URL(url).host or ""
+        return None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(scheme)
+
+    def _as_transport_error(self, fault: Exception, ref: OperationRef) -> TransportError:
+        if isinstance(fault, TimeoutError):
+            text = f"no complete answer within {self._request_timeout:g} s"
+        else:
+            text = str(_without_request(fault)) or type(fault).__name__
+        return TransportError(text, ref=ref, is_certificate_failure=isinstance(fault, _CERTIFICATE_FAULTS))
+
+    async def aclose(self) -> None:
+        """Close what was opened here; a borrowed session's connector stays open."""
+        http, self._http = self._http, None
+        if http is not None:
+            await http.close()
+
+
+def _new_connector() -> aiohttp.TCPConnector:
+    return aiohttp.TCPConnector(limit=MAX_REQUESTS_IN_FLIGHT, keepalive_timeout=_KEEPALIVE)
+
+
+def _without_request(fault: Exception) -> BaseException:
+    """Give what lies behind an error that carries the request (and with it the token) in its repr."""
+    if isinstance(fault, aiohttp.ClientResponseError):
+        return fault.__cause__ or aiohttp.ClientError(fault.message)
+    return fault
+
+
+async def _read_body(response: aiohttp.ClientResponse) -> tuple[bytes, str | None]:
+    """Read and decode a body piece by piece; give it, or why it cannot be had, never holding more than the bound."""
+    decoder = _Decoder(",".join(response.headers.getall("Content-Encoding", ())))
+    body, received = bytearray(), 0
+    async for piece in response.content.iter_any():
+        received += len(piece)
+        body += decoder.decode(piece, LARGEST_BODY + 1 - len(body))
+        if max(received, len(body)) > LARGEST_BODY:
+            response.close()
+            return b"", f"the body is larger than {LARGEST_BODY} bytes"
+    if not decoder.is_complete:
+        return b"", "the body cannot be decoded"
+    return bytes(body), None
+
+
+@define(eq=False)
+class _Decoder:
+    """Undoes one Content-Encoding within a bound; what it cannot decode it leaves out and says so."""
+
+    _encoding: str
+    _zlib: "zlib._Decompress | None" = field(init=False, default=None)
+    _is_broken: bool = field(init=False, default=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._encoding = self._encoding.strip().lower()
+        self._is_broken = self._encoding not in ("", "identity", "gzip", "x-gzip", "deflate")
+
+    def decode(self, piece: bytes, most: int) -> bytes:
+        """Decode the next piece, to `most` bytes at the most."""
+        if self._is_broken or self._encoding in ("", "identity"):
+            return b"" if self._is_broken else piece
+        if self._zlib is None:
+            self._zlib = zlib.decompressobj(self._window_bits(piece[0]))
+        try:
+            return self._zlib.decompress(piece, most)
+        except zlib.error:
+            self._is_broken = True
+            return b""
+
+    def _window_bits(self, first_byte: int) -> int:
+        """Tell gzip, zlib and raw deflate apart; servers send both of the latter as deflate (RFC 9110 8.4.1.2)."""
+        if self._encoding != "deflate":
+            return _GZIP
+        return _ZLIB if first_byte & 0x0F == zlib.DEFLATED else _RAW_DEFLATE
+
+    @property
+    def is_complete(self) -> bool:
+        """Tell whether everything fed could be decoded, to the end of the stream."""
+        if self._is_broken or self._zlib is None:
+            return not self._is_broken
+        return self._zlib.eof and not self._zlib.unused_data

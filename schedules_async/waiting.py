@@ -1,0 +1,307 @@
+"""Waiters: what `wait_for_operation` gives, to be awaited, run as a task, or iterated over.
+
+A waiter does nothing until it is used. Each use (one await, or one iterator) reads the operation's watch
+through a subscription of its own, and leaves it when it ends, is cancelled, or is dropped.
+"""
+
+import asyncio
+import math
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Generator
+from typing import Any
+
+from attrs import define, field, frozen
+
+from schedules_async.base_errors import own_copy
+from schedules_async.clock import Clock, Seconds, Timer, Timers, to_seconds
+from schedules_async.errors import OperationFailedError, OperationStalledError, OperationTimeoutError
+from schedules_async.models import Operation
+from schedules_async.polling import PollingPolicy, TimeRemaining
+from schedules_async.refs import OperationRef
+from schedules_async.watching import Subscription, Watch, Watches
+
+Ending = Operation | BaseException
+
+
+def to_timeout(name: str, value: Seconds | None, *, least: float = 0.0) -> float:
+    """Read a timeout, None as infinity; ValueError unless it is a number not below `least`."""
+    seconds = math.inf if value is None else to_seconds(value)
+    if math.isnan(seconds) or seconds < least:
+        raise ValueError(f"{name} must not be below {least:g}, and is {seconds}")
+    return seconds
+
+
+@frozen
+class WaitOptions:
+    """How one wait differs from another; timeouts in seconds, infinity for none."""
+
+    timeout: float
+    stall_timeout: float
+    check: bool
+    polling: PollingPolicy
+
+
+@frozen(eq=False)
+class Surroundings:
+    """What a session lends to its waits."""
+
+    watches: Watches
+    timers: Timers
+    clock: Clock
+
+
+class OperationWaiter(Coroutine[Any, Any, Operation], AsyncIterable[Operation]):
+    """A wait for one operation: await it for the final snapshot, or iterate over its changes.
+
+    It is a coroutine too, for `create_task`, `TaskGroup`, `gather` and `wait_for`. Making one sends nothing;
+    a second await gives the remembered outcome. Cancelling a wait never touches the operation.
+    """
+
+    def __init__(self, ref: OperationRef, options: WaitOptions, enter: Callable[[], Surroundings]) -> None:
+        self._ref = ref
+        self.options = options
+        self._enter = enter
+        self._first_use: float | None = None
+        self._uses: dict[_Use, None] = {}
+        self._latest: Operation | None = None
+        self._outcome: Ending | None = None
+        self._is_closed = False
+        self._driven: dict[asyncio.Task[Any] | None, Coroutine[Any, Any, Operation]] = {}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._ref} {self.latest.raw_status if self.latest else 'not seen yet'}>"
+
+    @property
+    def ref(self) -> OperationRef:
+        """The operation that is waited for."""
+        return self._ref
+
+    @property
+    def latest(self) -> Operation | None:
+        """The newest snapshot that this wait has seen, None before the first."""
+        seen = [use.subscription.latest for use in self._uses]
+        return next((operation for operation in seen if operation is not None), self._latest)
+
+    @property
+    def time_remaining(self) -> TimeRemaining | None:
+        """The range in which the end is expected, in seconds from now; None without credible progress."""
+        return next((use.time_remaining for use in self._uses), None)
+
+    def __await__(self) -> Generator[Any, None, Operation]:
+        return self._final().__await__()
+
+    def __aiter__(self) -> "Changes":
+        return Changes(self)
+
+    async def aclose(self) -> None:
+        """End every use of this waiter: iterations end, awaits are cancelled; the operation goes on."""
+        self._is_closed = True
+        for use in list(self._uses):
+            use.end(asyncio.CancelledError())
+
+    async def _final(self) -> Operation:
+        if self._outcome is not None:
+            return self.conclude(self._outcome)
+        use = self.use(wakes_on_change=False)
+        try:
+            outcome = await use.outcome()
+        finally:
+            use.leave()
+        return self.conclude(outcome)
+
+    def use(self, *, wakes_on_change: bool) -> "_Use":
+        """Begin one more use; the first starts the clock of the timeout."""
+        if self._is_closed:
+            raise asyncio.CancelledError
+        surroundings = self._enter()
+        if self._first_use is None:
+            self._first_use = surroundings.clock.monotonic()
+        use = _Use(self, surroundings, self._first_use, wakes_on_change)
+        self._uses[use] = None
+        use.begin()
+        return use
+
+    def used(self, use: "_Use") -> None:
+        """Keep what a use that ends has seen."""
+        if self._uses.pop(use, self) is not self:
+            self._latest = use.subscription.latest or self._latest
+            if not isinstance(use.subscription.outcome, asyncio.CancelledError):
+                self._outcome = self._outcome or use.subscription.outcome
+
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether `aclose` ended this waiter."""
+        return self._is_closed
+
+    @property
+    def remembered(self) -> Ending | None:
+        """How this wait ended, None while it has not."""
+        return self._outcome
+
+    def check_ending(self) -> None:
+        """Raise what an iteration ends with; nothing if the wait succeeded or was closed."""
+        if self._outcome is not None:
+            self.conclude(self._outcome)
+
+    def conclude(self, outcome: Ending) -> Operation:
+        """Give the final snapshot, or raise what became of the wait: a new exception for each who is told."""
+        if isinstance(outcome, Exception):
+            raise own_copy(outcome)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        if outcome.is_failed and self.options.check:
+            reason = outcome.failure_description or "no reason given"
+            raise OperationFailedError(f"{self._ref} failed: {reason}", ref=self._ref, operation=outcome)
+        return outcome
+
+    def send(self, value: Any) -> Any:
+        """Drive this wait as the running task's coroutine."""
+        return self._drive("send", value)
+
+    def throw(self, *error: Any) -> Any:
+        """Throw an error into the running task's wait."""
+        return self._drive("throw", *error)
+
+    def close(self) -> None:
+        """Drop what a task that is given up has begun."""
+        while self._driven:
+            self._driven.popitem()[1].close()
+
+    def _drive(self, method: str, *arguments: Any) -> Any:
+        """Several tasks may be made of one waiter: each drives a coroutine of its own."""
+        task = asyncio.current_task()
+        coroutine = self._driven.pop(task, None) or self._final()
+        result = getattr(coroutine, method)(*arguments)
+        self._driven[task] = coroutine
+        return result
+
+
+@define(eq=False)
+class _Use:
+    """One await or one iteration: a subscription, ended at the waiter's deadlines."""
+
+    _waiter: OperationWaiter
+    _surroundings: Surroundings
+    _first_use: float
+    _wakes_on_change: bool
+    subscription: Subscription = field(init=False)
+    _watch: Watch = field(init=False)
+    _timer: Timer | None = field(init=False, default=None)
+
+    def __attrs_post_init__(self) -> None:
+        policy = self._waiter.options.polling
+        self.subscription = Subscription(policy, self._first_use + policy.not_found_grace, self._wakes_on_change)
+
+    def begin(self) -> None:
+        """Join the operation's watch."""
+        self._watch = self._surroundings.watches.join(self._waiter.ref, self.subscription)
+        self._set_timer()
+
+    @property
+    def time_remaining(self) -> TimeRemaining | None:
+        """The watch's expectation."""
+        return self._watch.time_remaining
+
+    async def outcome(self) -> Ending:
+        """Wait for the end."""
+        while self.subscription.outcome is None:
+            await self.subscription.news()
+        return self.subscription.outcome
+
+    def end(self, outcome: Ending) -> None:
+        """End this use now; the polling goes on for others only."""
+        if self.subscription.outcome is None:
+            self.subscription.end(outcome)
+        self._watch.leave(self.subscription)
+
+    def leave(self) -> None:
+        """Let go of everything; harmless when done before."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._watch.leave(self.subscription)
+        self._waiter.used(self)
+
+    def _set_timer(self) -> None:
+        """Look at the deadlines at the earlier of them; a stall counts from the newest change."""
+        when = min(self._timeout_at, self._stalled_at)
+        if when < math.inf and self.subscription.outcome is None:
+            self._timer = self._surroundings.timers.call_at(when, self._check_deadlines)
+
+    @property
+    def _timeout_at(self) -> float:
+        return self._first_use + self._waiter.options.timeout
+
+    @property
+    def _stalled_at(self) -> float:
+        return max(self._first_use, self._watch.changed_at) + self._waiter.options.stall_timeout
+
+    def _check_deadlines(self) -> None:
+        now = self._surroundings.clock.monotonic()
+        ref, latest, options = self._waiter.ref, self._waiter.latest, self._waiter.options
+        if now >= self._timeout_at:
+            self.end(
+                OperationTimeoutError(f"{ref} did not end within {options.timeout:g} s", ref=ref, operation=latest)
+            )
+        elif now >= self._stalled_at:
+            text = f"{ref} did not change for {options.stall_timeout:g} s"
+            self.end(OperationStalledError(text, ref=ref, operation=latest))
+        else:
+            self._set_timer()
+
+
+@define(eq=False)
+class Changes(AsyncIterator[Operation]):
+    """One iteration over a wait: the newest snapshot first, then each change, the final one once and last.
+
+    A cancelled `anext` leaves the wait; the next one joins it again where it was left.
+    """
+
+    _waiter: OperationWaiter
+    _use: _Use | None = field(init=False, default=None)
+    _last: Operation | None = field(init=False, default=None)
+    _is_over: bool = field(init=False, default=False)
+
+    async def __anext__(self) -> Operation:
+        if self._is_over:
+            raise StopAsyncIteration
+        try:
+            change = await self._next_change()
+        except asyncio.CancelledError:
+            self._leave()
+            raise
+        if change is None:
+            await self.aclose()
+            self._waiter.check_ending()
+            raise StopAsyncIteration
+        self._last = change
+        return change
+
+    async def _next_change(self) -> Operation | None:
+        """Wait for a snapshot that was not given yet; None at the end."""
+        if self._use is None and self._waiter.is_closed:
+            return None
+        if self._use is None and self._waiter.remembered is not None:
+            final = self._waiter.remembered
+            return final if isinstance(final, Operation) and final != self._last else None
+        if self._use is None:
+            self._use = self._waiter.use(wakes_on_change=True)
+        subscription = self._use.subscription
+        while True:
+            change = subscription.read()
+            if change is not None and change != self._last:
+                return change
+            if subscription.outcome is not None:
+                return None
+            await subscription.news()
+
+    async def aclose(self) -> None:
+        """End this iteration."""
+        self._is_over = True
+        self._leave()
+
+    def _leave(self) -> None:
+        use, self._use = self._use, None
+        if use is not None:
+            use.leave()
+
+    def __del__(self) -> None:
+        self._leave()
