@@ -67,7 +67,15 @@ class Window:
         if self.is_fastest or used < self.limit.calls / 2:
             return now
         # A slower limit lets half of it go at the faster one's pace, and spreads the rest, so that it never runs dry.
-        return self._last + 2 * self.limit.per / self.limit.calls
+        return self._last + 1 / self._lasting_rate(now, self.limit.calls - used)
+
+    def _lasting_rate(self, now: float, free: int) -> float:
+        """Give the rate at which the free slots last until the first, a quarter, half ... of the used ones are free."""
+        held = len(self._answered)
+        return min(
+            ((free + ahead) / (self._answered[ahead] + self.limit.per - now) for ahead in range(0, held, held // 4 + 1)),
+            default=math.inf,
+        )
 
     def take(self, now: float) -> None:
         """Count a request that leaves."""
