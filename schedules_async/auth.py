@@ -1,14 +1,16 @@
 """Tokens: who gives them, and what is a usable one."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import Protocol, runtime_checkable
 
-from attrs import define, field
+from attrs import define
 
 from schedules_async.errors import AuthenticationError
 
 LONGEST_TOKEN_ATTEMPT = 30.0  # seconds
+_USABLE = re.compile(r"[\x21-\x7e]+")
 
 
 @runtime_checkable
@@ -19,23 +21,23 @@ class TokenProvider(Protocol):
         """Give the bare token; `rejected` is the one that just met a 401."""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class FixedToken:
     """One token for ever."""
 
-    _token: str = field(repr=False)
+    token: str
 
     async def get_token(self, *, rejected: str | None = None) -> str:
         """Give the token, whatever was rejected."""
         del rejected
-        return self._token
+        return self.token
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class CalledToken:
     """A token from the caller's function, which is asked before every request."""
 
-    _function: Callable[[], Awaitable[str]] = field(repr=False)
+    _function: Callable[[], Awaitable[str]]
 
     async def get_token(self, *, rejected: str | None = None) -> str:
         """Ask the function."""
@@ -58,13 +60,15 @@ def check_token(token: object) -> str:
     """Give the token back if it can stand in a header (RFC 6750 section 2.1); the error does not show it."""
     if not isinstance(token, str):
         raise TypeError(f"a token is text, not {type(token).__name__}")
-    if not token or any(not "\x21" <= character <= "\x7e" for character in token):
+    if not _USABLE.fullmatch(token):
         raise ValueError("an unusable token: empty, or with a character outside 0x21-0x7E (give it without 'Bearer ')")
     return token
 
 
 async def ask_for_token(provider: TokenProvider, rejected: str | None = None) -> str:
     """Get a usable token within 30 seconds; what the provider raises becomes an AuthenticationError."""
+    if isinstance(provider, FixedToken):
+        return provider.token
     try:
         async with asyncio.timeout(LONGEST_TOKEN_ATTEMPT):
             token = await provider.get_token(rejected=rejected)

@@ -47,7 +47,7 @@ def to_seconds(value: Seconds) -> float:
     return float(value)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Timer:
     """One callback waiting for its time; `cancel` forgets it at once."""
 
@@ -73,7 +73,7 @@ class Timer:
             callback()
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Timers:
     """Callbacks at times of one clock, all behind a single sleeping task.
 

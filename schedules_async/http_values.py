@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 
 _TAG = re.compile(r'(?:W/)?"[\x20\x21\x23-\x7e]*"')
 _TIMESTAMP = re.compile(
@@ -63,6 +64,7 @@ def _zone(sign: str | None, hours: int, minutes: int) -> timezone:
     return timezone(-offset if sign == "-" else offset) if offset else UTC
 
 
+@lru_cache(maxsize=16)
 def parse_http_date(text: str) -> datetime | None:
     """Read an HTTP-date in any of its three forms (RFC 9110 section 5.6.7); None for anything else."""
     for form in _HTTP_DATES:

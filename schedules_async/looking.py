@@ -5,6 +5,7 @@ on at once, in plain methods: tell the users, or plan the next attempt.
 """
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable, MutableMapping
 from functools import partial
@@ -17,6 +18,7 @@ from schedules_async.base_errors import own_copy
 from schedules_async.clock import Clock
 from schedules_async.errors import (
     AuthenticationError,
+    MalformedResponseError,
     NotFoundError,
     RateLimitedError,
     ResponseError,
@@ -25,12 +27,13 @@ from schedules_async.errors import (
 from schedules_async.models import Operation
 from schedules_async.pacing import Pacing, Plan
 from schedules_async.refs import OperationRef
-from schedules_async.responses import Answer, Seen, is_usable_not_modified, read_answer, read_refusal, request_headers
+from schedules_async.responses import Answer, Seen, read_answer, read_refusal, request_headers
 from schedules_async.retrying import RetryPolicy, is_passing, pause_before_repeat
 from schedules_async.stats import Tally
 from schedules_async.transport import Transport
 
 Outcome = Seen | BaseException
+_LOGGER = logging.getLogger("schedules_async")
 
 
 class LookUser(Protocol):
@@ -43,19 +46,21 @@ class LookUser(Protocol):
         """Hear that no request leaves before `until`, and of the answer that said so."""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Look:
     """One wanted look and what its attempts have met so far."""
 
     ref: OperationRef
     users: dict[LookUser, float] = field(factory=dict)
     plan: Plan | None = None
-    task: "asyncio.Task[Seen] | None" = None
+    task: "asyncio.Task[None] | None" = None
     faults: int = 0
     not_before: float = -math.inf
+    is_under_way: bool = False
+    has_begun: bool = False
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Looks:
     """Every look of a session. No operation is ever asked for twice at the same time."""
 
@@ -68,13 +73,15 @@ class Looks:
     _clock: Clock
     _random: Callable[[], float]
     _looks: dict[OperationRef, Look] = field(init=False, factory=dict)
-    _tasks: "set[asyncio.Task[Seen]]" = field(init=False, factory=set)
+    _dropped: "set[asyncio.Task[None]]" = field(init=False, factory=set)
     _refusal: ResponseError | None = field(init=False, default=None)
     _refusals: int = field(init=False, default=0)
 
     def want(self, ref: OperationRef, user: LookUser, due: float) -> None:
         """Let `user` have a look at `due` or before; wanted again, the newer time counts."""
-        look = self._looks.setdefault(ref, Look(ref))
+        look = self._looks.get(ref)
+        if look is None:
+            look = self._looks[ref] = Look(ref)
         look.users[user] = due
         self._plan(look)
         if self._refusal is not None and self._pacing.pace.closed_until > self._clock.monotonic():
@@ -95,23 +102,36 @@ class Looks:
         for look in list(self._looks.values()):
             self._drop(look)
             self._tell(look, reason)
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        if self._dropped:
+            await asyncio.wait(self._dropped)
 
     def _plan(self, look: Look) -> None:
         """Plan the next attempt for the earliest of its users, unless one is under way."""
         due = max(min(look.users.values()), look.not_before)
-        if look.task is not None or (look.plan is not None and look.plan.due == due):
+        if look.is_under_way or (look.plan is not None and look.plan.due == due):
             return
         if look.plan is not None:
             look.plan.cancel()
         look.plan = self._pacing.plan(due, partial(self._start, look, due))
 
     def _start(self, look: Look, due: float) -> None:
-        look.plan = None
-        look.task = asyncio.get_running_loop().create_task(self._attempt(look.ref, due))
-        self._tasks.add(look.task)
-        look.task.add_done_callback(partial(self._attempted, look))
+        look.plan, look.is_under_way = None, True
+        look.task = asyncio.get_running_loop().create_task(self._run(look, due))
+
+    async def _run(self, look: Look, due: float) -> None:
+        """Make one attempt, and decide at once on what it gave."""
+        look.has_begun = True
+        outcome: Outcome | None = None
+        try:
+            outcome = await self._attempt(look.ref, due)
+        except (SchedulesError, ValueError, TypeError) as error:
+            outcome = error
+        except Exception as error:  # out of the caller's own snapshots or clock
+            _LOGGER.exception("a look at %s ended in an unforeseen way", look.ref)
+            outcome = error
+        finally:
+            self._pacing.finished()
+            self._decide(look, outcome or asyncio.CancelledError())
 
     async def _attempt(self, ref: OperationRef, due: float) -> Seen:
         """Look once; a 401 is worth one new token."""
@@ -127,8 +147,14 @@ class Looks:
     async def _ask(self, ref: OperationRef, due: float, token: str) -> Seen:
         """Ask for what changed; a 304 that refers to nothing held is worth one unconditional request."""
         held, answer = await self._exchange(ref, due, token)
-        if answer.status == 304 and not is_usable_not_modified(held, answer):
-            held, answer = await self._exchange(ref, due, token, is_unconditional=True)
+        try:
+            return self._read(ref, held, answer)
+        except MalformedResponseError:
+            if answer.status != 304:
+                raise
+        return self._read(ref, *await self._exchange(ref, due, token, is_unconditional=True))
+
+    def _read(self, ref: OperationRef, held: Operation | None, answer: Answer) -> Seen:
         try:
             seen = read_answer(ref, held, answer)
         except NotFoundError:
@@ -166,7 +192,7 @@ class Looks:
             self._close_gate(refusal, sent)
         elif answer.status < 500:
             self._refusals = 0
-            self._pacing.pace.accepted(self._clock.monotonic(), is_demand_waiting=self._pacing.is_demand_waiting)
+            self._pacing.accepted()
 
     def _close_gate(self, refusal: ResponseError, sent: float) -> None:
         self._tally.throttled += 1
@@ -180,16 +206,11 @@ class Looks:
                 for user in list(look.users):
                     user.gate_closed(now + pause, refusal)
 
-    def _attempted(self, look: Look, task: "asyncio.Task[Seen]") -> None:
-        """Decide what an attempt means for its look."""
-        self._tasks.discard(task)
-        look.task = None
-        outcome: Outcome = asyncio.CancelledError() if task.cancelled() else task.exception() or task.result()
-        if self._looks.get(look.ref) is look:
-            self._decide(look, outcome)
-        self._pacing.finished()
-
     def _decide(self, look: Look, outcome: Outcome) -> None:
+        """Tell the users, or plan the next attempt; a look that was dropped meanwhile concerns nobody."""
+        look.is_under_way = look.has_begun = False
+        if self._looks.get(look.ref) is not look:
+            return
         again = self._repeat_at(look, outcome)
         if again is not None:
             look.not_before = again
@@ -200,6 +221,8 @@ class Looks:
 
     def _repeat_at(self, look: Look, outcome: Outcome) -> float | None:
         """Say when to try again; None when the outcome is final. A 429 costs nothing: the gate makes it wait."""
+        if isinstance(outcome, Seen):
+            return None
         if isinstance(outcome, RateLimitedError):
             return look.not_before
         if not isinstance(outcome, SchedulesError) or not is_passing(outcome):
@@ -216,15 +239,19 @@ class Looks:
         del self._looks[look.ref]
         if look.plan is not None:
             look.plan.cancel()
-        if look.task is not None:
+        if look.is_under_way and look.task is not None:
             look.task.cancel()
+            self._dropped.add(look.task)
+            look.task.add_done_callback(self._dropped.discard)
+            if not look.has_begun:  # then it never will, and nobody else gives back its place
+                self._pacing.finished()
 
     def _tell(self, look: Look, outcome: Outcome) -> None:
         for user in list(look.users):
             user.look_ended(own_copy(outcome) if isinstance(outcome, SchedulesError) else outcome)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Getter:
     """One call that waits for one look, and lets itself be refused for a bounded time in all."""
 

@@ -5,6 +5,7 @@ import math
 import sys
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 from attrs import field, frozen
@@ -125,7 +126,7 @@ def read_document(text: str | bytes) -> dict[str, Any]:
 def structure_operation(document: dict[str, Any], schedule_id: object, etag: str | None) -> Operation:
     """Make a snapshot of the object under `operation`."""
     try:
-        operation = _CONVERTER.structure({**document, "scheduleId": schedule_id, "etag": etag}, Operation)
+        operation = _converter().structure({**document, "scheduleId": schedule_id, "etag": etag}, Operation)
         OperationRef(operation.schedule_id, operation.id)  # ids that name one
         return operation
     except KeyError as error:
@@ -192,7 +193,8 @@ def _kind(value: object) -> str:
     return f"{type(value).__name__} {str(value)[:40]!a}"
 
 
-def _make_converter() -> Converter:
+@cache
+def _converter() -> Converter:
     """Teach cattrs the service's names, and to convert nothing on its own (it makes 50.0 of "50")."""
     converter = Converter(detailed_validation=False)
     converter.register_structure_hook(str, _read_text)
@@ -212,6 +214,3 @@ def _make_converter() -> Converter:
     )
     converter.register_structure_hook(Operation, read_operation)
     return converter
-
-
-_CONVERTER = _make_converter()

@@ -44,7 +44,7 @@ COMMUNITY_TIER = (RateLimit(500, 60), RateLimit(5000, 3600))
 STANDARD_TIER = (RateLimit(5000, 60),)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Window:
     """The slots of one rate limit: a request holds one from when it is sent until `per` after its answer.
 
@@ -73,7 +73,10 @@ class Window:
         """Give the rate at which the free slots last until the first, a quarter, half ... of the used ones are free."""
         held = len(self._answered)
         return min(
-            ((free + ahead) / (self._answered[ahead] + self.limit.per - now) for ahead in range(0, held, held // 4 + 1)),
+            (
+                (free + ahead) / (self._answered[ahead] + self.limit.per - now)
+                for ahead in range(0, held, held // 4 + 1)
+            ),
             default=math.inf,
         )
 
@@ -93,7 +96,7 @@ def _make_windows(limits: Sequence[RateLimit]) -> list[Window]:
     return [Window(limit, limit is fastest) for limit in limits]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Pace:
     """How fast requests may leave, and from when on. Told the time, it answers; it never waits.
 
@@ -124,8 +127,10 @@ class Pace:
 
     def earliest(self, now: float) -> float:
         """Give when the next request may leave; infinity while that depends on an answer."""
-        even = self._next_even - self._burst / self.rate
-        return max(now, self.closed_until, even, *(window.earliest(now) for window in self._windows))
+        earliest = max(now, self.closed_until, self._next_even - self._burst / self.rate)
+        for window in self._windows:
+            earliest = max(earliest, window.earliest(now))
+        return earliest
 
     def take(self, now: float) -> None:
         """Count a request that leaves."""
@@ -169,7 +174,7 @@ class Pace:
         self._was_refused, self._last_cut, self._accepted = True, now, 0
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Plan:
     """A request that is to start at its time; `cancel` forgets it."""
 
@@ -181,7 +186,7 @@ class Plan:
         self.start = None
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Pacing:
     """Starts planned requests and lets them leave, earliest due first, when `pace` allows it.
 
@@ -197,11 +202,17 @@ class Pacing:
     _started: int = field(init=False, default=0)
     _alarm: Timer | None = field(init=False, default=None)
 
-    def plan(self, due: float, start: Callable[[], None]) -> Plan:
-        """Call `start` at `due`, or as soon after as there is a place for one more request.
+    def plan(self, due: float, start: Callable[[], None]) -> Plan | None:
+        """Call `start` at `due`, or as soon after as there is a place for one more request; None when called now.
 
         Whoever is started calls `finished` when it is through.
         """
+        if not self._plans and self._started < self.pace.in_flight_limit:
+            now = self._clock.monotonic()
+            if due <= now and self.pace.earliest(now) <= now:
+                self._started += 1
+                start()
+                return None
         plan = Plan(due, start)
         heapq.heappush(self._plans, (due, next(self._numbers), plan))
         self.go_on()
@@ -210,7 +221,8 @@ class Pacing:
     def finished(self) -> None:
         """Give back the place of a started request."""
         self._started -= 1
-        self.go_on()
+        if self._plans or self._line:
+            self.go_on()
 
     async def slot(self, due: float) -> float:
         """Wait until a request may leave at once, and count it; give the time. Call `answered` when it ended."""
@@ -219,7 +231,8 @@ class Pacing:
             now = self._clock.monotonic()
             if not must_queue and self.pace.earliest(now) <= now:
                 self.pace.take(now)
-                self.go_on()
+                if self._line:
+                    self.go_on()
                 return now
             await self._turn(due)
             must_queue = False
@@ -269,7 +282,7 @@ class Pacing:
         heapq.heappop(self._line)[2].set_result(None)
         return math.inf
 
-    @property
-    def is_demand_waiting(self) -> bool:
-        """Tell whether a request is kept waiting by the pace."""
-        return bool(self._line) or bool(self._plans and self._plans[0][0] <= self._clock.monotonic())
+    def accepted(self) -> None:
+        """Learn from an answer that was no refusal; a request that waits beyond its time is unmet demand."""
+        now = self._clock.monotonic()
+        self.pace.accepted(now, is_demand_waiting=bool(self._line) or bool(self._plans and self._plans[0][0] <= now))

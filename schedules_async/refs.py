@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Protocol
 from urllib.parse import quote, unquote, urlsplit
 
-from attrs import field, frozen
-from attrs.validators import instance_of
+from attrs import Attribute, field, frozen
 from yarl import URL
 
 
@@ -17,17 +17,16 @@ class SupportsItems(Protocol):
         """Give every header with its value."""
 
 
-def _check_id(_: object, attribute: object, value: str) -> None:
-    name = getattr(attribute, "name", "id")
+def _check_id(_: object, attribute: "Attribute[str]", value: str) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{attribute.name} must be text, not {type(value).__name__}")
     if value in ("", ".", ".."):
-        raise ValueError(f"{name} must not be {value!r}")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{name} holds a lone surrogate") from None
+        raise ValueError(f"{attribute.name} must not be {value!r}")
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError(f"{attribute.name} holds a lone surrogate")
 
 
-@frozen
+@frozen(cache_hash=True)
 class OperationRef:
     """Names one operation of one schedule.
 
@@ -35,8 +34,8 @@ class OperationRef:
     resource. A ref unpacks into its two ids and prints as `schedule_id/operation_id`.
     """
 
-    schedule_id: str = field(validator=[instance_of(str), _check_id])
-    operation_id: str = field(validator=[instance_of(str), _check_id])
+    schedule_id: str = field(validator=_check_id)
+    operation_id: str = field(validator=_check_id)
 
     def __iter__(self) -> Iterator[str]:
         """Give the schedule's id, then the operation's."""
@@ -49,7 +48,7 @@ class OperationRef:
     @property
     def path(self) -> str:
         """The resource's path, each id percent-encoded as one segment (RFC 3986 section 3.3)."""
-        return f"/schedules/{quote(self.schedule_id, safe='')}/operations/{quote(self.operation_id, safe='')}"
+        return _path(self.schedule_id, self.operation_id)
 
     @classmethod
     def from_url(cls, url: str | URL) -> "OperationRef":
@@ -73,6 +72,11 @@ class OperationRef:
         found = [value for name, value in headers.items() if name.lower() == "operation-location"]
         location = found[0] if found and found[0] else _linked_location(body)
         return None if location is None else cls.from_url(location)
+
+
+@lru_cache(maxsize=1024)
+def _path(schedule_id: str, operation_id: str) -> str:
+    return f"/schedules/{quote(schedule_id, safe='')}/operations/{quote(operation_id, safe='')}"
 
 
 def _linked_location(body: "Mapping[str, object] | str | bytes | None") -> str | None:

@@ -113,12 +113,12 @@ def _is_same_guid(one: str, other: str) -> bool:
 
 def _read_not_modified(held: Operation | None, answer: Answer) -> Seen:
     """Take the held snapshot as it stands (RFC 9110 section 15.4.5); a tag beside it must agree weakly."""
-    if held is None or not is_usable_not_modified(held, answer):
+    if held is None or not _is_usable(held, answer):
         raise MalformedResponseError("304 to an unconditional request, or with the tag of another snapshot")
     return _seen(held, answer, is_not_modified=True)
 
 
-def is_usable_not_modified(held: Operation | None, answer: Answer) -> bool:
+def _is_usable(held: Operation | None, answer: Answer) -> bool:
     """Tell whether a 304 can refer to the snapshot whose tag was sent."""
     if held is None or held.etag is None:
         return False

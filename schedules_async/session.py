@@ -31,7 +31,7 @@ Value = TypeVar("Value")
 _MOST_SNAPSHOTS = 10_000
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class RecentSnapshots(MutableMapping[OperationRef, Operation]):
     """Snapshots in memory; of more than 10,000 the least recently used goes."""
 

@@ -38,7 +38,7 @@ class SessionStats:
     detection_delay: DetectionDelay = DetectionDelay()
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Tally:
     """The running counts behind `SessionStats`."""
 

@@ -1,6 +1,5 @@
 """The only door to aiohttp: one request out, one complete answer back, or a TransportError."""
 
-import asyncio
 import ipaddress
 import math
 import urllib.request
@@ -47,7 +46,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Transport:
     """Sends GET requests to one API and reads the answers, each attempt within `request_timeout` seconds.
 
@@ -63,8 +62,7 @@ class Transport:
     async def get(self, ref: OperationRef, headers: dict[str, str]) -> Answer:
         """Ask for one operation; TransportError when no complete answer came in time."""
         try:
-            async with asyncio.timeout(None if math.isinf(self._request_timeout) else self._request_timeout):
-                return await self._exchange(self._base_url + ref.path, headers)
+            return await self._exchange(self._base_url + ref.path, headers)
         except _FAULTS as error:
             fault = error
         # Outside the except clause: what aiohttp raised may carry the request's headers, so only its cause is kept.
@@ -73,13 +71,15 @@ class Transport:
     async def _exchange(self, url: str, headers: dict[str, str]) -> Answer:
         http = self._http or self._open()
         # In lower case aiohttp does not repeat the request by itself on a connection that was reset.
-        async with http.request(
+        response = await http.request(
             "get", URL(url, encoded=True), headers=headers, allow_redirects=False, proxy=self._proxy(url)
-        ) as response:
+        )
+        try:
             if response.status == 304:
-                return Answer(response.status, response.headers)
-            body, problem = await _read_body(response)
-            return Answer(response.status, response.headers, body, problem)
+                return Answer(304, response.headers)
+            return Answer(response.status, response.headers, *await _read_body(response))
+        finally:
+            response.release()
 
     def _open(self) -> aiohttp.ClientSession:
         borrowed = self._borrowed
@@ -88,7 +88,7 @@ class Transport:
             connector_owner=borrowed is None,
             trace_configs=borrowed.trace_configs if borrowed else None,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(),
+            timeout=aiohttp.ClientTimeout(total=None if math.isinf(self._request_timeout) else self._request_timeout),
             auto_decompress=False,
         )
         return self._http
@@ -140,7 +140,7 @@ async def _read_body(response: aiohttp.ClientResponse) -> tuple[bytes, str | Non
     return bytes(body), None
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Decoder:
     """Undoes one Content-Encoding within a bound; what it cannot decode it leaves out and says so."""
 

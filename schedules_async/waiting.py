@@ -175,7 +175,7 @@ class OperationWaiter(Coroutine[Any, Any, Operation], AsyncIterable[Operation]):
         return result
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Use:
     """One await or one iteration: a subscription, ended at the waiter's deadlines."""
 
@@ -248,7 +248,7 @@ class _Use:
             self._set_timer()
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Changes(AsyncIterator[Operation]):
     """One iteration over a wait: the newest snapshot first, then each change, the final one once and last.
 

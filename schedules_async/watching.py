@@ -22,7 +22,7 @@ from schedules_async.responses import Seen
 from schedules_async.stats import Tally
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Subscription:
     """What one reader has not read yet: the newest change, then how the watch ended for it."""
 
@@ -61,7 +61,7 @@ class Subscription:
         await self._waiting
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Watch:
     """The polling of one operation."""
 
@@ -172,7 +172,7 @@ class Watch:
             self.leave(subscription)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Watches:
     """The watches of a session, one for each operation that is waited for."""
 

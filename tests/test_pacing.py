@@ -176,7 +176,7 @@ def simulate_quota(calls: int, per: float, seconds: float) -> tuple[float, float
 @pytest.mark.parametrize(("calls", "per"), [(25, 1.0), (250, 10.0), (500, 60.0)])
 def test_an_unknown_quota_is_learned(calls: int, per: float) -> None:
     used, refused = simulate_quota(calls, per, 330)
-    assert used >= 0.6
+    assert used >= 0.8
     assert refused <= 0.03
 
 
