@@ -127,10 +127,12 @@ class Pace:
 
     def earliest(self, now: float) -> float:
         """Give when the next request may leave; infinity while that depends on an answer."""
-        earliest = max(now, self.closed_until, self._next_even - self._burst / self.rate)
-        for window in self._windows:
-            earliest = max(earliest, window.earliest(now))
-        return earliest
+        return max(
+            self.closed_until,
+            self._next_even - self._burst / self.rate,
+            *[window.earliest(now) for window in self._windows],
+            now,
+        )
 
     def take(self, now: float) -> None:
         """Count a request that leaves."""
@@ -207,12 +209,10 @@ class Pacing:
 
         Whoever is started calls `finished` when it is through.
         """
-        if not self._plans and self._started < self.pace.in_flight_limit:
-            now = self._clock.monotonic()
-            if due <= now and self.pace.earliest(now) <= now:
-                self._started += 1
-                start()
-                return None
+        if not self._plans and self._started < self.pace.in_flight_limit and due <= self._clock.monotonic():
+            self._started += 1
+            start()
+            return None
         plan = Plan(due, start)
         heapq.heappush(self._plans, (due, next(self._numbers), plan))
         self.go_on()
@@ -258,12 +258,11 @@ class Pacing:
         self._alarm = self._timers.call_at(again, self.go_on) if again < math.inf else None
 
     def _start_due(self, now: float) -> float:
-        """Start what may start; give when to look again."""
+        """Start what is due while there are places; give when to look again."""
         while self._plans and self._started < self.pace.in_flight_limit:
             due, _, plan = self._plans[0]
-            at = now if plan.start is None else max(due, self.pace.earliest(now))
-            if at > now:
-                return at
+            if due > now and plan.start is not None:
+                return due
             heapq.heappop(self._plans)
             start, plan.start = plan.start, None
             if start is not None:

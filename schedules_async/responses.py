@@ -136,9 +136,15 @@ def read_refusal(answer: Answer) -> ResponseError | None:
 
 def _seen(operation: Operation, answer: Answer, *, is_not_modified: bool = False) -> Seen:
     date = _date(answer.headers)
-    directives = ",".join(answer.headers.getall("Cache-Control", ())).lower().split(",")
-    is_kept = "no-store" not in (directive.strip() for directive in directives)
-    return Seen(operation, is_not_modified, is_kept, _retry_after(answer.headers, date), date)
+    return Seen(operation, is_not_modified, _may_keep(answer.headers), _retry_after(answer.headers, date), date)
+
+
+def _may_keep(headers: Headers) -> bool:
+    """Obey `no-store` (RFC 9111 section 5.2.2.5)."""
+    if "Cache-Control" not in headers:
+        return True
+    directives = ",".join(headers.getall("Cache-Control")).lower().split(",")
+    return "no-store" not in (directive.strip() for directive in directives)
 
 
 def _date(headers: Headers) -> datetime | None:
@@ -146,7 +152,7 @@ def _date(headers: Headers) -> datetime | None:
 
 
 def _retry_after(headers: Headers, date: datetime | None) -> float | None:
-    return parse_retry_after(headers.getall("Retry-After", ()), date)
+    return parse_retry_after(headers.getall("Retry-After"), date) if "Retry-After" in headers else None
 
 
 def read_error(answer: Answer) -> ResponseError:

@@ -23,21 +23,21 @@ _NUMBERS = itertools.count()
 
 
 def default() -> Decide:
-    return decide_by(PollingPolicy())
+    return decide_by(PollingPolicy(), next(_NUMBERS))
 
 
 def eager() -> Decide:
-    return decide_by(PollingPolicy.EAGER)
+    return decide_by(PollingPolicy.EAGER, next(_NUMBERS))
 
 
 def frugal() -> Decide:
-    return decide_by(PollingPolicy.FRUGAL)
+    return decide_by(PollingPolicy.FRUGAL, next(_NUMBERS))
 
 
-def decide_by(policy: PollingPolicy) -> Decide:
-    """Give one operation's decisions, with all that it has seen kept inside."""
+def decide_by(policy: PollingPolicy, number: int) -> Decide:
+    """Give the decisions for the operation of that number, with all that was seen of it kept inside."""
     progress = Progress()
-    ref = OperationRef("schedule", f"operation-{next(_NUMBERS)}")
+    ref = OperationRef("schedule", f"operation-{number}")
     seed = jitter_seed(ref)
 
     def decide(t: float, status: str, fraction: float, started: float, u: float) -> float:

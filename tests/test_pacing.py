@@ -50,9 +50,7 @@ def most_in_any_window(times: Sequence[float], per: float) -> int:
     ],
 )
 @pytest.mark.parametrize("latency", [0.0, 0.3])
-def test_no_window_of_any_limit_is_ever_exceeded(
-    limits: tuple[RateLimit, ...], seconds: float, latency: float
-) -> None:
+def test_no_window_of_any_limit_is_ever_exceeded(limits: tuple[RateLimit, ...], seconds: float, latency: float) -> None:
     sent = drive(Pace(limits), seconds, latency=latency)
     for limit in limits:
         assert most_in_any_window(sent, limit.per) <= limit.calls
@@ -180,9 +178,7 @@ def test_an_unknown_quota_is_learned(calls: int, per: float) -> None:
     assert refused <= 0.03
 
 
-@pytest.mark.parametrize(
-    ("calls", "per"), [(0, 60), (-1, 60), (1, 0), (1, -1), (1, math.nan), (1, math.inf)]
-)
+@pytest.mark.parametrize(("calls", "per"), [(0, 60), (-1, 60), (1, 0), (1, -1), (1, math.nan), (1, math.inf)])
 def test_a_limit_that_means_nothing_is_refused(calls: int, per: float) -> None:
     with pytest.raises(ValueError):
         RateLimit(calls, per)

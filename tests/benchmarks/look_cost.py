@@ -74,8 +74,10 @@ async def ratios(url: str, rounds: int) -> list[float]:
 
         measured = []
         for number in range(rounds + 1):
-            pair = (await cpu_seconds(ours), await cpu_seconds(bare)) if number % 2 else reversed(
-                (await cpu_seconds(bare), await cpu_seconds(ours))
+            pair = (
+                (await cpu_seconds(ours), await cpu_seconds(bare))
+                if number % 2
+                else reversed((await cpu_seconds(bare), await cpu_seconds(ours)))
             )
             own, other = pair
             measured.append(own / other)
@@ -92,7 +94,9 @@ def main() -> int:
         finally:
             server.terminate()
     median = statistics.median(measured)
-    print(f"a 304 through the session costs {median:.2f} times a bare request ({min(measured):.2f} to {max(measured):.2f})")
+    print(
+        f"a 304 through the session costs {median:.2f} times a bare request ({min(measured):.2f} to {max(measured):.2f})"
+    )
     return median > BOUND
 
 

@@ -1,0 +1,92 @@
+"""Operations that run in virtual time, to count the looks a policy takes and how late it finds the end."""
+
+import math
+import random
+from collections.abc import Callable, Iterator
+from statistics import fmean
+
+from attrs import frozen
+from measure_policy import Decide, decide_by
+
+from schedules_async.polling import PollingPolicy
+
+Shape = Callable[[float], float]
+
+SHORTEST, LONGEST = 2.0, 2 * 3600.0
+SHAPES: dict[str, Shape] = {
+    "linear": lambda share: share,
+    "whole percents": lambda share: math.floor(100 * share) / 100,
+    "s-curve": lambda share: share * share * (3 - 2 * share),
+    "accelerating": lambda share: share**2.5,
+    "decelerating": lambda share: 1 - (1 - share) ** 2.5,
+    "steps of 25": lambda share: math.floor(4 * share) / 4,
+    "stuck at 99": lambda share: min(share / 0.7, 0.99),
+    "starts again": lambda share: 2 * share % 1,
+    "none": lambda _: 0.0,
+}
+
+
+@frozen
+class Run:
+    """One operation: Queued for `queued` seconds, then Started, and over after `total` of them."""
+
+    queued: float
+    planned: float
+    total: float
+    shape: Shape
+
+    def see(self, t: float) -> tuple[str, float, float]:
+        """Give status, fraction and start, as a measuring harness does."""
+        if t < self.queued:
+            return "Queued", 0.0, math.nan
+        return "Started", self.shape((t - self.queued) / self.planned), self.queued
+
+
+@frozen
+class Score:
+    """What watching cost: looks per operation, and the mean seconds until its end was seen."""
+
+    looks: float
+    delay: float
+
+
+def workload(shape: Shape, count: int, rng: random.Random, share_ending_early: float = 0.0) -> Iterator[Run]:
+    """Make runs whose durations are log-uniform: none is typical."""
+    for _ in range(count):
+        queued = rng.random() + rng.choice((0.0, rng.expovariate(1 / 20)))
+        planned = SHORTEST * (LONGEST / SHORTEST) ** rng.random()
+        done = rng.random() if rng.random() < share_ending_early else 1.0
+        yield Run(queued, planned, queued + planned * done, shape)
+
+
+def google(_: int) -> Decide:
+    """Decide as google-api-core does: 1 s times 1.5 up to 20 s, with full jitter, whatever is seen."""
+    longest = 1.0
+
+    def decide(_t: float, _status: str, _fraction: float, _started: float, u: float) -> float:
+        nonlocal longest
+        pause, longest = u * longest, min(1.5 * longest, 20.0)
+        return pause
+
+    return decide
+
+
+def by_policy(policy: PollingPolicy) -> Callable[[int], Decide]:
+    """Decide as the project does."""
+    return lambda number: decide_by(policy, number)
+
+
+def watch(run: Run, decide: Decide, rng: random.Random) -> tuple[int, float]:
+    """Look until the end is seen, the first time at once; give the looks, and the seconds from end to sight."""
+    t, looks = 0.0, 1
+    while t < run.total:
+        t += decide(t, *run.see(t), rng.random())
+        looks += 1
+    return looks, t - run.total
+
+
+def measure(runs: list[Run], make: Callable[[int], Decide], seed: int = 1) -> Score:
+    """Watch every run, each with decisions of its own."""
+    rng = random.Random(seed)
+    results = [watch(run, make(number), rng) for number, run in enumerate(runs)]
+    return Score(fmean(looks for looks, _ in results), fmean(delay for _, delay in results))

@@ -1,0 +1,535 @@
+import math
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
+from statistics import fmean
+
+import pytest
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from measure_policy import Decide, decide_by, default, eager, frugal
+from simulation import SHAPES, by_policy, google, measure, workload
+
+from schedules_async.models import Operation, OperationStatus
+from schedules_async.polling import PollingPolicy, Progress, TimeRemaining, jitter_seed
+from schedules_async.refs import OperationRef
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+MIDDLE = 0.5  # the seed or sample that moves a pause neither way
+BOOTED = 5000.0  # what the monotonic clock reads at noon
+
+
+def after_noon(seconds: float | None) -> datetime | None:
+    return None if seconds is None else NOON + timedelta(seconds=seconds)
+
+
+def started(percent: float, created: float | None = 0.0, updated: float | None = 0.0) -> Operation:
+    return snapshot(OperationStatus.STARTED, percent, created, updated)
+
+
+def queued(created: float | None = 0.0) -> Operation:
+    return snapshot(OperationStatus.QUEUED, 0.0, created, created)
+
+
+def unknown(created: float | None = 0.0) -> Operation:
+    return snapshot(OperationStatus.UNKNOWN, 0.0, created, None)
+
+
+def snapshot(status: OperationStatus, percent: float, created: float | None, updated: float | None) -> Operation:
+    return Operation(
+        "operation",
+        "schedule",
+        status,
+        percent_complete=percent,
+        created_at=after_noon(created),
+        updated_at=after_noon(updated),
+    )
+
+
+def seen(*looks: tuple[float, Operation], dated: bool = True) -> Progress:
+    """Look at those seconds after noon."""
+    progress = Progress()
+    for t, operation in looks:
+        progress.observe(operation, BOOTED + t, after_noon(t) if dated else None)
+    return progress
+
+
+def pause(policy: PollingPolicy, progress: Progress) -> float:
+    return policy.pause(progress, MIDDLE, MIDDLE)
+
+
+def window(progress: Progress) -> tuple[float, float]:
+    assert progress.remaining is not None
+    return progress.remaining.low, progress.remaining.high
+
+
+# --- without credible progress ------------------------------------------------------------------------------------
+
+ROOT = [  # sqrt(2 * cost * age) + 2 * cost, between the bounds
+    (PollingPolicy(), 0.0, 1.0),
+    (PollingPolicy(), 4.0, 3.0),
+    (PollingPolicy(), 100.0, 11.0),
+    (PollingPolicy(), 144.0, 13.0),
+    (PollingPolicy(), 1e6, 13.0),
+    (PollingPolicy(min_interval=2), 0.0, 2.0),
+    (PollingPolicy(max_interval=60), 2500.0, 51.0),
+    (PollingPolicy(cost=2), 25.0, 13.0),
+    (PollingPolicy(cost=2), 4.0, 8.0),
+    (PollingPolicy.EAGER, 2.0, 1.5),
+    (PollingPolicy.EAGER, 1e6, 5.0),
+    (PollingPolicy.FRUGAL, 2.0, 12.0),
+    (PollingPolicy.FRUGAL, 1e6, 30.0),
+]
+
+
+@pytest.mark.parametrize("operation", [queued(), unknown(), started(0), started(0.4), started(-5)])
+@pytest.mark.parametrize(("policy", "age", "expected"), ROOT)
+def test_without_progress_the_pause_grows_with_the_root_of_the_age(
+    policy: PollingPolicy, age: float, expected: float, operation: Operation
+) -> None:
+    progress = seen((age, operation))
+    assert pause(policy, progress) == pytest.approx(expected)
+    assert progress.time_remaining(BOOTED + age) is None
+
+
+def test_an_operation_never_looked_at_is_new() -> None:
+    assert pause(PollingPolicy(), Progress()) == 1.0
+    assert Progress().time_remaining(BOOTED) is None
+
+
+AGES = [
+    # created, Date, seconds since the first look, age
+    (0.0, 50.0, 0.0, 50.0),
+    (0.0, 50.0, 7.0, 50.0),
+    (0.0, 3.0, 7.0, 7.0),  # the operation is no younger than its first look
+    (None, 50.0, 7.0, 7.0),
+    (0.0, None, 7.0, 7.0),
+    (99.0, 50.0, 7.0, 7.0),  # created in the future
+    (-29 * 86400.0, 0.0, 7.0, 29 * 86400.0),
+    (-31 * 86400.0, 0.0, 7.0, 7.0),  # absurd
+]
+
+
+@pytest.mark.parametrize(("created", "date", "since_first", "expected"), AGES)
+def test_age_counts_from_creation_by_the_clock_of_the_service(
+    created: float | None, date: float | None, since_first: float, expected: float
+) -> None:
+    progress = Progress()
+    progress.observe(queued(created), BOOTED, None)
+    progress.observe(queued(created), BOOTED + since_first, after_noon(date))
+    assert progress.age == pytest.approx(expected)
+
+
+def test_of_dates_cut_to_seconds_the_one_furthest_ahead_counts() -> None:
+    progress = Progress()
+    for elapsed, date in [(0.2, 10), (0.9, 11), (1.5, 11), (2.8, 12)]:
+        progress.observe(queued(), BOOTED + elapsed, after_noon(date))
+    assert progress.age == pytest.approx(2.8 + 11 - 0.9)
+
+
+@pytest.mark.parametrize(("jump", "expected"), [(3600.0, 3660.0), (-30.0, 30.0), (-1.5, 60.0)])
+def test_a_service_clock_that_was_set_is_followed(jump: float, expected: float) -> None:
+    progress = seen((50.0, queued()))
+    progress.observe(queued(), BOOTED + 60, after_noon(60 + jump))
+    assert progress.age == pytest.approx(expected)
+
+
+def test_an_offset_is_part_of_a_timestamp() -> None:
+    created = NOON.astimezone(timezone(timedelta(hours=-7)))
+    assert seen((50.0, evolve(queued(), created_at=created))).age == 50.0
+
+
+# --- the finish window --------------------------------------------------------------------------------------------
+
+WINDOWS = [
+    # one look: the deviation is half of what remains, the grain 0.002
+    ([(30, 50)], (0.498 * 60 - 15, 0.502 * 60 + 15)),
+    ([(10, 90)], (0.098 / 0.09 - 5 / 9, 0.102 / 0.09 + 5 / 9)),
+    ([(10, 100)], (0.0, 0.02)),
+    ([(10, 5000)], (0.0, 0.02)),
+    ([(1, 0.5)], (0.993 * 200 - 99.5, 0.997 * 200 + 99.5)),
+    # a straight line: no change of the forecast leaves a quarter of the deviation
+    ([(10, 10), (20, 20)], (0.798 * 100 - 45 / 4, 0.802 * 100 + 45 / 4)),
+    ([(10, 10), (20, 20), (30, 30)], (0.698 * 100 - 45 / 16, 0.702 * 100 + 45 / 16)),
+]
+
+
+@pytest.mark.parametrize(("looks", "expected"), WINDOWS)
+def test_the_window_lies_around_what_remains_at_the_present_speed(
+    looks: list[tuple[float, float]], expected: tuple[float, float]
+) -> None:
+    assert window(seen(*((t, started(percent)) for t, percent in looks))) == pytest.approx(expected)
+
+
+def test_the_speed_is_the_geometric_mean_of_the_whole_and_the_recent() -> None:
+    progress = seen((10, started(10)), (20, started(50)))  # 0.025 a second on the whole, 0.04 lately
+    speed = math.sqrt(0.025 * 0.04)
+    deviation = 45 / 4 + 0.75 * (100 - 20 - 0.5 / speed)
+    assert window(progress) == pytest.approx((max(0.498 / speed - deviation, 0), 0.502 / speed + deviation))
+
+
+def test_the_recent_speed_forgets_by_halves() -> None:
+    progress = seen((10, started(10)), (20, started(20)), (30, started(50)))
+    speed = math.sqrt(0.5 / 30 * (0.01 + 0.03) / 2)
+    deviation = 45 / 16 + 0.75 * (100 - 30 - 0.5 / speed)
+    assert window(progress) == pytest.approx((max(0.498 / speed - deviation, 0), 0.502 / speed + deviation))
+
+
+def test_progress_that_stood_still_is_as_coarse_as_its_last_jump() -> None:
+    fine = seen((25, started(25)), (50, started(50)))
+    assert window(fine) == pytest.approx((0.498 * 100 - 37.5 / 4, 0.502 * 100 + 37.5 / 4))
+    coarse = seen((25, started(25)), (30, started(25)), (50, started(50)))
+    deviation = (37.5 / 4 + 0.75 * 20) / 4 + 0.75 * 20  # the forecast went from 100 s to 120 s and back
+    assert window(coarse) == pytest.approx((0.248 * 100 - deviation, 0.752 * 100 + deviation))
+
+
+def test_an_unchanged_snapshot_is_a_repeat() -> None:
+    """A 304 hands over the held snapshot again."""
+    held = started(40)
+    again = seen((30, started(20)), (40, held), (50, held))
+    equal = seen((30, started(20)), (40, started(40)), (50, started(40)))
+    assert window(again) == window(equal)
+
+
+FALLS = [
+    # percents, each look 10 s apart; is the last one believed?
+    ([50, 46], False),
+    ([50, 20, 30], False),
+    ([50, 20, 30, 40], False),
+    ([50, 20, 30, 40, 50], True),
+    ([50, 48], True),  # noise
+    ([50, 20, 30, 10, 20, 30], False),
+    ([50, 20, 20, 20, 20], True),
+]
+
+
+@pytest.mark.parametrize(("percents", "is_believed"), FALLS)
+def test_progress_that_fell_is_not_believed_for_three_looks(percents: list[float], is_believed: bool) -> None:
+    progress = seen(*((10 + 10 * number, started(percent)) for number, percent in enumerate(percents)))
+    assert (progress.remaining is not None) is is_believed
+
+
+def test_the_window_is_counted_down_to_zero() -> None:
+    progress = seen((30, started(50)))
+    low, high = window(progress)
+    for elapsed in (0.0, 5.0, 20.0, 40.0, 1000.0):
+        expected = TimeRemaining(max(low - elapsed, 0.0), max(high - elapsed, 0.0))
+        assert progress.time_remaining(BOOTED + 30 + elapsed) == expected
+
+
+def test_unknown_keeps_the_window_and_queued_drops_it() -> None:
+    progress = seen((30, started(50)), (40, unknown()))
+    assert window(progress) == pytest.approx((4.88, 35.12))
+    progress.observe(queued(), BOOTED + 41, None)
+    assert progress.remaining is None
+    progress.observe(started(10, updated=41), BOOTED + 42, None)
+    assert window(progress) == pytest.approx((0.898 * 10 - 4.5, 0.902 * 10 + 4.5))
+
+
+@pytest.mark.parametrize("status", [OperationStatus.SUCCEEDED, OperationStatus.FAILED])
+def test_nothing_remains_once_done(status: OperationStatus) -> None:
+    progress = seen((30, started(50)), (40, snapshot(status, 50, 0, 40)))
+    assert progress.time_remaining(BOOTED + 99) == TimeRemaining(0.0, 0.0)
+
+
+# --- since when it runs -------------------------------------------------------------------------------------------
+
+STARTS = [
+    # looks, seconds run at the last of them; each reports half, so what remains lies around the same
+    ([(0, queued()), (60, started(50, updated=30))], 30.0),
+    ([(60, started(50, updated=30))], 30.0),
+    # no updatedAt: the middle of 0 and 60
+    ([(0, queued()), (60, started(50, updated=None))], 30.0),
+    ([(0, queued()), (20, queued()), (60, started(50, updated=None))], 20.0),
+    # never seen Queued: since creation
+    ([(60, started(50, updated=None))], 60.0),
+    # an updatedAt before creation, in the future, absurd
+    ([(60, started(50, updated=-9))], 60.0),
+    ([(0, queued()), (60, started(50, updated=90))], 30.0),
+    ([(0, queued()), (60, started(50, updated=-40 * 86400))], 30.0),
+]
+
+
+@pytest.mark.parametrize(("looks", "run"), STARTS)
+def test_the_run_counts_from_the_start(looks: list[tuple[float, Operation]], run: float) -> None:
+    assert window(seen(*looks)) == pytest.approx((0.498 * 2 * run - run / 2, 0.502 * 2 * run + run / 2))
+
+
+def test_without_a_date_the_start_lies_between_two_looks() -> None:
+    progress = seen((0, queued()), (60, started(50, updated=10)), dated=False)
+    assert window(progress) == pytest.approx((14.88, 45.12))
+
+
+def test_an_updated_at_that_moves_while_started_is_not_the_start() -> None:
+    """Then the middle of 0 and 20 is; the forecast goes from 10 s to 100 s."""
+    progress = seen((0, queued()), (20, started(10, updated=19)), (60, started(50, updated=59)))
+    deviation = 4.5 / 4 + 0.75 * 90
+    assert window(progress) == pytest.approx((0.0, 0.502 * 100 + deviation))
+
+
+def test_an_updated_at_that_moves_with_an_unknown_status_between_is_no_heartbeat() -> None:
+    looks = [(20.0, started(10, updated=10)), (30.0, unknown()), (60.0, started(50, updated=40))]
+    still = [(20.0, started(10, updated=10)), (30.0, unknown()), (60.0, started(50, updated=10))]
+    assert seen(*looks).remaining == seen(*still).remaining
+
+
+# --- with credible progress ---------------------------------------------------------------------------------------
+
+
+def test_the_pause_reaches_into_the_window() -> None:
+    """The root of the window's width (cost 0.5), from where it opens."""
+    progress = seen((10, started(90)))
+    low, high = window(progress)
+    assert pause(PollingPolicy(), progress) == pytest.approx(low + math.sqrt(high - low))
+
+
+def test_a_prediction_is_trusted_for_twice_the_pause_by_age() -> None:
+    assert pause(PollingPolicy(), seen((30, started(10)))) == pytest.approx(2 * (math.sqrt(30) + 1))
+
+
+@pytest.mark.parametrize(
+    ("policy", "longest"),
+    [
+        (PollingPolicy(), 39.0),
+        (PollingPolicy.EAGER, 15.0),
+        (PollingPolicy.FRUGAL, 90.0),
+        (PollingPolicy(max_predicted_interval=math.inf), 2 * (100 + 1)),
+        (PollingPolicy(max_interval=50), 50.0),
+    ],
+)
+def test_the_longest_predicted_pause(policy: PollingPolicy, longest: float) -> None:
+    assert pause(policy, seen((10000, started(10)))) == pytest.approx(longest)
+
+
+def test_looks_inside_the_window_grow_impatient() -> None:
+    """Each by a tenth, up to the pause that age alone would give."""
+    progress = seen((1000, started(95)), (1000.01, started(100)))
+    pauses = []
+    for number in range(60):
+        progress.observe(started(100), BOOTED + 1000.02 + number / 100, None)
+        pauses.append(pause(PollingPolicy(), progress))
+    growth = [later / earlier for earlier, later in pairwise(pauses[15:25])]
+    assert growth == pytest.approx([1.1] * 9, rel=0.001)
+    assert pauses[-1] == 13.0
+
+
+def test_looks_in_the_window_count_from_its_opening() -> None:
+    progress = seen((30, started(50)))
+    assert progress.looks_in_window == 0
+    for looks in (1, 2, 3):
+        progress.observe(started(100), BOOTED + 59 + looks, None)
+        assert progress.looks_in_window == looks
+    progress.observe(started(20), BOOTED + 90, None)
+    assert progress.looks_in_window == 0
+
+
+def test_exact_progress_finds_the_end_in_few_looks() -> None:
+    """Ten minutes, linear; the intervals of google-api-core take about sixty."""
+    progress, t, looks = Progress(), 0.0, 1
+    while t < 600:
+        progress.observe(started(t / 6), BOOTED + t, after_noon(t))
+        t += pause(PollingPolicy(), progress)
+        looks += 1
+    assert looks <= 35
+    assert t - 600 < 2
+
+
+# --- jitter -------------------------------------------------------------------------------------------------------
+
+JITTER = [
+    (0.1, 0.5, 0.5, 1.0),
+    (0.1, 0.0, 0.5, 0.9),
+    (0.1, 1.0, 0.5, 1.1),
+    (0.1, 0.5, 0.0, 0.95),
+    (0.1, 0.5, 1.0, 1.05),
+    (0.1, 0.0, 0.0, 0.85),
+    (0.4, 1.0, 1.0, 1.6),
+    (0.0, 1.0, 0.0, 1.0),
+]
+
+
+@pytest.mark.parametrize(("jitter", "seed", "sample", "factor"), JITTER)
+def test_jitter_is_fixed_per_operation_and_half_as_much_per_look(
+    jitter: float, seed: float, sample: float, factor: float
+) -> None:
+    policy = PollingPolicy(jitter=jitter, max_interval=99)
+    assert policy.pause(seen((9, queued())), seed, sample) == pytest.approx(4 * factor)
+
+
+def test_jitter_keeps_the_bounds() -> None:
+    assert PollingPolicy(min_interval=1).pause(seen((0, queued())), 0.0, 0.0) == 1.0
+    assert PollingPolicy().pause(seen((1e5, queued())), 0.99, 0.99) == 13.0
+    assert PollingPolicy().pause(seen((1e5, started(10))), 0.99, 0.99) == 39.0
+
+
+def test_the_seed_of_a_ref_is_the_same_in_every_process() -> None:
+    assert jitter_seed(OperationRef("schedule", "operation")) == pytest.approx(0.9860892433297757)
+
+
+def test_the_seed_tells_apart_where_one_id_ends() -> None:
+    assert jitter_seed(OperationRef("a/b", "c")) != jitter_seed(OperationRef("a", "b/c"))
+
+
+def test_seeds_are_spread_evenly() -> None:
+    seeds = sorted(jitter_seed(OperationRef("schedule", str(number))) for number in range(1000))
+    assert all(abs(seed - number / 1000) < 0.05 for number, seed in enumerate(seeds))
+    assert 0 <= seeds[0] < seeds[-1] < 1
+
+
+# --- the policy as a value ----------------------------------------------------------------------------------------
+
+
+def test_defaults() -> None:
+    assert PollingPolicy() == PollingPolicy(
+        cost=0.5,
+        min_interval=0.5,
+        max_interval=13,
+        max_predicted_interval=39,
+        jitter=0.1,
+        not_found_grace=0,
+        max_retry_after=3600,
+    )
+    assert PollingPolicy(cost=0.25, max_interval=5, max_predicted_interval=15) == PollingPolicy.EAGER
+    assert PollingPolicy(cost=4, max_interval=30, max_predicted_interval=90) == PollingPolicy.FRUGAL
+
+
+def test_seconds_may_be_a_timedelta() -> None:
+    assert PollingPolicy(max_interval=timedelta(minutes=1)).max_interval == 60.0
+    assert PollingPolicy.fixed(timedelta(seconds=3)) == PollingPolicy.fixed(3)
+
+
+LIFTED = [
+    (PollingPolicy(max_interval=60), 0.5, 60.0, 60.0),
+    (PollingPolicy(max_predicted_interval=5), 0.5, 13.0, 13.0),
+    (PollingPolicy(min_interval=20), 20.0, 20.0, 39.0),
+    (PollingPolicy(min_interval=50), 50.0, 50.0, 50.0),
+    (evolve(PollingPolicy(), max_interval=60), 0.5, 60.0, 60.0),
+]
+
+
+@pytest.mark.parametrize(("policy", "shortest", "longest", "longest_predicted"), LIFTED)
+def test_longer_bounds_are_lifted_to_shorter_ones(
+    policy: PollingPolicy, shortest: float, longest: float, longest_predicted: float
+) -> None:
+    assert (policy.min_interval, policy.max_interval) == (shortest, longest)
+    assert policy.max_predicted_interval == longest_predicted
+
+
+SECONDS = ("cost", "min_interval", "max_interval", "max_predicted_interval", "not_found_grace", "max_retry_after")
+REFUSED = [
+    *((name, value) for name in SECONDS for value in (-1.0, math.nan, -math.inf)),
+    *((name, math.inf) for name in ("cost", "min_interval", "max_interval")),
+    *((name, 0.0) for name in ("cost", "min_interval", "max_interval")),
+    *(("jitter", value) for value in (-0.1, 1.0, math.nan, math.inf)),
+    ("max_interval", 0.4),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), REFUSED)
+def test_a_value_out_of_range_is_refused_by_name(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"'{name}'"):
+        PollingPolicy(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["max_predicted_interval", "not_found_grace", "max_retry_after"])
+def test_what_may_be_unlimited(name: str) -> None:
+    assert getattr(PollingPolicy(**{name: math.inf}), name) == math.inf
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, math.nan, math.inf])
+def test_a_fixed_pause_is_some_time(seconds: float) -> None:
+    with pytest.raises(ValueError, match="'min_interval'"):
+        PollingPolicy.fixed(seconds)
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.3, 5.0, 7200.0])
+@pytest.mark.parametrize(
+    "progress", [Progress(), seen((1e5, queued())), seen((9, started(90))), seen((9e4, started(9)))]
+)
+def test_a_fixed_pause_is_exactly_that(seconds: float, progress: Progress) -> None:
+    assert PollingPolicy.fixed(seconds).pause(progress, 0.99, 0.0) == seconds
+
+
+# --- whatever the service sends -----------------------------------------------------------------------------------
+
+TIMES = st.none() | st.datetimes(timezones=st.just(UTC) | st.just(timezone(timedelta(hours=14))))
+LIKELY = st.none() | st.floats(-100, 1e4).map(after_noon)
+OPERATIONS = st.builds(
+    Operation,
+    id=st.just("operation"),
+    schedule_id=st.just("schedule"),
+    status=st.sampled_from(OperationStatus),
+    percent_complete=st.floats(allow_nan=False, allow_infinity=False) | st.floats(-5, 105),
+    created_at=TIMES | LIKELY,
+    updated_at=TIMES | LIKELY,
+)
+LOOKS = st.lists(st.tuples(st.floats(0, 1e4) | st.just(0.0), OPERATIONS, TIMES | LIKELY), max_size=12)
+SHARES = st.floats(0, 1, exclude_max=True)
+POLICIES = st.builds(
+    PollingPolicy,
+    cost=st.floats(0, 1e308, exclude_min=True),
+    min_interval=st.floats(0, 13, exclude_min=True),
+    max_interval=st.floats(13, 1e300),
+    max_predicted_interval=st.floats(0) | st.just(math.inf),
+    jitter=SHARES,
+)
+
+
+@settings(deadline=None)
+@given(policy=POLICIES | st.just(PollingPolicy()), looks=LOOKS, seed=SHARES, sample=SHARES)
+def test_a_pause_is_within_its_bounds_whatever_is_seen(
+    policy: PollingPolicy, looks: list[tuple[float, Operation, datetime | None]], seed: float, sample: float
+) -> None:
+    progress, now = Progress(), BOOTED
+    for elapsed, operation, date in looks:
+        now += elapsed
+        progress.observe(operation, now, date)
+        remaining = progress.time_remaining(now + 1)
+        longest = policy.max_interval if remaining is None else policy.max_predicted_interval
+        assert policy.min_interval <= policy.pause(progress, seed, sample) <= longest
+        assert remaining is None or 0 <= remaining.low <= remaining.high < math.inf
+        assert 0 <= progress.age < math.inf
+
+
+# --- against the intervals of google-api-core ---------------------------------------------------------------------
+
+
+def compare(policy: PollingPolicy, shape: str, share_ending_early: float = 0.0) -> tuple[float, float]:
+    """Give looks and delay, each as a share of google's."""
+    runs = list(workload(SHAPES[shape], 60, random.Random(11), share_ending_early))
+    own, theirs = measure(runs, by_policy(policy)), measure(runs, google)
+    return own.looks / theirs.looks, own.delay / theirs.delay
+
+
+@pytest.mark.parametrize(("shape", "early"), [*((shape, 0.0) for shape in SHAPES), ("linear", 0.3)])
+def test_fewer_looks_find_the_end_sooner(shape: str, early: float) -> None:
+    looks, delay = compare(PollingPolicy(), shape, early)
+    assert looks < 0.9
+    assert delay < 0.95
+
+
+@pytest.mark.parametrize(
+    ("policy", "limit"), [(PollingPolicy(), 0.25), (PollingPolicy.EAGER, 0.26), (PollingPolicy.FRUGAL, 0.38)]
+)
+def test_looks_times_delay(policy: PollingPolicy, limit: float) -> None:
+    products = [math.prod(compare(policy, shape)) for shape in SHAPES]
+    assert math.prod(products) ** (1 / len(products)) < limit
+
+
+def test_a_fixed_interval_is_found_half_of_it_late() -> None:
+    """Checks the simulation by what is known."""
+    runs = list(workload(SHAPES["none"], 100, random.Random(3)))
+    score = measure(runs, by_policy(PollingPolicy.fixed(5)))
+    assert score.looks == pytest.approx(fmean(math.ceil(run.total / 5) + 1 for run in runs))
+    assert score.delay == pytest.approx(2.5, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("factory", "policy"),
+    [(default, PollingPolicy()), (eager, PollingPolicy.EAGER), (frugal, PollingPolicy.FRUGAL)],
+)
+def test_the_measured_policies_are_the_presets(factory: Callable[[], Decide], policy: PollingPolicy) -> None:
+    look = (900.0, "Queued", 0.0, math.nan, 0.5)
+    assert factory()(*look) == pytest.approx(decide_by(policy, 0)(*look), rel=0.2)

@@ -1,0 +1,89 @@
+"""The public names, and the drawn tree of the errors."""
+
+import builtins
+import re
+
+import schedules_async
+import schedules_async.errors as tree
+from schedules_async import SchedulesError
+from schedules_async.version import __version__
+
+PUBLIC = {
+    "COMMUNITY_TIER",
+    "DEV",
+    "PRODUCTION",
+    "QA",
+    "STANDARD_TIER",
+    "AuthenticationError",
+    "Clock",
+    "Environment",
+    "MalformedResponseError",
+    "NotFoundError",
+    "Operation",
+    "OperationFailedError",
+    "OperationRef",
+    "OperationStalledError",
+    "OperationStatus",
+    "OperationTimeoutError",
+    "OperationWaiter",
+    "PermissionDeniedError",
+    "PollingPolicy",
+    "RateLimit",
+    "RateLimitedError",
+    "ResponseError",
+    "RetryPolicy",
+    "SchedulesError",
+    "SchedulesSession",
+    "ServerError",
+    "SessionClosedError",
+    "SessionStats",
+    "TimeRemaining",
+    "TokenProvider",
+    "TransportError",
+    "WaitError",
+    "__version__",
+}
+
+
+def test_all_is_exactly_the_public_names() -> None:
+    assert sorted(schedules_async.__all__) == sorted(PUBLIC)
+    assert all(hasattr(schedules_async, name) for name in PUBLIC)
+    assert schedules_async.__version__ == __version__
+
+
+def test_every_error_is_exported() -> None:
+    kinds = {
+        name for name, value in vars(tree).items() if isinstance(value, type) and issubclass(value, SchedulesError)
+    }
+    assert kinds == {name for name in tree.__all__ if name.endswith("Error")}
+    assert kinds <= PUBLIC
+    assert all(getattr(schedules_async, name) is getattr(tree, name) for name in kinds)
+
+
+def drawn_tree() -> list[tuple[str, str | None, str]]:
+    """Read (class, its parent, what is said of it) out of the drawing in the module's docstring."""
+    drawn, path = [], list[str]()
+    for line in (tree.__doc__ or "").splitlines():
+        match = re.fullmatch(r"((?:[│ ] {3})*(?:[├└]── )?)(\w+Error)(?: +(.*))?", line)
+        if match is not None:
+            indent, name, said = match.groups()
+            del path[len(indent) // 4 :]
+            drawn.append((name, path[-1] if path else None, said or ""))
+            path.append(name)
+    return drawn
+
+
+def test_the_drawn_tree_is_the_real_one() -> None:
+    drawn = drawn_tree()
+    assert sorted(name for name, _, _ in drawn) == sorted(name for name in tree.__all__ if name.endswith("Error"))
+    for name, parent, said in drawn:
+        also = re.findall(r"also an? (\w+)", said)
+        bases = [base.__name__ for base in getattr(tree, name).__bases__]
+        assert bases == [parent or "Exception", *also], name
+        assert all(hasattr(builtins, other) for other in also)
+
+
+def test_the_drawn_attributes_exist() -> None:
+    for name, _, said in drawn_tree():
+        for attribute in re.findall(r"(?:^|[ ,])\.(\w+)", said):
+            assert hasattr(getattr(tree, name)("x"), attribute), f"{name}.{attribute}"
