@@ -1,9 +1,12 @@
 """The only door to aiohttp: one request out, one complete answer back, or a TransportError."""
 
+import asyncio
 import ipaddress
 import math
 import urllib.request
 import zlib
+from collections import deque
+from typing import Any
 
 import aiohttp
 from aiohttp.http import HttpProcessingError
@@ -58,15 +61,30 @@ class Transport:
     _request_timeout: float
     _borrowed: aiohttp.ClientSession | None
     _http: aiohttp.ClientSession | None = field(init=False, default=None)
+    _deadlines: "_Deadlines" = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._deadlines = _Deadlines(self._request_timeout)
 
     async def get(self, ref: OperationRef, headers: dict[str, str]) -> Answer:
         """Ask for one operation; TransportError when no complete answer came in time."""
+        attempt = self._deadlines.begin()
+        fault: BaseException
         try:
             return await self._exchange(self._base_url + ref.path, headers)
         except _FAULTS as error:
             fault = error
+        except asyncio.CancelledError:
+            if not attempt.is_overdue:
+                raise
+            fault = TimeoutError(f"no complete answer within {self._request_timeout:g} s")
+        finally:
+            attempt.task = None
         # Outside the except clause: what aiohttp raised may carry the request's headers, so only its cause is kept.
-        raise self._as_transport_error(fault, ref) from _without_request(fault)
+        cause = _without_request(fault)
+        is_certificate_failure = isinstance(fault, _CERTIFICATE_FAULTS)
+        text = str(cause) or type(cause).__name__
+        raise TransportError(text, ref=ref, is_certificate_failure=is_certificate_failure) from cause
 
     async def _exchange(self, url: str, headers: dict[str, str]) -> Answer:
         http = self._http or self._open()
@@ -88,7 +106,7 @@ class Transport:
             connector_owner=borrowed is None,
             trace_configs=borrowed.trace_configs if borrowed else None,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None if math.isinf(self._request_timeout) else self._request_timeout),
+            timeout=aiohttp.ClientTimeout(),
             auto_decompress=False,
         )
         return self._http
@@ -100,15 +118,9 @@ class Transport:
         scheme, host = url.partition(":")[0], URL(url).host or ""
         return None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(scheme)
 
-    def _as_transport_error(self, fault: Exception, ref: OperationRef) -> TransportError:
-        if isinstance(fault, TimeoutError):
-            text = f"no complete answer within {self._request_timeout:g} s"
-        else:
-            text = str(_without_request(fault)) or type(fault).__name__
-        return TransportError(text, ref=ref, is_certificate_failure=isinstance(fault, _CERTIFICATE_FAULTS))
-
     async def aclose(self) -> None:
         """Close what was opened here; a borrowed session's connector stays open."""
+        self._deadlines.stop()
         http, self._http = self._http, None
         if http is not None:
             await http.close()
@@ -118,7 +130,7 @@ def _new_connector() -> aiohttp.TCPConnector:
     return aiohttp.TCPConnector(limit=MAX_REQUESTS_IN_FLIGHT, keepalive_timeout=_KEEPALIVE)
 
 
-def _without_request(fault: Exception) -> BaseException:
+def _without_request(fault: BaseException) -> BaseException:
     """Give what lies behind an error that carries the request (and with it the token) in its repr."""
     if isinstance(fault, aiohttp.ClientResponseError):
         return fault.__cause__ or aiohttp.ClientError(fault.message)
@@ -138,6 +150,53 @@ async def _read_body(response: aiohttp.ClientResponse) -> tuple[bytes, str | Non
     if not decoder.is_complete:
         return b"", "the body cannot be decoded"
     return bytes(body), None
+
+
+@define(eq=False, repr=False)
+class _Attempt:
+    """One request under way; `task` is None once it is through."""
+
+    task: "asyncio.Task[Any] | None"
+    deadline: float
+    is_overdue: bool = False
+
+
+@define(eq=False, repr=False)
+class _Deadlines:
+    """Cancels attempts at their deadline. All have the same time, so the oldest is first, and one timer serves all.
+
+    (A timeout of asyncio or aiohttp for each costs a tenth of a whole request: tests/benchmarks/look_cost.py.)
+    """
+
+    _seconds: float
+    _attempts: deque[_Attempt] = field(init=False, factory=deque)
+    _timer: asyncio.TimerHandle | None = field(init=False, default=None)
+
+    def begin(self) -> _Attempt:
+        """Count the running task's attempt from now."""
+        loop = asyncio.get_running_loop()
+        attempt = _Attempt(asyncio.current_task(), loop.time() + self._seconds)
+        while self._attempts and self._attempts[0].task is None:
+            self._attempts.popleft()
+        self._attempts.append(attempt)
+        if self._timer is None and self._seconds < math.inf:
+            self._timer = loop.call_at(attempt.deadline, self._cancel_overdue)
+        return attempt
+
+    def _cancel_overdue(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._attempts and (self._attempts[0].task is None or self._attempts[0].deadline <= loop.time()):
+            attempt = self._attempts.popleft()
+            if attempt.task is not None:
+                attempt.is_overdue = True
+                attempt.task.cancel()
+        is_one_left = bool(self._attempts)
+        self._timer = loop.call_at(self._attempts[0].deadline, self._cancel_overdue) if is_one_left else None
+
+    def stop(self) -> None:
+        """Forget the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 @define(eq=False, repr=False)
