@@ -23,6 +23,7 @@ from schedules_async.errors import (
     RateLimitedError,
     ResponseError,
     SchedulesError,
+    SessionClosedError,
 )
 from schedules_async.models import Operation
 from schedules_async.pacing import Pacing, Plan
@@ -97,11 +98,11 @@ class Looks:
         else:
             self._drop(look)
 
-    async def aclose(self, reason: SchedulesError) -> None:
-        """End every look with `reason`."""
+    async def aclose(self) -> None:
+        """End every look with SessionClosedError."""
         for look in list(self._looks.values()):
             self._drop(look)
-            self._tell(look, reason)
+            self._tell(look, SessionClosedError("the session was closed", ref=look.ref))
         if self._dropped:
             await asyncio.wait(self._dropped)
 

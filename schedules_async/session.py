@@ -67,7 +67,7 @@ class _Engine:
     surroundings: Surroundings
 
     async def aclose(self) -> None:
-        await self.looks.aclose(SessionClosedError("the session was closed"))
+        await self.looks.aclose()
         await self.surroundings.timers.aclose()
 
 

@@ -6,9 +6,11 @@ import math
 import urllib.request
 import zlib
 from collections import deque
+from functools import lru_cache
 from typing import Any
 
 import aiohttp
+from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError
 from attrs import define, field
 from yarl import URL
@@ -68,36 +70,24 @@ class Transport:
 
     async def get(self, ref: OperationRef, headers: dict[str, str]) -> Answer:
         """Ask for one operation; TransportError when no complete answer came in time."""
+        http = self._http or self._open()
         attempt = self._deadlines.begin()
         fault: BaseException
         try:
-            return await self._exchange(self._base_url + ref.path, headers)
+            response = await http.get(_to_url(self._base_url + ref.path), headers=headers, allow_redirects=False)
+            return await _read(response)
         except _FAULTS as error:
             fault = error
+        except _NotRepeatedError as error:
+            fault = error.fault
         except asyncio.CancelledError:
             if not attempt.is_overdue:
                 raise
             fault = TimeoutError(f"no complete answer within {self._request_timeout:g} s")
         finally:
             attempt.task = None
-        # Outside the except clause: what aiohttp raised may carry the request's headers, so only its cause is kept.
-        cause = _without_request(fault)
-        is_certificate_failure = isinstance(fault, _CERTIFICATE_FAULTS)
-        text = str(cause) or type(cause).__name__
-        raise TransportError(text, ref=ref, is_certificate_failure=is_certificate_failure) from cause
-
-    async def _exchange(self, url: str, headers: dict[str, str]) -> Answer:
-        http = self._http or self._open()
-        # In lower case aiohttp does not repeat the request by itself on a connection that was reset.
-        response = await http.request(
-            "get", URL(url, encoded=True), headers=headers, allow_redirects=False, proxy=self._proxy(url)
-        )
-        try:
-            if response.status == 304:
-                return Answer(304, response.headers)
-            return Answer(response.status, response.headers, *await _read_body(response))
-        finally:
-            response.release()
+        # Outside the except clauses: what aiohttp raised may carry the request's headers, and would be the context.
+        raise _to_error(fault, ref) from _without_request(fault)
 
     def _open(self) -> aiohttp.ClientSession:
         borrowed = self._borrowed
@@ -105,18 +95,13 @@ class Transport:
             connector=borrowed.connector if borrowed else _new_connector(),
             connector_owner=borrowed is None,
             trace_configs=borrowed.trace_configs if borrowed else None,
+            proxy=_find_proxy(self._base_url) if borrowed and borrowed.trust_env else None,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(),
+            response_class=_Response,
             auto_decompress=False,
         )
         return self._http
-
-    def _proxy(self, url: str) -> str | None:
-        """Find the environment's proxy; aiohttp's own `trust_env` would let ~/.netrc replace the token."""
-        if self._borrowed is None or not self._borrowed.trust_env:
-            return None
-        scheme, host = url.partition(":")[0], URL(url).host or ""
-        return None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(scheme)
 
     async def aclose(self) -> None:
         """Close what was opened here; a borrowed session's connector stays open."""
@@ -126,8 +111,41 @@ class Transport:
             await http.close()
 
 
+class _NotRepeatedError(Exception):
+    """Hides a fault from aiohttp, which would repeat the request by itself: uncounted, and past the gate."""
+
+    def __init__(self, fault: Exception) -> None:
+        super().__init__(str(fault))
+        self.fault = fault
+
+
+class _Response(aiohttp.ClientResponse):
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        """Read the head of the answer."""
+        try:
+            return await super().start(connection)
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+            raise _NotRepeatedError(error) from None
+
+
 def _new_connector() -> aiohttp.TCPConnector:
     return aiohttp.TCPConnector(limit=MAX_REQUESTS_IN_FLIGHT, keepalive_timeout=_KEEPALIVE)
+
+
+@lru_cache(maxsize=1024)
+def _to_url(text: str) -> URL:
+    return URL(text, encoded=True)
+
+
+def _find_proxy(url: str) -> str | None:
+    """Find the environment's proxy; aiohttp's own `trust_env` would let ~/.netrc stand in for the token."""
+    scheme, host = url.partition(":")[0], URL(url).host or ""
+    return None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(scheme)
+
+
+def _to_error(fault: BaseException, ref: OperationRef) -> TransportError:
+    text = str(_without_request(fault)) or type(fault).__name__
+    return TransportError(text, ref=ref, is_certificate_failure=isinstance(fault, _CERTIFICATE_FAULTS))
 
 
 def _without_request(fault: BaseException) -> BaseException:
@@ -135,6 +153,15 @@ def _without_request(fault: BaseException) -> BaseException:
     if isinstance(fault, aiohttp.ClientResponseError):
         return fault.__cause__ or aiohttp.ClientError(fault.message)
     return fault
+
+
+async def _read(response: aiohttp.ClientResponse) -> Answer:
+    try:
+        if response.status == 304:
+            return Answer(304, response.headers)
+        return Answer(response.status, response.headers, *await _read_body(response))
+    finally:
+        response.release()
 
 
 async def _read_body(response: aiohttp.ClientResponse) -> tuple[bytes, str | None]:

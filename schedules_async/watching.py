@@ -96,10 +96,16 @@ class Watch:
         self._want_look()
 
     def leave(self, subscription: Subscription) -> None:
-        """Let a reader go; the last one ends the polling."""
-        if self._subscriptions.pop(subscription, self) is self:
-            return
-        if not self._subscriptions:
+        """Let a reader go, if it is still here; the last one ends the polling."""
+        if subscription in self._subscriptions:
+            self._remove([subscription])
+            if self._subscriptions:
+                self._want_look()
+
+    def _remove(self, subscriptions: list[Subscription]) -> None:
+        for subscription in subscriptions:
+            del self._subscriptions[subscription]
+        if subscriptions and not self._subscriptions:
             self._forget()
             self._looks.release(self.ref, self)
 
@@ -169,7 +175,7 @@ class Watch:
     def _end(self, subscriptions: list[Subscription], outcome: Operation | BaseException) -> None:
         for subscription in subscriptions:
             subscription.end(own_copy(outcome) if isinstance(outcome, SchedulesError) else outcome)
-            self.leave(subscription)
+        self._remove(subscriptions)
 
 
 @define(eq=False, repr=False)

@@ -1,0 +1,522 @@
+"""The waiter: every way to use it, its deadlines, and what it leaves behind."""
+
+import asyncio
+import contextlib
+import gc
+import sys
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from attrs import evolve
+from conftest import EVERY_SECOND, MakeSession, turns
+
+from schedules_async import (
+    MalformedResponseError,
+    NotFoundError,
+    Operation,
+    OperationFailedError,
+    OperationRef,
+    OperationStalledError,
+    OperationTimeoutError,
+    OperationWaiter,
+    PollingPolicy,
+    RateLimitedError,
+    SchedulesSession,
+    ServerError,
+    SessionClosedError,
+)
+from schedules_async.testing import (
+    FakeClock,
+    FakeSchedules,
+    fault,
+    not_modified,
+    operation_answer,
+    reset,
+    stall,
+    throttled,
+)
+
+DONE = operation_answer("Succeeded")
+
+
+def started(percent: float, etag: str | None = None) -> Any:
+    return operation_answer("Started", percent=percent, etag=etag)
+
+
+async def percents(changes: AsyncIterator[Operation]) -> list[float]:
+    return [operation.percent_complete async for operation in changes]
+
+
+async def in_task_group(waiter: OperationWaiter) -> Operation:
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(waiter)
+    return task.result()
+
+
+async def awaited(waiter: OperationWaiter) -> Operation:
+    return await waiter
+
+
+async def gathered(waiter: OperationWaiter) -> Operation:
+    results = await asyncio.gather(waiter, asyncio.sleep(0))
+    return results[0]
+
+
+async def last_of_iteration(waiter: OperationWaiter) -> Operation:
+    return [operation async for operation in waiter][-1]
+
+
+FORMS: dict[str, Callable[[OperationWaiter], Awaitable[Operation]]] = {
+    "await": awaited,
+    "create_task": asyncio.create_task,
+    "ensure_future": asyncio.ensure_future,
+    "TaskGroup": in_task_group,
+    "gather": gathered,
+    "wait_for": lambda waiter: asyncio.wait_for(waiter, 60),
+    "shield": asyncio.shield,
+    "async for": last_of_iteration,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_one_kind_of_object_serves_every_form(
+    session: SchedulesSession, server: FakeSchedules, form: str
+) -> None:
+    ref = server.script_operation(started(10), DONE)
+    waiter = session.wait_for_operation(*ref)
+    operation = await FORMS[form](waiter)
+    assert operation.is_succeeded
+    assert await waiter is operation
+    assert len(server.requests) == 2
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+async def test_eager_tasks_wait_too(session: SchedulesSession, server: FakeSchedules) -> None:
+    factory = getattr(asyncio, "eager_task_factory", None)
+    asyncio.get_running_loop().set_task_factory(factory)
+    ref = server.script_operation(started(10), fault(), DONE)
+    tasks = [asyncio.create_task(session.wait_for_operation(*ref)) for _ in range(3)]
+    assert {operation.status for operation in await asyncio.gather(*tasks)} == {"Succeeded"}
+    assert len(server.requests) == 3
+
+
+async def test_several_tasks_may_be_made_of_one_waiter(session: SchedulesSession, server: FakeSchedules) -> None:
+    waiter = session.wait_for_operation(*server.script_operation(started(10), DONE))
+    first, second = asyncio.create_task(waiter), asyncio.create_task(waiter)
+    await turns(3)
+    first.cancel()
+    assert (await second).is_succeeded
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+async def test_two_iterations_of_one_waiter_are_independent(session: SchedulesSession, server: FakeSchedules) -> None:
+    waiter = session.wait_for_operation(*server.script_operation(started(10), started(20), DONE))
+    both = await asyncio.gather(percents(aiter(waiter)), percents(aiter(waiter)))
+    assert list(both) == [[10.0, 20.0, 100.0], [10.0, 20.0, 100.0]]
+    assert len(server.requests) == 3
+
+
+async def test_iterating_after_the_end_gives_the_final_snapshot_without_a_request(
+    session: SchedulesSession, server: FakeSchedules
+) -> None:
+    waiter = session.wait_for_operation(*server.script_operation(started(10), DONE))
+    await waiter
+    assert await percents(aiter(waiter)) == [100]
+    assert len(server.requests) == 2
+
+
+async def test_a_waiter_dropped_unused_warns_of_nothing_and_sends_nothing(
+    session: SchedulesSession, server: FakeSchedules
+) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        waiter = session.wait_for_operation("schedule", "operation")
+        assert "schedule/operation" in repr(waiter)
+        del waiter
+        gc.collect()
+    assert caught == []
+    assert server.requests == []
+
+
+async def test_unchanged_answers_are_silent_and_give_the_very_object(
+    session: SchedulesSession, server: FakeSchedules
+) -> None:
+    """The first five polls carry no tag, then E1 three times, then E2."""
+    ref = server.script_operation(
+        started(10, '"E1"'), not_modified(), not_modified(), started(40, '"E2"'), operation_answer("Succeeded")
+    )
+    waiter = session.wait_for_operation(*ref)
+    seen = []
+    async for operation in waiter:
+        seen.append(operation)
+        if operation.percent_complete == 10:
+            first, again = operation, await session.get_operation(*ref)
+            assert again is first
+    assert [operation.percent_complete for operation in seen] == [10, 40, 100]
+    assert [request.if_none_match for request in server.requests] == [None, '"E1"', '"E1"', '"E1"', '"E2"']
+    assert (session.stats.requests, session.stats.not_modified, session.stats.updates) == (5, 2, 3)
+
+
+async def test_an_equal_answer_with_another_tag_is_silent(session: SchedulesSession, server: FakeSchedules) -> None:
+    ref = server.script_operation(started(10, '"E1"'), started(10, '"E2"'), DONE)
+    assert await percents(aiter(session.wait_for_operation(*ref))) == [10, 100]
+    assert [request.if_none_match for request in server.requests] == [None, '"E1"', '"E2"']
+
+
+async def test_a_held_snapshot_lends_its_tag(session: SchedulesSession, server: FakeSchedules) -> None:
+    ref = server.script_operation(started(10, '"E1"'), not_modified('"E1"'), DONE)
+    held = await session.get_operation(*ref)
+    seen = [operation async for operation in session.wait_for_operation(*ref)]
+    assert seen[0] is held
+    assert [operation.percent_complete for operation in seen] == [10, 100]
+
+
+@pytest.mark.parametrize("leaver", range(5))
+async def test_five_waiters_cost_the_requests_of_one(
+    session: SchedulesSession, server: FakeSchedules, leaver: int
+) -> None:
+    """Cancelling any of them, the first included, changes nothing for the rest."""
+    ref = server.script_operation(started(10), started(20), DONE)
+    tasks = [asyncio.create_task(session.wait_for_operation(*ref)) for _ in range(5)]
+    await turns(2 + leaver)
+    tasks[leaver].cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(results.pop(leaver), asyncio.CancelledError)
+    assert all(isinstance(result, Operation) and result.is_succeeded for result in results)
+    assert len(server.requests) == 3
+
+
+async def test_after_the_last_has_left_no_request_follows(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    ref = server.script_operation(started(10))
+    tasks = [asyncio.create_task(session.wait_for_operation(*ref)) for _ in range(2)]
+    async for _ in session.wait_for_operation(*ref):
+        break
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    count = len(server.requests)
+    await clock.sleep(100)
+    assert len(server.requests) == count
+    assert clock.sleeping == 0
+
+
+async def test_break_is_free(session: SchedulesSession, server: FakeSchedules, clock: FakeClock) -> None:
+    """Nothing polls on, though the waiter is still held."""
+    waiter = session.wait_for_operation(*server.script_operation(started(10), started(20)))
+    async for _ in waiter:
+        break
+    await clock.sleep(50)
+    assert len(server.requests) == 1
+    assert waiter.latest is not None
+
+
+async def test_a_late_joiner_starts_from_the_newest_snapshot_without_a_request(
+    session: SchedulesSession, server: FakeSchedules
+) -> None:
+    ref = server.script_operation(started(10), started(20), DONE)
+    async for operation in session.wait_for_operation(*ref):
+        if operation.percent_complete == 20:
+            break_in = aiter(session.wait_for_operation(*ref))
+            assert await anext(break_in) is operation
+            assert len(server.requests) == 2
+    assert await percents(break_in) == [100]
+    assert len(server.requests) == 3
+
+
+async def test_a_slow_reader_gets_the_newest_not_a_backlog(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    ref = server.script_operation(*(started(percent) for percent in range(10, 60, 10)), DONE)
+    seen = []
+    async for operation in session.wait_for_operation(*ref):
+        seen.append(operation.percent_complete)
+        if operation.percent_complete == 10:
+            await clock.sleep(3.5)
+    assert seen == [10, 40, 50, 100]
+
+
+async def test_a_reader_away_at_the_end_still_gets_the_final_one_once(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    seen = []
+    async for operation in session.wait_for_operation(*server.script_operation(started(10), started(20), DONE)):
+        seen.append(operation.percent_complete)
+        await clock.sleep(60)
+    assert seen == [10, 100]
+
+
+async def test_a_cancelled_anext_loses_nothing(session: SchedulesSession, server: FakeSchedules) -> None:
+    changes = aiter(session.wait_for_operation(*server.script_operation(started(10), started(20), DONE)))
+    seen = [(await anext(changes)).percent_complete]
+    pending = asyncio.ensure_future(anext(changes))
+    await turns(3)
+    pending.cancel()
+    await asyncio.wait({pending})
+    seen += await percents(changes)
+    assert seen in ([10, 20, 100], [10, 100])
+    with pytest.raises(StopAsyncIteration):
+        await anext(changes)
+
+
+async def test_failure_raises_in_both_forms(session: SchedulesSession, server: FakeSchedules) -> None:
+    """An iteration gives the failed snapshot first; each who is told gets an exception of its own."""
+    ref = server.script_operation(started(10), operation_answer("Failed", percent=100, failure="disk full"))
+    waiter = session.wait_for_operation(*ref)
+    changes = aiter(waiter)
+    seen = [(await anext(changes)).percent_complete, (await anext(changes)).percent_complete]
+    with pytest.raises(OperationFailedError, match="disk full") as iterated:
+        await anext(changes)
+    with pytest.raises(OperationFailedError) as awaited_again:
+        await waiter
+    assert seen == [10, 100]
+    assert iterated.value is not awaited_again.value
+    assert iterated.value.ref == ref
+    assert iterated.value.operation is waiter.latest
+
+
+async def test_check_false_gives_the_failed_snapshot(session: SchedulesSession, server: FakeSchedules) -> None:
+    ref = server.script_operation(operation_answer("Failed"))
+    waiter = session.wait_for_operation(*ref, check=False)
+    assert (await waiter).is_failed
+    assert [operation.is_failed async for operation in waiter] == [True]
+
+
+async def test_a_timeout_bounds_the_wait_and_keeps_the_last_snapshot(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    waiter = session.wait_for_operation(*server.script_operation(started(10)), timeout=timedelta(seconds=3.5))
+    with pytest.raises(TimeoutError) as caught:
+        await waiter
+    assert isinstance(caught.value, OperationTimeoutError)
+    assert caught.value.operation is not None
+    assert caught.value.operation.percent_complete == 10
+    assert clock.monotonic() == 3.5
+    assert len(server.requests) == 4
+    assert clock.sleeping == 0
+
+
+async def test_a_timeout_counts_from_the_first_use(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    waiter = session.wait_for_operation(*server.script_operation(started(10)), timeout=5)
+    await clock.sleep(100)
+    changes = aiter(waiter)
+    await anext(changes)
+    await clock.sleep(3)
+    with pytest.raises(OperationTimeoutError):
+        await waiter
+    assert clock.monotonic() == 105
+    with pytest.raises(OperationTimeoutError):
+        await anext(changes)
+
+
+async def test_a_hanging_request_does_not_outlast_the_timeout(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    with pytest.raises(OperationTimeoutError) as caught:
+        await session.wait_for_operation(*server.script_operation(stall()), timeout=7)
+    assert caught.value.operation is None
+    assert clock.monotonic() == 7
+
+
+async def test_the_first_look_leaves_with_any_timeout(session: SchedulesSession, server: FakeSchedules) -> None:
+    """On a connection that is open, the request reaches the service."""
+    ref = server.script_operation(DONE)
+    await session.get_operation(*ref)
+    with pytest.raises(OperationTimeoutError):
+        await session.wait_for_operation(*ref, timeout=0)
+    assert session.stats.requests == 2
+
+
+async def test_each_wait_has_its_own_timeout(session: SchedulesSession, server: FakeSchedules) -> None:
+    ref = server.script_operation(*[started(10)] * 5, DONE)
+    short, long = session.wait_for_operation(*ref, timeout=2.5), session.wait_for_operation(*ref, timeout=60)
+    results = await asyncio.gather(short, long, return_exceptions=True)
+    assert isinstance(results[0], OperationTimeoutError)
+    assert isinstance(results[1], Operation)
+    assert len(server.requests) == 6
+
+
+async def test_a_stall_counts_from_the_newest_change(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    ref = server.script_operation(started(10), started(10), started(20), started(20))
+    with pytest.raises(OperationStalledError) as caught:
+        await session.wait_for_operation(*ref, stall_timeout=5, timeout=100)
+    assert clock.monotonic() == 7
+    assert caught.value.operation is not None
+    assert caught.value.operation.percent_complete == 20
+
+
+async def test_nothing_seen_at_all_is_a_stall_too(session: SchedulesSession, server: FakeSchedules) -> None:
+    with pytest.raises(OperationStalledError) as caught:
+        await session.wait_for_operation(*server.script_operation(stall()), stall_timeout=5)
+    assert caught.value.operation is None
+
+
+async def test_a_deadline_inside_a_retry_after_ends_the_wait_then_without_a_request(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    with pytest.raises(OperationTimeoutError):
+        await session.wait_for_operation(*server.script_operation(throttled(60)), timeout=10)
+    assert clock.monotonic() == 10
+    await clock.sleep(100)
+    assert len(server.requests) == 1
+
+
+async def test_a_404_may_mean_not_yet(make_session: MakeSession, server: FakeSchedules, clock: FakeClock) -> None:
+    """Each wait has its own grace; the one without ends at the first 404."""
+    ref = OperationRef("schedule", "operation")
+    patient = PollingPolicy(not_found_grace=30)
+    session = make_session(polling=patient)
+    impatient = session.wait_for_operation(*ref, polling=EVERY_SECOND)
+    waiting = asyncio.create_task(session.wait_for_operation(*ref))
+    with pytest.raises(NotFoundError):
+        await impatient
+    await clock.sleep(5)
+    server.script_operation(started(10), DONE, schedule_id=ref.schedule_id, operation_id=ref.operation_id)
+    assert (await waiting).is_succeeded
+
+
+async def test_the_grace_for_a_404_ends(make_session: MakeSession, clock: FakeClock) -> None:
+    session = make_session(polling=PollingPolicy(not_found_grace=10))
+    with pytest.raises(NotFoundError):
+        await session.wait_for_operation("schedule", "operation")
+    assert 10 <= clock.monotonic() <= 12
+
+
+async def test_of_different_policies_the_earliest_look_wins(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    ref = server.script_operation(*[started(10)] * 5, DONE)
+    slow = session.wait_for_operation(*ref, polling=PollingPolicy.fixed(100))
+    fast = session.wait_for_operation(*ref, polling=PollingPolicy.fixed(2))
+    await asyncio.gather(slow, fast)
+    assert clock.monotonic() == 10
+
+
+async def test_when_the_eager_one_leaves_the_patient_one_sets_the_pace(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    ref = server.script_operation(started(10))
+    slow = asyncio.create_task(session.wait_for_operation(*ref, polling=PollingPolicy.fixed(50)))
+    with pytest.raises(OperationTimeoutError):
+        await session.wait_for_operation(*ref, timeout=4.5)
+    assert len(server.requests) == 5
+    await clock.sleep(40)
+    assert len(server.requests) == 5
+    slow.cancel()
+
+
+async def test_consecutive_faults_below_the_attempts_are_survived(
+    session: SchedulesSession, server: FakeSchedules
+) -> None:
+    faults = [reset(), fault(500), fault(502), fault(503)]
+    ref = server.script_operation(*faults, started(10), *faults, DONE)
+    assert (await session.wait_for_operation(*ref)).is_succeeded
+    assert session.stats.retried == 8
+    assert len(server.requests) == 10
+
+
+async def test_one_fault_more_ends_the_wait_with_its_error(session: SchedulesSession, server: FakeSchedules) -> None:
+    ref = server.script_operation(started(10), *[fault(503, correlation_id="c-1")] * 5)
+    waiter = session.wait_for_operation(*ref)
+    with pytest.raises(ServerError) as caught:
+        await waiter
+    assert (caught.value.status, caught.value.correlation_id, caught.value.ref) == (503, "c-1", ref)
+    assert len(server.requests) == 6
+    assert waiter.latest is not None
+
+
+async def test_a_longer_refusal_than_a_wait_sleeps_through_is_raised(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    ref = server.script_operation(throttled(600), DONE)
+    impatient = session.wait_for_operation(*ref, polling=PollingPolicy(max_retry_after=300))
+    patient = asyncio.create_task(session.wait_for_operation(*ref))
+    with pytest.raises(RateLimitedError) as caught:
+        await impatient
+    assert (caught.value.retry_after, caught.value.ref, clock.monotonic()) == (600, ref, 0)
+    assert (await patient).is_succeeded
+    assert clock.monotonic() == 600
+
+
+async def test_a_malformed_answer_ends_every_wait_with_an_error_of_its_own(
+    session: SchedulesSession, server: FakeSchedules
+) -> None:
+    ref = server.script_operation(operation_answer("Started", percent=float("nan")))
+    results = await asyncio.gather(*[session.wait_for_operation(*ref) for _ in range(3)], return_exceptions=True)
+    assert all(isinstance(result, MalformedResponseError) for result in results)
+    assert len({id(result) for result in results}) == 3
+
+
+async def test_closing_a_waiter_ends_it(session: SchedulesSession, server: FakeSchedules, clock: FakeClock) -> None:
+    waiter = session.wait_for_operation(*server.script_operation(started(10)))
+    iterating = asyncio.create_task(percents(aiter(waiter)))
+    awaiting = asyncio.create_task(awaited(waiter))
+    await clock.sleep(2.5)
+    async with contextlib.aclosing(waiter):
+        pass
+    assert await iterating == [10]
+    with pytest.raises(asyncio.CancelledError):
+        await awaiting
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+    assert await percents(aiter(waiter)) == []
+    await clock.sleep(10)
+    assert len(server.requests) == 3
+
+
+async def test_an_iteration_can_be_closed(session: SchedulesSession, server: FakeSchedules) -> None:
+    waiter = session.wait_for_operation(*server.script_operation(started(10), DONE))
+    async with contextlib.aclosing(aiter(waiter)) as changes:
+        await anext(changes)
+    with pytest.raises(StopAsyncIteration):
+        await anext(changes)
+
+
+async def test_a_closed_session_ends_every_wait(session: SchedulesSession, server: FakeSchedules) -> None:
+    ref = server.script_operation(started(10))
+    waiter = session.wait_for_operation(*ref)
+    changes = aiter(session.wait_for_operation(*ref))
+    await anext(changes)
+    waiting = asyncio.create_task(waiter)
+    await turns(3)
+    await session.close()
+    with pytest.raises(SessionClosedError) as caught:
+        await waiting
+    assert caught.value.ref == ref
+    with pytest.raises(SessionClosedError):
+        await anext(changes)
+    with pytest.raises(SessionClosedError):
+        await session.wait_for_operation(*ref)
+
+
+async def test_time_remaining_is_a_range(session: SchedulesSession, server: FakeSchedules) -> None:
+    ref = server.start_operation(duration=100.0)
+    waiter = session.wait_for_operation(*ref)
+    assert waiter.time_remaining is None
+    changes = aiter(waiter)
+    async for operation in changes:
+        if operation.percent_complete >= 50:
+            break
+    remaining = waiter.time_remaining
+    assert remaining is not None
+    assert remaining.low <= 50 <= remaining.high
+    await changes.aclose()
+    assert waiter.time_remaining is None
+
+
+async def test_a_retry_after_on_a_200_postpones_the_next_look(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    postponing = operation_answer("Started", percent=10)
+    ref = server.script_operation(evolve(postponing, headers=(("Retry-After", "20"),)), DONE)
+    await session.wait_for_operation(*ref)
+    assert clock.monotonic() == 20
