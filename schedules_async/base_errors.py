@@ -5,8 +5,6 @@ from typing import TypeVar
 
 from schedules_async.refs import OperationRef
 
-AnyError = TypeVar("AnyError", bound=Exception)
-
 
 class SchedulesError(Exception):
     """The base of every error that this library raises for what the service or the network did.
@@ -24,8 +22,15 @@ class MalformedResponseError(SchedulesError):
     """An answer that breaks the contract: too large, not JSON, wrong types, or another operation."""
 
 
-def own_copy(error: AnyError) -> AnyError:
-    """Copy an exception with its facts and its cause, without its traceback: one for each who is told."""
+AnyError = TypeVar("AnyError", bound=SchedulesError)
+
+
+def own_copy(error: AnyError, ref: OperationRef | None = None) -> AnyError:
+    """Copy an error with its facts and its cause, without its traceback: one for each who is told.
+
+    `ref` names the operation that it is told of, if that is another.
+    """
     twin = copy.copy(error)
     twin.__cause__ = error.__cause__
+    twin.ref = ref or error.ref
     return twin

@@ -81,7 +81,7 @@ def _from_fields(fields: dict[str, str]) -> datetime | None:
     hour, minute = int(fields["hour"]), int(fields["minute"])
     leap = timedelta(seconds=1 if second == 60 else 0)
     try:
-        return datetime(year, month, int(fields["day"]), hour, minute, min(second, 59), tzinfo=UTC) + leap
+        return datetime(year, month, int(fields["day"]), hour, minute, second - (second == 60), tzinfo=UTC) + leap
     except (ValueError, OverflowError):
         return None
 
@@ -95,7 +95,7 @@ def parse_retry_after(fields: Sequence[str], date: datetime | None) -> float | N
         return None
     text = fields[0].strip(" \t")
     if text.isascii() and text.isdigit():
-        return min(float(text[:400]), _LONGEST_PAUSE)
+        return min(float(text), _LONGEST_PAUSE)
     until = parse_http_date(text)
     if until is None or date is None:
         return None

@@ -112,7 +112,7 @@ class Looks:
         if look.is_under_way or (look.plan is not None and look.plan.due == due):
             return
         if look.plan is not None:
-            look.plan.cancel()
+            self._pacing.forget(look.plan)
         look.plan = self._pacing.plan(due, partial(self._start, look, due))
 
     def _start(self, look: Look, due: float) -> None:
@@ -239,7 +239,7 @@ class Looks:
     def _drop(self, look: Look) -> None:
         del self._looks[look.ref]
         if look.plan is not None:
-            look.plan.cancel()
+            self._pacing.forget(look.plan)
         if look.is_under_way and look.task is not None:
             look.task.cancel()
             self._dropped.add(look.task)
@@ -256,6 +256,7 @@ class Looks:
 class Getter:
     """One call that waits for one look, and lets itself be refused for a bounded time in all."""
 
+    _ref: OperationRef
     _clock: Clock
     _longest_refusal: float
     _future: "asyncio.Future[Outcome]" = field(init=False)
@@ -281,4 +282,4 @@ class Getter:
         if self._refused_since is None:
             self._refused_since = self._clock.monotonic()
         if until - self._refused_since > self._longest_refusal:
-            self.look_ended(own_copy(refusal))
+            self.look_ended(own_copy(refusal, self._ref))

@@ -6,7 +6,7 @@ import sys
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
-from typing import Any
+from typing import Any, TypeGuard
 
 from attrs import field, frozen
 from cattrs import Converter
@@ -103,6 +103,8 @@ class Operation:
         `schedule_id` is needed where the text does not name the schedule (ValueError), and wins where it
         does. Text that breaks the contract is a MalformedResponseError.
         """
+        if schedule_id is not None:
+            OperationRef(schedule_id, "any")
         document = read_document(text)
         tag = document.get("etag")
         named = document.get("scheduleId") if schedule_id is None else schedule_id
@@ -114,13 +116,18 @@ class Operation:
 def read_document(text: str | bytes) -> dict[str, Any]:
     """Read the JSON object under `operation`; UTF-8, a byte order mark ignored, the last of equal names wins."""
     try:
-        answer = json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text)
+        answer = read_json(text)
     except (ValueError, RecursionError) as error:
         raise MalformedResponseError(f"the answer is not JSON: {type(error).__name__}") from error
     document = answer.get("operation") if isinstance(answer, dict) else None
     if not isinstance(document, dict):
         raise MalformedResponseError("the answer holds no object named operation")
     return document
+
+
+def read_json(text: str | bytes) -> Any:
+    """Read JSON, which is UTF-8 whatever else is said of it; ValueError or RecursionError when it is not."""
+    return json.loads((text.decode() if isinstance(text, bytes) else text).removeprefix("\ufeff"))
 
 
 def structure_operation(document: dict[str, Any], schedule_id: object, etag: str | None) -> Operation:
@@ -150,7 +157,7 @@ def to_document(operation: Operation) -> dict[str, Any]:
     }
 
 
-def is_well_formed(value: object) -> bool:
+def is_well_formed(value: object) -> TypeGuard[str]:
     """Tell whether a value is text without lone surrogates."""
     if not isinstance(value, str):
         return False
@@ -162,7 +169,7 @@ def is_well_formed(value: object) -> bool:
 
 
 def _read_text(value: object, _: object) -> str:
-    if not isinstance(value, str) or not is_well_formed(value):
+    if not is_well_formed(value):
         raise TypeError(f"expected text, not {_kind(value)}")
     return value
 
@@ -172,7 +179,7 @@ def _read_number(value: object, _: object) -> float:
         return 0.0
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"expected a number, not {_kind(value)}")
-    number = float(value) if abs(value) < _LARGEST_NUMBER else math.inf
+    number = float(value) if abs(value) <= _LARGEST_NUMBER else math.inf
     if not math.isfinite(number):
         raise ValueError(f"expected a finite number, not {_kind(value)}")
     return number
@@ -190,7 +197,9 @@ def _read_timestamp(value: object, _: object) -> datetime:
 
 
 def _kind(value: object) -> str:
-    return f"{type(value).__name__} {str(value)[:40]!a}"
+    """Say what a value is; only what cannot be deep is shown."""
+    shown = f" {str(value)[:40]!a}" if isinstance(value, str | int | float) else ""
+    return f"{type(value).__name__}{shown}"
 
 
 @cache

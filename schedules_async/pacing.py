@@ -178,14 +178,10 @@ class Pace:
 
 @define(eq=False, repr=False)
 class Plan:
-    """A request that is to start at its time; `cancel` forgets it."""
+    """A request that is to start at its time, unless it was forgotten."""
 
     due: float
     start: Callable[[], None] | None
-
-    def cancel(self) -> None:
-        """Never start it."""
-        self.start = None
 
 
 @define(eq=False, repr=False)
@@ -217,6 +213,12 @@ class Pacing:
         heapq.heappush(self._plans, (due, next(self._numbers), plan))
         self.go_on()
         return plan
+
+    def forget(self, plan: Plan) -> None:
+        """Never start a planned request."""
+        plan.start = None
+        if self._plans and self._plans[0][2] is plan:
+            self.go_on()
 
     def finished(self) -> None:
         """Give back the place of a started request."""

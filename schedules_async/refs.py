@@ -84,7 +84,8 @@ def _linked_location(body: "Mapping[str, object] | str | bytes | None") -> str |
     value: object = body
     if isinstance(body, str | bytes):
         try:
-            value = json.loads(body)
+            text = body.decode() if isinstance(body, bytes) else body
+            value = json.loads(text.removeprefix("\ufeff"))
         except (ValueError, RecursionError):
             return None  # not JSON: nothing that could hold a link
     for name in ("_links", "operationLocation", "href"):

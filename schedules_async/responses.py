@@ -1,6 +1,5 @@
 """What to ask, and what an answer means: headers out, a snapshot or an error back. Pure."""
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -19,7 +18,7 @@ from schedules_async.errors import (
     ServerError,
 )
 from schedules_async.http_values import is_same_tag, parse_http_date, parse_retry_after, parse_tag
-from schedules_async.models import Operation, is_well_formed, read_document, structure_operation
+from schedules_async.models import Operation, is_well_formed, read_document, read_json, structure_operation
 from schedules_async.refs import OperationRef
 from schedules_async.version import __version__
 
@@ -103,7 +102,7 @@ def _own_id(ref: OperationRef, document: Mapping[str, object]) -> str:
     """Give the id as asked for; the service may write a GUID in the other case (RFC 9562 section 4)."""
     named = document.get("id")
     if named != ref.operation_id and not (isinstance(named, str) and _is_same_guid(named, ref.operation_id)):
-        raise MalformedResponseError(f"asked for operation {ref.operation_id!r}, the answer is of {str(named)[:80]!a}")
+        raise MalformedResponseError(f"asked for operation {ref.operation_id!r}, the answer is of another")
     return ref.operation_id
 
 
@@ -184,7 +183,7 @@ def _read_limits(headers: Headers) -> dict[str, str]:
 def _read_envelope(body: bytes) -> tuple[ErrorDetail, tuple[ErrorDetail, ...]]:
     """Read the contract's error object, each field of the right type on its own; gateways send anything."""
     try:
-        document = json.loads(body.decode("utf-8-sig"))
+        document = read_json(body)
     except (ValueError, RecursionError):
         return ErrorDetail(), ()  # not JSON: the status alone tells
     error = document.get("error") if isinstance(document, dict) else None
@@ -200,4 +199,4 @@ def _read_detail(value: object) -> ErrorDetail:
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and is_well_formed(value) else None
+    return value if is_well_formed(value) else None

@@ -107,6 +107,9 @@ class SchedulesSession:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._base_url}{' closed' if self._is_closed else ''}>"
 
+    def __reduce__(self) -> str:
+        raise TypeError("a session holds a token and connections: it cannot be pickled or copied")
+
     async def __aenter__(self) -> Self:
         self._enter()
         return self
@@ -136,7 +139,7 @@ class SchedulesSession:
         """
         ref = OperationRef(schedule_id, operation_id)
         engine = self._enter(ref)
-        getter = Getter(self._clock, self._retry.max_retry_after)
+        getter = Getter(ref, self._clock, self._retry.max_retry_after)
         engine.looks.want(ref, getter, self._clock.monotonic())
         try:
             return await getter.operation()

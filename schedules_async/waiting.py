@@ -13,7 +13,7 @@ from attrs import define, field, frozen
 
 from schedules_async.base_errors import own_copy
 from schedules_async.clock import Clock, Seconds, Timer, Timers, to_seconds
-from schedules_async.errors import OperationFailedError, OperationStalledError, OperationTimeoutError
+from schedules_async.errors import OperationFailedError, OperationStalledError, OperationTimeoutError, SchedulesError
 from schedules_async.models import Operation
 from schedules_async.polling import PollingPolicy, TimeRemaining
 from schedules_async.refs import OperationRef
@@ -144,7 +144,7 @@ class OperationWaiter(Coroutine[Any, Any, Operation], AsyncIterable[Operation]):
 
     def conclude(self, outcome: Ending) -> Operation:
         """Give the final snapshot, or raise what became of the wait: a new exception for each who is told."""
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, SchedulesError):
             raise own_copy(outcome)
         if isinstance(outcome, BaseException):
             raise outcome

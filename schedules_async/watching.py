@@ -174,7 +174,7 @@ class Watch:
 
     def _end(self, subscriptions: list[Subscription], outcome: Operation | BaseException) -> None:
         for subscription in subscriptions:
-            subscription.end(own_copy(outcome) if isinstance(outcome, SchedulesError) else outcome)
+            subscription.end(own_copy(outcome, self.ref) if isinstance(outcome, SchedulesError) else outcome)
         self._remove(subscriptions)
 
 

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import pairwise
+from typing import cast
 
 import pytest
 
@@ -11,7 +13,9 @@ from schedules_async.pacing import COMMUNITY_TIER, STANDARD_TIER, Pace, RateLimi
 
 def drive(pace: Pace, seconds: float, *, latency: float = 0.0, start: float = 0.0) -> list[float]:
     """Send as fast as the pace allows; give the times."""
-    now, sent, answers = start, [], []
+    now = start
+    sent: list[float] = []
+    answers: list[float] = []
     while True:
         while answers and answers[0] <= now:
             pace.answered(answers.pop(0))
@@ -68,14 +72,14 @@ def test_what_is_allowed_is_used(limits: tuple[RateLimit, ...], seconds: float) 
 def test_a_known_rate_is_spent_evenly() -> None:
     sent = drive(Pace((RateLimit(500, 60),)), 60)
     assert len([time for time in sent if time < 1]) <= 20
-    assert max(later - earlier for earlier, later in zip(sent, sent[1:], strict=False)) < 0.2
+    assert max(later - earlier for earlier, later in pairwise(sent)) < 0.2
 
 
 def test_a_slower_limit_never_runs_dry() -> None:
     """Half of the hour's calls go at the minute's pace, the rest is spread: no gap of minutes."""
     sent = drive(Pace(COMMUNITY_TIER), 3 * 3600)
     assert len([time for time in sent if time < 300]) > 2000
-    assert max(later - earlier for earlier, later in zip(sent, sent[1:], strict=False)) < 3
+    assert max(later - earlier for earlier, later in pairwise(sent)) < 3
 
 
 def test_an_unknown_rate_starts_low() -> None:
@@ -97,7 +101,7 @@ def test_no_herd_leaves_when_the_gate_opens() -> None:
     pace.refused(0.0, -1.0, 10.0)
     sent = drive(pace, 5, start=10.0)
     assert sent[0] == 10.0
-    assert all(later - earlier >= 1 / pace.rate - 1e-9 for earlier, later in zip(sent, sent[1:], strict=False))
+    assert all(later - earlier >= 1 / pace.rate - 1e-9 for earlier, later in pairwise(sent))
 
 
 def test_one_round_of_refusals_cuts_the_rate_once() -> None:
@@ -180,11 +184,11 @@ def test_an_unknown_quota_is_learned(calls: int, per: float) -> None:
 
 @pytest.mark.parametrize(("calls", "per"), [(0, 60), (-1, 60), (1, 0), (1, -1), (1, math.nan), (1, math.inf)])
 def test_a_limit_that_means_nothing_is_refused(calls: int, per: float) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="calls|per"):
         RateLimit(calls, per)
 
 
 def test_a_limit_takes_a_timedelta() -> None:
     assert RateLimit(500, timedelta(minutes=1)) == COMMUNITY_TIER[0]
     with pytest.raises(TypeError):
-        RateLimit(1.5, 60)
+        RateLimit(cast("int", 1.5), 60)

@@ -200,6 +200,8 @@ async def test_after_the_last_has_left_no_request_follows(
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
+    await turns(2)
+    assert clock.sleeping == 0
     count = len(server.requests)
     await clock.sleep(100)
     assert len(server.requests) == count

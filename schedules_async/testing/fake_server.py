@@ -1,0 +1,242 @@
+"""A fake of the service: the whole contract over real HTTP on the loopback."""
+
+import itertools
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+from attrs import define, evolve, field
+
+from schedules_async.clock import Clock, SystemClock
+from schedules_async.refs import OperationRef
+from schedules_async.testing.answers import START_OF_TIME, Answer, not_modified, throttled
+from schedules_async.testing.contract import (
+    METHODS,
+    NO_OPERATION,
+    NO_RESOURCE,
+    NO_TOKEN,
+    WRONG_METHOD,
+    WRONG_TOKEN,
+    is_held,
+    read_bearer,
+    read_path,
+)
+from schedules_async.testing.fake_clock import FakeClock
+from schedules_async.testing.listening import Listener, ReceivedRequest
+from schedules_async.testing.live import LiveOperation, Progress, to_shape
+from schedules_async.testing.quota import WindowCounter
+
+_NAMESPACE = uuid.UUID("2f9c1a44-6a0e-5c1b-9d53-5d0a6f1f7c11")
+
+
+@define(eq=False)
+class _Script:
+    """Gives answer after answer, the last one for ever."""
+
+    _answers: deque[Answer]
+
+    def answer(self, _: float) -> Answer:
+        return self._answers.popleft() if len(self._answers) > 1 else self._answers[0]
+
+
+def _to_prefix(text: str) -> str:
+    return "/" + text.strip("/") if text.strip("/") else ""
+
+
+def _to_clock(clock: Clock | None) -> Clock:
+    return SystemClock() if clock is None else clock
+
+
+def _zero_date(clock: Clock) -> datetime:
+    """Give the date at which the clock reads zero: the real one for the system clock, a constant for others."""
+    if isinstance(clock, SystemClock):
+        return datetime.now(UTC) - timedelta(seconds=clock.monotonic())
+    return datetime.fromisoformat(START_OF_TIME)
+
+
+@define(eq=False, repr=False, kw_only=True)
+class FakeSchedules:
+    """A server of `GET /schedules/{scheduleId}/operations/{operationId}` on the loopback, for tests and demos.
+
+    Runs between `async with` or `start` and `close`. It takes the bearer `token`, and times everything by
+    `clock` (the system's unless given; a `FakeClock` stands still while a request is worked on). With a
+    `quota` each fixed window of `window` seconds takes so many requests and answers 429 to the rest; a
+    request with a wrong token does not count. `token`, `quota` and `window` may be set while it runs.
+    `prefix` is a path in front of every resource. `requests` lists what came in, in order of arrival.
+    """
+
+    token: str = field(default="test-token")
+    clock: Clock = field(default=None, converter=_to_clock)
+    quota: int | None = None
+    window: float = 60.0
+    _prefix: str = field(default="", converter=_to_prefix)
+    _host: str = "127.0.0.1"
+    _port: int = 0
+    requests: list[ReceivedRequest] = field(init=False, factory=list)
+    _rejected: set[str] = field(init=False, factory=set)
+    _operations: dict[OperationRef, Callable[[float], Answer]] = field(init=False, factory=dict)
+    _interruptions: deque[Answer] = field(init=False, factory=deque)
+    _counter: WindowCounter = field(init=False, factory=WindowCounter)
+    _numbers: "itertools.count[int]" = field(init=False, factory=lambda: itertools.count(1))
+    _zero: datetime = field(init=False)
+    _listener: Listener = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._zero = _zero_date(self.clock)
+        self._listener = Listener(self.clock, self._receive, self._to_date)
+        if isinstance(self.clock, FakeClock):
+            self.clock.add_busy(lambda: self.is_busy)
+
+    async def start(self) -> None:
+        """Listen on a free port, or on the port given; RuntimeError when it runs already."""
+        await self._listener.start(self._host, self._port)
+
+    async def close(self) -> None:
+        """Cut every connection and end every request at once; harmless when closed before."""
+        await self._listener.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def url(self) -> str:
+        """Give the base URL, prefix included, without a slash at its end; RuntimeError unless the server runs."""
+        return f"http://{self._listener.address}{self._prefix}"
+
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether a request is being worked on; one that is delayed or stalled is not."""
+        return self._listener.is_busy
+
+    @property
+    def open_connections(self) -> int:
+        """Count the connections that clients hold."""
+        return self._listener.open_connections
+
+    def url_of(self, ref: OperationRef) -> str:
+        """Give the URL of an operation."""
+        return self.url + ref.path
+
+    def requests_for(self, ref: OperationRef) -> list[ReceivedRequest]:
+        """Give the requests for one operation, in order of arrival."""
+        return [request for request in self.requests if request.ref == ref]
+
+    def start_operation(
+        self,
+        duration: float = 10.0,
+        *,
+        queued: float = 0.0,
+        progress: Progress = "linear",
+        fails_with: str | None = None,
+        sub_status: str | Sequence[str] | None = None,
+        schedule_id: str | None = None,
+        operation_id: str | None = None,
+    ) -> OperationRef:
+        """Begin an operation that is `queued`, then runs for `duration` seconds, then has succeeded.
+
+        `progress` is linear, steps (of 25 percent), stuck (at 60 percent), none (0 percent) or a function
+        from the fraction of the run to percent. With `fails_with` it fails in the end for that reason.
+        `sub_status` shows during the run; several share it evenly. Ids are GUIDs, the same in every run.
+        """
+        ref = self._new_ref(schedule_id, operation_id)
+        phases = (sub_status,) if isinstance(sub_status, str) else tuple(sub_status or ())
+        requested = self.clock.monotonic()
+        live = LiveOperation(ref, requested, queued, duration, to_shape(progress), phases, fails_with)
+        self._operations[ref] = lambda now: live.answer(now, self._to_date)
+        return ref
+
+    def script_operation(
+        self, *answers: Answer, schedule_id: str | None = None, operation_id: str | None = None
+    ) -> OperationRef:
+        """Add an operation that gives these answers in turn, the last one for ever; ValueError without any."""
+        if not answers:
+            raise ValueError("a script needs at least one answer")
+        ref = self._new_ref(schedule_id, operation_id)
+        self._operations[ref] = _Script(deque(answers)).answer
+        return ref
+
+    def forget_operation(self, ref: OperationRef) -> None:
+        """Answer 404 for an operation from now on."""
+        self._operations.pop(ref, None)
+
+    def interrupt(self, *answers: Answer) -> None:
+        """Give these answers to the next requests for any operations, one each; they count in no quota."""
+        self._interruptions.extend(answers)
+
+    def refuse(self, times: int = 1, *, retry_after: float | str | None = 1.0) -> None:
+        """Answer 429 to the next requests for any operations."""
+        self.interrupt(*[throttled(retry_after)] * times)
+
+    def reject_token(self, token: str) -> None:
+        """Answer 401 to a token from now on, even while it is the server's own."""
+        self._rejected.add(token)
+
+    def _new_ref(self, schedule_id: str | None, operation_id: str | None) -> OperationRef:
+        number = next(self._numbers)
+        return OperationRef(
+            str(uuid.uuid5(_NAMESPACE, f"schedule {number}")) if schedule_id is None else schedule_id,
+            str(uuid.uuid5(_NAMESPACE, f"operation {number}")) if operation_id is None else operation_id,
+        )
+
+    def _to_date(self, reading: float) -> datetime:
+        return self._zero + timedelta(seconds=reading)
+
+    def _receive(self, request: web.BaseRequest) -> tuple[ReceivedRequest, Answer]:
+        received = ReceivedRequest(
+            ref=read_path(request.raw_path, self._prefix),
+            time=self.clock.monotonic(),
+            method=request.method,
+            path=request.raw_path,
+            headers=request.headers,
+        )
+        self.requests.append(received)
+        return received, self._decide(received)
+
+    def _decide(self, received: ReceivedRequest) -> Answer:
+        """Let the first rule that has an answer speak."""
+        return (
+            self._check_token(received)
+            or self._interrupted(received)
+            or self._check_quota(received)
+            or _check_route(received)
+            or self._look_up(received)
+        )
+
+    def _check_token(self, received: ReceivedRequest) -> Answer | None:
+        authorization = received.headers.get("Authorization")
+        if authorization is None:
+            return NO_TOKEN
+        token = read_bearer(authorization)
+        return None if token == self.token and token not in self._rejected else WRONG_TOKEN
+
+    def _interrupted(self, received: ReceivedRequest) -> Answer | None:
+        return self._interruptions.popleft() if self._interruptions and received.ref is not None else None
+
+    def _check_quota(self, received: ReceivedRequest) -> Answer | None:
+        if self.quota is None:
+            return None
+        wait = self._counter.take(received.time, self.quota, self.window)
+        return None if wait is None else throttled(wait)
+
+    def _look_up(self, received: ReceivedRequest) -> Answer:
+        give = self._operations.get(received.ref) if received.ref is not None else None
+        answer = NO_OPERATION if give is None else give(received.time)
+        if answer.is_conditional and is_held(received.if_none_match, answer.etag):
+            return evolve(not_modified(answer.etag), delay=answer.delay)
+        return answer
+
+
+def _check_route(received: ReceivedRequest) -> Answer | None:
+    if received.ref is None:
+        return NO_RESOURCE
+    return None if received.method in METHODS else WRONG_METHOD

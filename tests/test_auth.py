@@ -1,0 +1,183 @@
+"""Tokens: what is taken for one, what is refused without being shown, and who is asked."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from schedules_async.auth import TokenProvider, as_token_provider, ask_for_token, check_token
+from schedules_async.errors import AuthenticationError
+
+BAD_TOKENS = [
+    "",
+    " ",
+    "Bearer secret",
+    "sec ret",
+    " secret",
+    "secret ",
+    "secret\n",
+    "sec\r\nX-Other: ret",
+    "sec\tret",
+    "sec\x00ret",
+    "sec\x7fret",
+    "secr\u00e9t",
+    "secret\u2028",
+    "secret\udc80",
+    "secret\U0001f600",
+]
+
+
+class Provider:
+    """Remembers what it was told."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+        self.rejected: list[str | None] = []
+
+    async def get_token(self, *, rejected: str | None = None) -> str:
+        self.rejected.append(rejected)
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        token: str = self.answer
+        return token
+
+
+def function_of(answer: Any) -> Callable[[], Awaitable[str]]:
+    async def give() -> str:
+        return await Provider(answer).get_token()
+
+    return give
+
+
+@pytest.mark.parametrize("token", ["a", "secret", "eyJhbGciOi.J9~+/_-=", "!" * 10_000, "~", '"quoted"'])
+def test_a_usable_token_is_given_back(token: str) -> None:
+    assert check_token(token) == token
+
+
+@pytest.mark.parametrize("token", BAD_TOKENS, ids=ascii)
+async def test_an_unusable_token_is_refused_unseen(token: str) -> None:
+    refusals = []
+    for refuse in (check_token, as_token_provider):
+        with pytest.raises(ValueError, match="unusable token") as caught:
+            refuse(token)
+        refusals.append(caught)
+    for source in (Provider(token), as_token_provider(function_of(token))):
+        with pytest.raises(ValueError, match="unusable token") as caught:
+            await ask_for_token(source)
+        refusals.append(caught)
+    for caught in refusals:
+        assert "secr" not in str(caught.value)
+        assert "sec" not in repr(caught.value)
+        assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("token", [None, 5, b"secret", ["secret"]])
+async def test_what_is_no_text_is_no_token(token: Any) -> None:
+    with pytest.raises(TypeError, match=type(token).__name__) as caught:
+        check_token(token)
+    assert "secret" not in str(caught.value)
+    with pytest.raises(TypeError):
+        await ask_for_token(Provider(token))
+
+
+@pytest.mark.parametrize("auth", [None, 5, b"secret", ["secret"], {"token": "secret"}])
+def test_what_gives_no_token_is_refused(auth: Any) -> None:
+    with pytest.raises(TypeError, match=type(auth).__name__) as caught:
+        as_token_provider(auth)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("auth", ["secret", function_of("secret"), Provider("secret")])
+@pytest.mark.parametrize("rejected", [None, "old"])
+async def test_each_kind_of_source_gives_its_token(
+    auth: str | Callable[[], Awaitable[str]] | TokenProvider, rejected: str | None
+) -> None:
+    provider = as_token_provider(auth)
+    assert isinstance(provider, TokenProvider)
+    assert await provider.get_token(rejected=rejected) == "secret"
+    assert await ask_for_token(provider, rejected) == "secret"
+    assert "secret" not in repr(provider)
+    assert "secret" not in str(provider)
+
+
+async def test_a_provider_is_used_as_it_is_and_told_what_was_rejected() -> None:
+    provider = Provider("new")
+    assert as_token_provider(provider) is provider
+    await ask_for_token(provider)
+    await ask_for_token(provider, "old")
+    assert provider.rejected == [None, "old"]
+
+
+async def test_a_function_is_asked_every_time() -> None:
+    tokens = iter(["one", "two"])
+
+    async def give() -> str:
+        return next(tokens)
+
+    provider = as_token_provider(give)
+    assert [await ask_for_token(provider), await ask_for_token(provider)] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("down"), ValueError("secret"), KeyError("x"), TimeoutError(), ExceptionGroup("x", [OSError()])]
+)
+@pytest.mark.parametrize("kind", [Provider, function_of])
+async def test_what_a_source_raises_becomes_an_authentication_error(
+    kind: Callable[[Any], Any], error: Exception
+) -> None:
+    with pytest.raises(AuthenticationError) as caught:
+        await ask_for_token(as_token_provider(kind(error)))
+    assert caught.value.__cause__ is error
+    assert type(error).__name__ in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert caught.value.status is None
+
+
+@pytest.mark.parametrize(
+    "auth", [lambda: "secret", lambda needed: needed, Provider], ids=["plain", "argument", "class"]
+)
+async def test_a_function_that_cannot_be_awaited_or_called_is_an_authentication_error(auth: Any) -> None:
+    with pytest.raises(AuthenticationError) as caught:
+        await ask_for_token(as_token_provider(auth))
+    assert isinstance(caught.value.__cause__, TypeError)
+    assert "secret" not in str(caught.value)
+
+
+async def test_an_authentication_error_of_the_source_stays_what_it_is() -> None:
+    error = AuthenticationError("locked out", code="Locked")
+    with pytest.raises(AuthenticationError) as caught:
+        await ask_for_token(Provider(error))
+    assert caught.value is error
+
+
+async def test_a_cancelled_source_is_cancelled() -> None:
+    with pytest.raises(asyncio.CancelledError):
+        await ask_for_token(Provider(asyncio.CancelledError()))
+
+
+class HastyLoop(asyncio.SelectorEventLoop):
+    """Lets its time be put forward."""
+
+    ahead = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.ahead
+
+
+@pytest.mark.parametrize(("seconds", "is_too_long"), [(29.0, False), (30.5, True)])
+def test_a_source_has_half_a_minute(seconds: float, is_too_long: bool) -> None:
+    loop = HastyLoop()
+
+    async def dawdle() -> str:
+        loop.ahead += seconds
+        await asyncio.sleep(0.01)
+        return "secret"
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        if not is_too_long:
+            assert runner.run(ask_for_token(as_token_provider(dawdle))) == "secret"
+            return
+        with pytest.raises(AuthenticationError, match="TimeoutError") as caught:
+            runner.run(ask_for_token(as_token_provider(dawdle)))
+        assert isinstance(caught.value.__cause__, TimeoutError)

@@ -1,0 +1,102 @@
+"""Errors keep their facts, whatever is done to them."""
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+
+from schedules_async import errors
+from schedules_async.base_errors import own_copy
+from schedules_async.errors import (
+    AuthenticationError,
+    ErrorDetail,
+    MalformedResponseError,
+    NotFoundError,
+    OperationFailedError,
+    OperationStalledError,
+    OperationTimeoutError,
+    PermissionDeniedError,
+    RateLimitedError,
+    ResponseError,
+    SchedulesError,
+    ServerError,
+    SessionClosedError,
+    TransportError,
+    WaitError,
+)
+from schedules_async.models import Operation, OperationStatus
+from schedules_async.refs import OperationRef
+
+REF = OperationRef("s", "o")
+OPERATION = Operation("o", "s", OperationStatus.FAILED, failure_description="disk full", etag='"1"')
+FACTS: dict[str, Any] = {
+    "ref": REF,
+    "status": 404,
+    "code": "OperationNotFound",
+    "message": "Requested Operation is not available.",
+    "target": "operationId",
+    "details": (ErrorDetail("a", "b", "c"), ErrorDetail(), ErrorDetail(target="t")),
+    "retry_after": 7.0,
+    "correlation_id": "c0ffee",
+}
+LIMITS = {"ITwinPlatform-RateLimited-Tier": "Community"}
+FULL: list[SchedulesError] = [
+    SchedulesError("x", ref=REF),
+    MalformedResponseError("x", ref=REF),
+    SessionClosedError("x", ref=REF),
+    TransportError("x", ref=REF, is_certificate_failure=True),
+    ResponseError("x", **FACTS),
+    AuthenticationError("x", **FACTS),
+    PermissionDeniedError("x", **FACTS),
+    NotFoundError("x", **FACTS),
+    ServerError("x", **FACTS),
+    RateLimitedError("x", limits=LIMITS, **FACTS),
+    WaitError("x", ref=REF, operation=OPERATION),
+    OperationFailedError("x", ref=REF, operation=OPERATION),
+    OperationTimeoutError("x", ref=REF, operation=OPERATION),
+    OperationStalledError("x", ref=REF, operation=OPERATION),
+]
+BARE: list[SchedulesError] = [type(error)("x") for error in FULL]
+
+
+@pytest.mark.parametrize("error", [*FULL, *BARE], ids=lambda error: f"{type(error).__name__}-{error.ref}")
+def test_pickles_and_copies_keep_class_and_facts(error: SchedulesError) -> None:
+    pickles = [pickle.loads(pickle.dumps(error, protocol)) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]
+    for twin in (*pickles, copy.copy(error), copy.deepcopy(error), own_copy(error)):
+        assert type(twin) is type(error)
+        assert vars(twin) == vars(error)
+        assert twin.args == error.args == ("x",)
+        assert str(twin) == "x"
+        if isinstance(twin, WaitError) and twin.operation is not None:
+            assert twin.operation.etag == '"1"'
+
+
+def test_what_is_not_told_is_none_or_empty() -> None:
+    for error in BARE:
+        facts = dict(vars(error))
+        assert facts.pop("is_certificate_failure", False) is False
+        assert facts.pop("details", ()) == ()
+        assert facts.pop("limits", {}) == {}
+        assert set(facts.values()) == {None}
+
+
+def test_the_limits_of_one_error_are_its_own() -> None:
+    one, other = RateLimitedError("x", limits=LIMITS), RateLimitedError("x", limits=LIMITS)
+    one.limits["ITwinPlatform-RateLimited-API"] = "schedules"
+    assert other.limits == LIMITS == {"ITwinPlatform-RateLimited-Tier": "Community"}
+
+
+def test_a_wait_that_times_out_is_a_timeout_error() -> None:
+    error = OperationTimeoutError("too late", ref=REF, operation=OPERATION)
+    with pytest.raises(TimeoutError, match=r"^too late$"):
+        raise error
+    assert (error.ref, error.operation) == (REF, OPERATION)
+    assert error.errno is None
+    timeouts = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, TimeoutError)]
+    assert timeouts == [OperationTimeoutError]
+
+
+def test_the_callers_own_mistakes_are_not_in_the_tree() -> None:
+    for error in FULL:
+        assert not isinstance(error, ValueError | TypeError)

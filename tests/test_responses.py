@@ -1,0 +1,450 @@
+"""What to ask, and what each answer means, by literals."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from schedules_async.base_errors import MalformedResponseError, SchedulesError
+from schedules_async.errors import (
+    AuthenticationError,
+    ErrorDetail,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitedError,
+    ResponseError,
+    ServerError,
+)
+from schedules_async.models import Operation, OperationStatus
+from schedules_async.refs import OperationRef
+from schedules_async.responses import (
+    Answer,
+    Seen,
+    read_answer,
+    read_error,
+    read_refusal,
+    request_headers,
+)
+from schedules_async.version import __version__
+
+GUID = "bdc8fb5d-ce72-42f9-8818-bb2942927428"
+REF = OperationRef("s", "o")
+HELD = Operation("o", "s", OperationStatus.STARTED, percent_complete=10.0, etag='W/"1"')
+UNTAGGED = Operation("o", "s", OperationStatus.STARTED)
+DATE = "Thu, 02 Jan 2020 12:00:00 GMT"
+NOON = datetime(2020, 1, 2, 12, tzinfo=UTC)
+
+Fields = Mapping[str, str] | Sequence[tuple[str, str]]
+
+
+def body_of(**fields: object) -> bytes:
+    return json.dumps({"operation": {"id": "o", "status": "Started", "percentComplete": 42, **fields}}).encode()
+
+
+def answer(status: int, headers: Fields = (), body: bytes = b"", problem: str | None = None) -> Answer:
+    return Answer(status, CIMultiDict(headers), body, problem)
+
+
+def ok(headers: Fields, body: bytes | None = None) -> Answer:
+    return answer(200, headers, body_of() if body is None else body)
+
+
+def error_body(error: object) -> bytes:
+    return json.dumps({"error": error}).encode()
+
+
+BASE_HEADERS = {
+    "Authorization": "Bearer token",
+    "Accept": "application/vnd.bentley.itwin-platform.v1+json",
+    "User-Agent": f"schedules-async/{__version__}",
+}
+
+
+@pytest.mark.parametrize(
+    ("held", "conditional"),
+    [
+        (None, {}),
+        (UNTAGGED, {}),
+        (HELD, {"If-None-Match": 'W/"1"'}),
+        (Operation("o", "s", OperationStatus.FAILED, etag='"a b"'), {"If-None-Match": '"a b"'}),
+    ],
+)
+def test_the_tag_goes_back_byte_for_byte(held: Operation | None, conditional: dict[str, str]) -> None:
+    headers = request_headers("token", held)
+    assert headers == {**BASE_HEADERS, "Accept-Encoding": headers["Accept-Encoding"], **conditional}
+    assert "gzip" in headers["Accept-Encoding"]
+
+
+def test_a_200_is_a_snapshot() -> None:
+    seen = read_answer(REF, HELD, ok({"ETag": '"2"', "Date": DATE, "Content-Type": "text/plain; charset=utf-16"}))
+    assert seen == Seen(Operation("o", "s", OperationStatus.STARTED, percent_complete=42.0), date=NOON)
+    assert seen.operation.etag == '"2"'
+
+
+def test_failed_work_is_an_ordinary_answer() -> None:
+    seen = read_answer(REF, None, ok({}, body_of(status="Failed", failureDescription="disk full")))
+    assert (seen.operation.is_failed, seen.operation.failure_description) == (True, "disk full")
+
+
+@pytest.mark.parametrize(
+    ("fields", "tag"),
+    [
+        ([], None),
+        ([("ETag", '"2"')], '"2"'),
+        ([("etag", 'W/"2"')], 'W/"2"'),
+        ([("ETag", "2")], None),
+        ([("ETag", '"caf\udcc3\udca9"')], None),
+        ([("ETag", '"2"'), ("ETag", '"2"')], None),
+    ],
+)
+def test_only_one_well_formed_tag_is_kept(fields: list[tuple[str, str]], tag: str | None) -> None:
+    assert read_answer(REF, HELD, ok(fields)).operation.etag == tag
+
+
+def test_tag_and_schedule_are_not_read_from_the_body() -> None:
+    seen = read_answer(REF, None, ok({}, body_of(etag='"2"', scheduleId="other")))
+    assert seen.operation.etag is None
+    assert seen.operation.ref == REF
+
+
+@pytest.mark.parametrize("status", [200, 304])
+@pytest.mark.parametrize(
+    ("fields", "is_kept"),
+    [
+        ([], True),
+        ([("Cache-Control", "no-cache, max-age=0")], True),
+        ([("Cache-Control", "no-store")], False),
+        ([("Cache-Control", "private, No-Store , max-age=60")], False),
+        ([("cache-control", "private"), ("CACHE-CONTROL", "no-store")], False),
+        ([("Cache-Control", "no-store-ish")], True),
+    ],
+)
+def test_no_store_forbids_keeping(status: int, fields: list[tuple[str, str]], is_kept: bool) -> None:
+    body = body_of() if status == 200 else b""
+    assert read_answer(REF, HELD, answer(status, fields, body)).is_kept is is_kept
+
+
+@pytest.mark.parametrize("status", [200, 304])
+@pytest.mark.parametrize(
+    ("fields", "retry_after", "date"),
+    [
+        ([], None, None),
+        ([("Date", DATE)], None, NOON),
+        ([("date", "Thursday, 02-Jan-20 12:00:00 GMT"), ("RETRY-AFTER", "7")], 7.0, NOON),
+        ([("Retry-After", "7")], 7.0, None),
+        ([("Retry-After", "7"), ("Retry-After", "7")], None, None),
+        ([("Retry-After", "Thu, 02 Jan 2020 12:00:30 GMT")], None, None),
+        ([("Retry-After", "Thu, 02 Jan 2020 12:00:30 GMT"), ("Date", DATE)], 30.0, NOON),
+        ([("Retry-After", "Thu, 02 Jan 2020 11:00:00 GMT"), ("Date", DATE)], 0.0, NOON),
+        ([("Retry-After", "-7"), ("Date", "today")], None, None),
+    ],
+)
+def test_the_wish_to_wait_is_read_off_every_answer(
+    status: int, fields: list[tuple[str, str]], retry_after: float | None, date: datetime | None
+) -> None:
+    seen = read_answer(REF, HELD, answer(status, fields, body_of() if status == 200 else b""))
+    assert (seen.retry_after, seen.date) == (retry_after, date)
+    if status == 200:
+        assert read_error(answer(500, fields)).retry_after == retry_after
+
+
+@pytest.mark.parametrize(
+    "fields", [[], [("ETag", 'W/"1"')], [("ETag", '"1"')], [("ETag", "odd")], [("ETag", '"8"'), ("ETag", '"9"')]]
+)
+def test_a_304_gives_back_the_very_object_that_was_held(fields: list[tuple[str, str]]) -> None:
+    seen = read_answer(REF, HELD, answer(304, fields))
+    assert seen.operation is HELD
+    assert seen.is_not_modified
+
+
+@pytest.mark.parametrize(
+    ("held", "fields"),
+    [(None, {}), (None, {"ETag": '"1"'}), (UNTAGGED, {}), (UNTAGGED, {"ETag": '"1"'}), (HELD, {"ETag": '"2"'})],
+)
+def test_a_304_that_refers_to_nothing_held_is_malformed(held: Operation | None, fields: Fields) -> None:
+    with pytest.raises(MalformedResponseError, match="304") as caught:
+        read_answer(REF, held, answer(304, fields))
+    assert caught.value.ref == REF
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ("o", "O"),
+        ("o", "other"),
+        ("o", ""),
+        ("o", None),
+        ("o", 5),
+        ("o", ["o"]),
+        ("o", "\ud800"),
+        ("\u017f", "S"),
+        (GUID, GUID[:-1] + "9"),
+        (GUID, "{" + GUID + "}"),
+        (GUID, GUID.replace("-", "")),
+        (GUID + "x", (GUID + "x").upper()),
+    ],
+)
+def test_another_operations_answer_is_malformed(asked: str, named: object) -> None:
+    ref = OperationRef("s", asked)
+    with pytest.raises(MalformedResponseError) as caught:
+        read_answer(ref, None, ok({}, body_of(id=named)))
+    assert caught.value.ref == ref
+    str(caught.value).encode()
+
+
+@pytest.mark.parametrize("named", [GUID, GUID.upper(), GUID.title()])
+def test_a_guid_may_come_back_in_the_other_case(named: str) -> None:
+    for asked in (GUID, GUID.upper()):
+        seen = read_answer(OperationRef("s", asked), None, ok({}, body_of(id=named)))
+        assert seen.operation.ref == OperationRef("s", asked)
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    [
+        ok({}, b""),
+        ok({}, b"<html>"),
+        ok({}, b"[]"),
+        ok({}, b'{"error": {"code": "x"}}'),
+        ok({}, body_of(status=None)),
+        ok({}, body_of(percentComplete="42")),
+        ok({}, body_of(updatedAt="2020-01-02T12:00:60Z")),
+        ok({}, body_of(subStatus="\ud800")),
+        answer(200, {}, b"", "the answer is larger than 1 MiB"),
+        answer(200, {}, body_of(), "unknown Content-Encoding"),
+        *(answer(status, {}, body_of()) for status in (0, 100, 103, 199, 201, 202, 203, 204, 206, 226, 299)),
+    ],
+    ids=lambda malformed: f"{malformed.status}-{malformed.problem or malformed.body!r}",
+)
+def test_an_answer_that_breaks_the_contract_is_malformed(malformed: Answer) -> None:
+    with pytest.raises(MalformedResponseError) as caught:
+        read_answer(REF, HELD, malformed)
+    assert caught.value.ref == REF
+    assert malformed.problem is None or malformed.problem in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "kind"),
+    [
+        ((300, 301, 302, 303, 305, 307, 308, 399), ResponseError),
+        ((401,), AuthenticationError),
+        ((403,), PermissionDeniedError),
+        ((404,), NotFoundError),
+        ((429,), RateLimitedError),
+        ((400, 402, 405, 406, 407, 408, 409, 410, 412, 415, 418, 422, 451, 499), ResponseError),
+        ((500, 501, 502, 503, 504, 505, 511, 599), ServerError),
+        ((600, 601, 777, 999, 1000), ServerError),
+    ],
+)
+def test_the_status_decides_the_class(statuses: tuple[int, ...], kind: type[ResponseError]) -> None:
+    for status in statuses:
+        for body, problem in ((body_of(), None), (b"", None), (b"", "too large")):
+            with pytest.raises(ResponseError) as caught:
+                read_answer(REF, HELD, answer(status, {"ETag": '"1"', "Location": "/"}, body, problem))
+            assert type(caught.value) is kind
+            assert (caught.value.status, caught.value.ref) == (status, REF)
+            assert (caught.value.code, caught.value.message) == (None, None)
+
+
+FULL = {
+    "code": "InvalidRequest",
+    "message": "Bad id.",
+    "target": "operationId",
+    "details": [{"code": "a", "message": "b", "target": "c"}, {"code": "d"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("body", "said", "details"),
+    [
+        (
+            error_body(FULL),
+            ErrorDetail("InvalidRequest", "Bad id.", "operationId"),
+            (ErrorDetail("a", "b", "c"), ErrorDetail("d")),
+        ),
+        (b"\xef\xbb\xbf" + error_body({"code": "x"}), ErrorDetail("x"), ()),
+        (error_body({"code": None, "message": "m"}), ErrorDetail(None, "m"), ()),
+        (error_body({"code": 5, "message": ["m"], "target": "t"}), ErrorDetail(None, None, "t"), ()),
+        (error_body({"code": "c", "message": "\ud800", "target": {}}), ErrorDetail("c"), ()),
+        (error_body({"code": "c", "details": None}), ErrorDetail("c"), ()),
+        (error_body({"code": "c", "details": "many"}), ErrorDetail("c"), ()),
+        (error_body({"code": "c", "details": {"code": "x"}}), ErrorDetail("c"), ()),
+        (
+            error_body({"details": [None, 5, "x", [], {}, {"code": 5, "target": "t"}]}),
+            ErrorDetail(),
+            (ErrorDetail(), ErrorDetail(None, None, "t")),
+        ),
+        (error_body(None), ErrorDetail(), ()),
+        (error_body("TooManyRequests"), ErrorDetail(), ()),
+        (error_body([FULL]), ErrorDetail(), ()),
+        (b'{"message": "no envelope"}', ErrorDetail(), ()),
+        (b'{"error": {"code": "a", "code": "b"}}', ErrorDetail("b"), ()),
+        (b"null", ErrorDetail(), ()),
+        (b"[]", ErrorDetail(), ()),
+        (b"", ErrorDetail(), ()),
+        (b"<html>Bad Gateway</html>", ErrorDetail(), ()),
+        (b'{"error": {"code": "caf\xe9"}}', ErrorDetail(), ()),
+        (b"[" * 100_000, ErrorDetail(), ()),
+        (b'{"error": {"code": "x", "n": ' + b"9" * 5000 + b"}}", ErrorDetail(), ()),
+    ],
+    ids=range(21),
+)
+def test_each_field_of_the_envelope_is_kept_on_its_own(
+    body: bytes, said: ErrorDetail, details: tuple[ErrorDetail, ...]
+) -> None:
+    for status in (400, 401, 404, 429, 500):
+        error = read_error(answer(status, {}, body))
+        assert ErrorDetail(error.code, error.message, error.target) == said
+        assert error.details == details
+
+
+def test_the_text_of_an_error_says_what_the_service_said() -> None:
+    assert str(read_error(answer(502))) == "502"
+    text = str(read_error(answer(422, {}, error_body(FULL))))
+    assert "422" in text
+    assert "InvalidRequest" in text
+    assert "Bad id." in text
+    assert len(str(read_error(answer(500, {}, error_body({"message": "m" * 100_000}))))) < 300
+
+
+@pytest.mark.parametrize(
+    ("fields", "correlation_id"),
+    [({}, None), ({"X-Correlation-Id": "c0ffee"}, "c0ffee"), ({"x-correlation-id": "\udcff"}, None)],
+)
+def test_the_correlation_id_is_carried(fields: Fields, correlation_id: str | None) -> None:
+    error = read_error(answer(500, {**dict(fields), "ETag": 'W/"1"'}, b"text"))
+    assert error.correlation_id == correlation_id
+
+
+@pytest.mark.parametrize(
+    ("fields", "limits"),
+    [
+        ({}, {}),
+        ({"itwinplatform-ratelimited-tier": "Community"}, {"ITwinPlatform-RateLimited-Tier": "Community"}),
+        (
+            {
+                "ITwinPlatform-RateLimited-Tier": "Standard",
+                "ITwinPlatform-RateLimited-API": "schedules",
+                "ITwinPlatform-RateLimited-Operation": "Get",
+                "ITwinPlatform-RateLimited-Application": "app",
+            },
+            {
+                "ITwinPlatform-RateLimited-Tier": "Standard",
+                "ITwinPlatform-RateLimited-API": "schedules",
+                "ITwinPlatform-RateLimited-Operation": "Get",
+                "ITwinPlatform-RateLimited-Application": "app",
+            },
+        ),
+        ({"ITwinPlatform-RateLimited-API": "\udcff", "X-Other": "x"}, {}),
+    ],
+)
+def test_a_429_names_its_limits(fields: dict[str, str], limits: dict[str, str]) -> None:
+    error = read_error(Answer(429, CIMultiDictProxy(CIMultiDict(fields)), error_body({"code": "TooManyRequests"})))
+    assert isinstance(error, RateLimitedError)
+    assert error.limits == limits
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "is_refusal"),
+    [
+        (429, {}, True),
+        (429, {"Retry-After": "7"}, True),
+        (429, {"Retry-After": "soon"}, True),
+        (503, {"Retry-After": "7"}, True),
+        (503, {"Retry-After": "0"}, True),
+        (503, {"Retry-After": "Thu, 02 Jan 2020 12:00:07 GMT", "Date": DATE}, True),
+        (503, {"Retry-After": "Thu, 02 Jan 2020 12:00:07 GMT"}, False),
+        (503, {"Retry-After": "soon"}, False),
+        (503, {}, False),
+        (500, {"Retry-After": "7"}, False),
+        (200, {"Retry-After": "7"}, False),
+        (304, {"Retry-After": "7"}, False),
+        (404, {"Retry-After": "7"}, False),
+    ],
+)
+def test_a_429_or_a_503_that_names_a_time_is_a_refusal(status: int, fields: dict[str, str], is_refusal: bool) -> None:
+    refusal = read_refusal(answer(status, fields))
+    assert (refusal is not None) is is_refusal
+    if refusal is not None:
+        assert isinstance(refusal, RateLimitedError if status == 429 else ServerError)
+        assert refusal.status == status
+
+
+NAMES = st.sampled_from(["ETag", "Date", "Retry-After", "Cache-Control", "x-correlation-id", "Content-Type"])
+VALUES = st.one_of(
+    st.text(st.characters(codec=None), max_size=30),
+    st.text("0123456789", max_size=400),
+    st.sampled_from(
+        ["", '"1"', 'W/"1"', DATE, "Thu, 02 Jan 2020 99:99:99 GMT", "no-store", "no-store=,,", "-1", "\udcff"]
+    ),
+    st.dates().map(lambda day: day.strftime("%a, %d %b %Y 12:00:00 GMT")),
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None), max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+TIMES = st.datetimes().map(lambda moment: moment.isoformat()) | JSON
+OPERATION = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": st.just("o") | JSON,
+        "status": st.sampled_from(["Queued", "Failed", "Odd"]) | JSON,
+        "percentComplete": st.integers(0, 100) | JSON,
+        "subStatus": JSON,
+        "failureDescription": JSON,
+        "createdAt": TIMES,
+        "updatedAt": TIMES,
+        "scheduleId": JSON,
+        "etag": JSON,
+    },
+)
+USABLE = st.fixed_dictionaries({"id": st.just("o"), "status": st.text(max_size=9), "percentComplete": st.floats()})
+ERROR = st.fixed_dictionaries({}, optional=dict.fromkeys(("code", "message", "target", "details"), JSON))
+DOCUMENTS = st.one_of(
+    JSON,
+    st.fixed_dictionaries({"operation": OPERATION | USABLE}),
+    st.fixed_dictionaries({"error": ERROR | st.fixed_dictionaries({"details": st.lists(ERROR | JSON, max_size=3)})}),
+)
+
+
+def to_bytes(document: Any) -> bytes:
+    return json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+BODIES = st.binary(max_size=60) | DOCUMENTS.map(json.dumps).map(str.encode) | DOCUMENTS.map(to_bytes)
+
+
+@settings(deadline=None)
+@given(
+    status=st.integers(0, 1000) | st.sampled_from([200, 304, 429, 503]),
+    headers=st.lists(st.tuples(NAMES, VALUES), max_size=6),
+    body=BODIES,
+    problem=st.sampled_from([None, None, "too large"]),
+    held=st.sampled_from([None, UNTAGGED, HELD]),
+)
+def test_whatever_the_server_sends_is_seen_or_a_schedules_error(
+    status: int, headers: list[tuple[str, str]], body: bytes, problem: str | None, held: Operation | None
+) -> None:
+    anything = answer(status, headers, body, problem)
+    found = outcome_of(held, anything)
+    if isinstance(found, SchedulesError):
+        assert found.ref == REF
+        assert str(found).encode()
+    else:
+        assert found.operation.ref == REF
+        assert (found.retry_after or 0) >= 0
+        assert "If-None-Match" not in request_headers("token", found.operation) or found.operation.etag
+    read_refusal(anything)
+
+
+def outcome_of(held: Operation | None, anything: Answer) -> Seen | SchedulesError:
+    try:
+        return read_answer(REF, held, anything)
+    except SchedulesError as error:
+        return error

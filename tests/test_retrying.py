@@ -1,0 +1,115 @@
+"""What is repeated after a fault, and after how long."""
+
+import math
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from schedules_async.errors import (
+    MalformedResponseError,
+    NotFoundError,
+    OperationTimeoutError,
+    RateLimitedError,
+    ResponseError,
+    SchedulesError,
+    ServerError,
+    SessionClosedError,
+    TransportError,
+)
+from schedules_async.retrying import RetryPolicy, is_passing, pause_before_repeat
+
+
+def test_the_defaults() -> None:
+    assert RetryPolicy() == RetryPolicy(attempts=5, base=0.5, max_pause=30.0, max_retry_after=120.0)
+    assert hash(RetryPolicy()) == hash(RetryPolicy())
+
+
+def test_seconds_may_be_a_timedelta() -> None:
+    minute = timedelta(minutes=1)
+    assert RetryPolicy(base=minute, max_pause=minute, max_retry_after=minute) == RetryPolicy(5, 60, 60, 60)
+
+
+@pytest.mark.parametrize("name", ["base", "max_pause", "max_retry_after"])
+@pytest.mark.parametrize("value", [-1, -0.001, math.nan, -math.inf, timedelta(seconds=-1)])
+def test_seconds_that_mean_nothing_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=name):
+        RetryPolicy(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["base", "max_pause", "max_retry_after"])
+@pytest.mark.parametrize("value", ["1", None, True, b"x"])
+def test_what_is_no_seconds_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(TypeError):
+        RetryPolicy(**{name: value})
+
+
+@pytest.mark.parametrize(("attempts", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("5", TypeError)])
+def test_at_least_one_attempt_is_made(attempts: int, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        RetryPolicy(attempts=attempts)
+
+
+def test_a_policy_is_frozen() -> None:
+    for name in ("attempts", "base", "max_pause", "max_retry_after"):
+        with pytest.raises(AttributeError):
+            setattr(RetryPolicy(), name, 1)
+
+
+def test_only_passing_statuses_are_repeated() -> None:
+    passing = {status for status in range(1000) if is_passing(ResponseError("x", status=status))}
+    assert passing == {408, 500, 502, 503, 504}
+    assert {status for status in range(500, 1000) if is_passing(ServerError("x", status=status))} == passing - {408}
+    assert not is_passing(ResponseError("no token"))
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (TransportError("reset"), True),
+        (TransportError("untrusted", is_certificate_failure=True), False),
+        (NotFoundError("404", status=404), False),
+        (RateLimitedError("429", status=429), False),
+        (MalformedResponseError("not JSON"), False),
+        (SessionClosedError("closed"), False),
+        (OperationTimeoutError("late"), False),
+        (SchedulesError("other"), False),
+        (TimeoutError(), False),
+        (ValueError(), False),
+    ],
+)
+def test_only_passing_faults_are_repeated(error: Exception, expected: bool) -> None:
+    assert is_passing(error) is expected
+
+
+@pytest.mark.parametrize(
+    ("repeat", "sample", "pause"),
+    [
+        (1, 1.0, 0.5),
+        (2, 1.0, 1.0),
+        (3, 1.0, 2.0),
+        (6, 1.0, 16.0),
+        (7, 1.0, 30.0),
+        (64, 1.0, 30.0),
+        (100_000, 1.0, 30.0),
+        (1, 0.0, 0.0),
+        (3, 0.25, 0.5),
+        (100_000, 0.5, 15.0),
+    ],
+)
+def test_the_pause_is_drawn_from_a_doubling_span(repeat: int, sample: float, pause: float) -> None:
+    assert pause_before_repeat(RetryPolicy(), repeat, sample) == pause
+
+
+@pytest.mark.parametrize(
+    ("policy", "longest"),
+    [
+        (RetryPolicy(base=0), [0.0, 0.0, 0.0]),
+        (RetryPolicy(max_pause=0), [0.0, 0.0, 0.0]),
+        (RetryPolicy(base=2, max_pause=5), [2.0, 4.0, 5.0]),
+        (RetryPolicy(base=60, max_pause=5), [5.0, 5.0, 5.0]),
+        (RetryPolicy(base=1, max_pause=math.inf), [1.0, 2.0, 4.0]),
+    ],
+)
+def test_base_and_max_pause_bound_it(policy: RetryPolicy, longest: list[float]) -> None:
+    assert [pause_before_repeat(policy, repeat, 1.0) for repeat in (1, 2, 3)] == longest

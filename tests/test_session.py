@@ -1,0 +1,515 @@
+"""The session: what it takes, one look at a time, and what it leaves behind."""
+
+import asyncio
+import gc
+import pickle
+import warnings
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import aiohttp
+import pytest
+from conftest import UNLIMITED, MakeSession, turns
+from yarl import URL
+
+from schedules_async import (
+    DEV,
+    AuthenticationError,
+    MalformedResponseError,
+    NotFoundError,
+    Operation,
+    OperationRef,
+    PollingPolicy,
+    RateLimit,
+    ResponseError,
+    RetryPolicy,
+    SchedulesSession,
+    ServerError,
+    SessionClosedError,
+    TransportError,
+)
+from schedules_async.session import RecentSnapshots
+from schedules_async.testing import (
+    Answer,
+    FakeClock,
+    FakeSchedules,
+    fault,
+    not_modified,
+    operation_answer,
+    reset,
+    throttled,
+)
+
+CANARY = "canary-token-that-must-not-be-seen"
+DONE = operation_answer("Succeeded")
+
+
+def started(percent: float, etag: str | None = None) -> Answer:
+    return operation_answer("Started", percent=percent, etag=etag)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"auth": ""}, ValueError, "unusable token"),
+        ({"auth": "Bearer x"}, ValueError, "unusable token"),
+        ({"auth": 5}, TypeError, "auth"),
+        ({"base_url": "http://example.com"}, ValueError, "https"),
+        ({"base_url": "ftp://localhost"}, ValueError, "https"),
+        ({"base_url": "/schedules"}, ValueError, "absolute"),
+        ({"base_url": "https://user:word@example.com"}, ValueError, "credentials"),
+        ({"base_url": "https://example.com/?q=1"}, ValueError, "query"),
+        ({"base_url": 5}, TypeError, "base_url"),
+        ({"polling": 5}, TypeError, "polling"),
+        ({"retry": 5}, TypeError, "retry"),
+        ({"rate_limits": [(1, 2)]}, TypeError, "rate_limits"),
+        ({"request_timeout": 0}, ValueError, "request_timeout"),
+        ({"request_timeout": "5"}, TypeError, "seconds"),
+        ({"http": "no session"}, TypeError, "http"),
+    ],
+)
+def test_what_cannot_work_is_refused_at_once(options: dict[str, Any], error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text) as caught:
+        SchedulesSession(options.pop("auth", "token"), **options)
+    assert "word" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        DEV.api_url,
+        URL("https://example.com/with/prefix/"),
+        "http://localhost:8080",
+        "http://127.0.0.2",
+        "http://[::1]:8080/x",
+        "https://[2001:db8::1]/",
+    ],
+)
+def test_https_and_this_machine_are_taken(base_url: str | URL) -> None:
+    assert str(base_url).rstrip("/") in repr(SchedulesSession(CANARY, base_url=base_url))
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"timeout": -1}, ValueError),
+        ({"timeout": float("nan")}, ValueError),
+        ({"timeout": "5"}, TypeError),
+        ({"stall_timeout": -1}, ValueError),
+        ({"polling": 1.0}, TypeError),
+    ],
+)
+def test_a_wait_that_means_nothing_is_refused_at_the_call(options: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        repr(SchedulesSession("token").wait_for_operation("schedule", "operation", **options))
+
+
+@pytest.mark.parametrize("bad", ["", ".", ".."])
+async def test_an_id_that_names_another_resource_is_refused_before_any_request(
+    session: SchedulesSession, server: FakeSchedules, bad: str
+) -> None:
+    for ids in ((bad, "operation"), ("schedule", bad)):
+        with pytest.raises(ValueError, match="must not be"):
+            await session.get_operation(*ids)
+        with pytest.raises(ValueError, match="must not be"):
+            repr(session.wait_for_operation(*ids))
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("odd", ["a/b", "a#b?c", "%2e%2e", "ö ü", "..;", "a%b", "\x00"])
+async def test_ids_travel_as_one_segment_each(session: SchedulesSession, server: FakeSchedules, odd: str) -> None:
+    server.script_operation(DONE, schedule_id=odd, operation_id=odd)
+    assert (await session.get_operation(odd, odd)).ref == OperationRef(odd, odd)
+
+
+async def test_a_request_carries_what_the_vendor_asks_for(session: SchedulesSession, server: FakeSchedules) -> None:
+    await session.get_operation(*server.script_operation(DONE))
+    headers = server.requests[0].headers
+    assert headers["Accept"] == "application/vnd.bentley.itwin-platform.v1+json"
+    assert headers["User-Agent"].startswith("schedules-async/")
+    assert headers["Authorization"] == f"Bearer {server.token}"
+    assert "Cookie" not in headers
+
+
+async def test_a_base_url_may_carry_a_prefix(make_session: MakeSession, clock: FakeClock) -> None:
+    async with FakeSchedules(clock=clock, prefix="/gateway/v1") as server:
+        session = make_session(auth=server.token, base_url=server.url + "/")
+        assert (await session.get_operation(*server.script_operation(DONE))).is_succeeded
+        await session.close()
+
+
+async def test_a_look_is_never_answered_from_memory(session: SchedulesSession, server: FakeSchedules) -> None:
+    fresh = Answer(200, started(10).body, {"ETag": '"E1"', "Cache-Control": "max-age=3600"})
+    ref = server.script_operation(fresh, not_modified('W/"E1"'))
+    first = await session.get_operation(*ref)
+    assert await session.get_operation(*ref) is first
+    assert [request.if_none_match for request in server.requests] == [None, '"E1"']
+
+
+async def test_no_store_is_obeyed(session: SchedulesSession, server: FakeSchedules) -> None:
+    secret = Answer(200, started(10).body, {"ETag": '"E1"', "Cache-Control": "private, No-Store"})
+    ref = server.script_operation(secret)
+    await session.get_operation(*ref)
+    await session.get_operation(*ref)
+    assert [request.if_none_match for request in server.requests] == [None, None]
+
+
+async def test_a_200_without_a_tag_ends_conditional_requests(session: SchedulesSession, server: FakeSchedules) -> None:
+    ref = server.script_operation(started(1, '"E1"'), started(2), started(3, 'W/"E3"'), not_modified())
+    percents = [(await session.get_operation(*ref)).percent_complete for _ in range(4)]
+    assert percents == [1, 2, 3, 3]
+    assert [request.if_none_match for request in server.requests] == [None, '"E1"', None, 'W/"E3"']
+
+
+async def test_an_unusable_304_is_repeated_once_unconditionally(
+    session: SchedulesSession, server: FakeSchedules
+) -> None:
+    ref = server.script_operation(started(1, '"E1"'), not_modified('"other"'), started(2, '"E2"'), not_modified('"no"'))
+    assert (await session.get_operation(*ref)).percent_complete == 1
+    assert (await session.get_operation(*ref)).percent_complete == 2
+    with pytest.raises(MalformedResponseError, match="304") as caught:
+        await session.get_operation(*ref)
+    assert caught.value.ref == ref
+    assert [request.if_none_match for request in server.requests] == [None, '"E1"', None, '"E2"', None]
+
+
+async def test_a_404_drops_the_snapshot_and_a_fault_does_not(make_session: MakeSession, server: FakeSchedules) -> None:
+    session = make_session(retry=RetryPolicy(attempts=1))
+    ref = server.script_operation(
+        started(1, '"E1"'), fault(500), reset(), Answer(404), started(2, '"E2"'), Answer(403), not_modified()
+    )
+    for expected in (None, ServerError, TransportError, NotFoundError, None, ResponseError, None):
+        if expected is None:
+            await session.get_operation(*ref)
+        else:
+            with pytest.raises(expected):
+                await session.get_operation(*ref)
+    tags = [request.if_none_match for request in server.requests]
+    assert tags == [None, '"E1"', '"E1"', '"E1"', None, '"E2"', '"E2"']
+
+
+async def test_snapshots_may_be_the_callers(make_session: MakeSession, server: FakeSchedules) -> None:
+    kept: dict[OperationRef, Operation] = {}
+    ref = server.script_operation(started(1, '"E1"'), not_modified())
+    operation = await make_session(snapshots=kept).get_operation(*ref)
+    assert kept == {ref: operation}
+    assert await make_session(snapshots=kept).get_operation(*ref) is operation
+
+
+def test_of_too_many_snapshots_the_least_recently_used_goes() -> None:
+    snapshots = RecentSnapshots()
+    operation = Operation.from_json('{"operation": {"id": "o", "status": "Queued"}}', "s")
+    refs = [OperationRef("s", str(number)) for number in range(10_001)]
+    for ref in refs[:10_000]:
+        snapshots[ref] = operation
+    assert snapshots[refs[0]] is operation
+    snapshots[refs[10_000]] = operation
+    assert len(snapshots) == 10_000
+    assert refs[0] in snapshots
+    assert refs[1] not in snapshots
+    del snapshots[refs[2]]
+    assert len(list(snapshots)) == 9_999
+
+
+async def test_overlapping_calls_share_one_request(session: SchedulesSession, server: FakeSchedules) -> None:
+    ref = server.script_operation(fault(), started(10))
+    calls = [asyncio.create_task(session.get_operation(*ref)) for _ in range(5)]
+    await turns(3)
+    calls[0].cancel()
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(results[0], asyncio.CancelledError)
+    assert len({id(result) for result in results[1:]}) == 1
+    assert len(server.requests) == 2
+
+
+async def test_a_call_feeds_the_wait_of_the_same_operation(
+    make_session: MakeSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    session = make_session(polling=PollingPolicy.fixed(100))
+    ref = server.script_operation(started(10), DONE)
+    changes = aiter(session.wait_for_operation(*ref))
+    await anext(changes)
+    await clock.sleep(30)
+    operation = await session.get_operation(*ref)
+    assert await anext(changes) is operation
+    assert (clock.monotonic(), len(server.requests)) == (30, 2)
+
+
+async def test_a_call_that_is_cancelled_leaves_the_wait_alone(make_session: MakeSession, server: FakeSchedules) -> None:
+    session = make_session(polling=PollingPolicy.fixed(100), rate_limits=[RateLimit(1, 10)])
+    ref = server.script_operation(started(10), DONE)
+    changes = aiter(session.wait_for_operation(*ref))
+    await anext(changes)
+    call = asyncio.create_task(session.get_operation(*ref))
+    await turns(3)
+    call.cancel()
+    assert (await anext(changes)).is_succeeded
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("status", [301, 302, 307])
+async def test_redirects_are_never_followed(session: SchedulesSession, server: FakeSchedules, status: int) -> None:
+    other = server.script_operation(DONE)
+    ref = server.script_operation(Answer(status, headers={"Location": server.url + other.path}))
+    with pytest.raises(ResponseError) as caught:
+        await session.get_operation(*ref)
+    assert caught.value.status == status
+    assert len(server.requests) == 1
+
+
+async def test_no_cookie_is_kept(session: SchedulesSession, server: FakeSchedules) -> None:
+    ref = server.script_operation(Answer(200, started(1).body, {"Set-Cookie": "a=b"}), DONE)
+    await session.get_operation(*ref)
+    await session.get_operation(*ref)
+    assert "Cookie" not in server.requests[1].headers
+
+
+async def test_of_a_borrowed_session_only_the_connector_counts(
+    make_session: MakeSession, server: FakeSchedules
+) -> None:
+    async with aiohttp.ClientSession(
+        headers={"X-Own": "1"}, cookies={"a": "b"}, raise_for_status=True, timeout=aiohttp.ClientTimeout(total=1e-9)
+    ) as http:
+        session = make_session(http=http)
+        ref = server.script_operation(Answer(404), DONE)
+        with pytest.raises(NotFoundError):
+            await session.get_operation(*ref)
+        await session.get_operation(*ref)
+        await session.close()
+        assert not http.closed
+        assert http.connector is not None
+        assert not http.connector.closed
+        assert all("X-Own" not in request.headers and "Cookie" not in request.headers for request in server.requests)
+    with pytest.raises(ValueError, match="closed"):
+        make_session(http=http)
+
+
+async def test_a_plain_token_is_not_repeated_after_a_401(make_session: MakeSession, server: FakeSchedules) -> None:
+    ref = server.script_operation(DONE)
+    with pytest.raises(AuthenticationError) as caught:
+        await make_session(auth="another-token").get_operation(*ref)
+    assert (caught.value.status, caught.value.code, caught.value.ref) == (401, "InvalidToken", ref)
+    assert len(server.requests) == 1
+
+
+async def test_after_a_401_a_function_is_asked_once_more(make_session: MakeSession, server: FakeSchedules) -> None:
+    tokens = iter(["old-token", server.token, "bad-1", "bad-2"])
+
+    async def give() -> str:
+        return next(tokens)
+
+    session = make_session(auth=give)
+    ref = server.script_operation(DONE)
+    assert (await session.get_operation(*ref)).is_succeeded
+    with pytest.raises(AuthenticationError):
+        await session.get_operation(*ref)
+    assert len(server.requests) == 4
+
+
+async def test_a_provider_hears_which_token_was_rejected(make_session: MakeSession, server: FakeSchedules) -> None:
+    class Provider:
+        rejected: list[str | None]
+
+        def __init__(self) -> None:
+            self.rejected = []
+
+        async def get_token(self, *, rejected: str | None = None) -> str:
+            self.rejected.append(rejected)
+            return "old-token" if rejected is None else server.token
+
+    provider = Provider()
+    await make_session(auth=provider).get_operation(*server.script_operation(DONE))
+    assert provider.rejected == [None, "old-token"]
+
+
+async def test_no_token_no_request(make_session: MakeSession, server: FakeSchedules) -> None:
+    async def fail() -> str:
+        raise KeyError("vault")
+
+    async def give_nonsense() -> str:
+        return "two words"
+
+    with pytest.raises(AuthenticationError) as caught:
+        await make_session(auth=fail).get_operation("s", "o")
+    assert isinstance(caught.value.__cause__, KeyError)
+    with pytest.raises(ValueError, match="unusable") as unusable:
+        await make_session(auth=give_nonsense).wait_for_operation("s", "o")
+    assert "two words" not in str(unusable.value)
+    assert server.requests == []
+
+
+async def test_attempts_are_counted_and_the_last_error_is_raised(
+    make_session: MakeSession, server: FakeSchedules
+) -> None:
+    session = make_session(retry=RetryPolicy(attempts=3))
+    ref = server.script_operation(fault(500), fault(502), fault(503, correlation_id="c-9"), DONE)
+    with pytest.raises(ServerError) as caught:
+        await session.get_operation(*ref)
+    assert (caught.value.status, caught.value.correlation_id, caught.value.ref) == (503, "c-9", ref)
+    assert session.stats.retried == 2
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("status", [400, 403, 406, 415, 501, 505, 600])
+async def test_what_will_not_pass_is_not_repeated(
+    session: SchedulesSession, server: FakeSchedules, status: int
+) -> None:
+    with pytest.raises(ResponseError):
+        await session.get_operation(*server.script_operation(fault(status)))
+    assert len(server.requests) == 1
+
+
+async def test_a_fault_that_names_a_time_is_not_repeated_before(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    await session.get_operation(*server.script_operation(fault(500, retry_after=90), DONE))
+    assert clock.monotonic() >= 90
+    with pytest.raises(ServerError):
+        await session.get_operation(*server.script_operation(fault(500, retry_after=900), DONE))
+
+
+async def test_a_callers_broken_store_is_seen_by_the_caller(
+    make_session: MakeSession, server: FakeSchedules, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(dict[OperationRef, Operation]):
+        def __setitem__(self, ref: OperationRef, operation: Operation) -> None:
+            raise LookupError("disk gone")
+
+    ref = server.script_operation(DONE)
+    with pytest.raises(LookupError, match="disk gone"):
+        await make_session(snapshots=Broken()).get_operation(*ref)
+    assert "unforeseen" in caplog.text
+
+
+async def test_a_closed_session_says_so(make_session: MakeSession, server: FakeSchedules) -> None:
+    session = make_session()
+    async with session:
+        calls = [asyncio.create_task(session.get_operation("s", str(number))) for number in range(3)]
+        await turns(2)
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(result, SessionClosedError) for result in results)
+    with pytest.raises(SessionClosedError):
+        await session.get_operation("s", "o")
+    with pytest.raises(SessionClosedError):
+        async with session:
+            pass
+    await session.close()
+    assert "closed" in repr(session)
+    await until_no_connection(server)
+
+
+def test_a_session_belongs_to_one_loop() -> None:
+    session = SchedulesSession("token", base_url="http://127.0.0.1:1", retry=RetryPolicy(attempts=1))
+
+    async def use() -> None:
+        with pytest.raises(TransportError):
+            await session.get_operation("s", "o")
+
+    async def use_again() -> None:
+        with pytest.raises(ValueError, match="one event loop"):
+            await session.get_operation("s", "o")
+
+    async def close() -> None:
+        await use()
+        await asyncio.to_thread(asyncio.run, use_again())
+        await session.close()
+
+    asyncio.run(close())
+
+
+async def test_no_token_in_anything_a_session_shows(
+    make_session: MakeSession, server: FakeSchedules, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    server.token = CANARY
+    session = make_session(auth=CANARY, retry=RetryPolicy(attempts=1))
+    refs = [server.script_operation(answer) for answer in (DONE, reset(), fault(500), Answer(401), throttled(500))]
+    results = await asyncio.gather(*[session.get_operation(*ref) for ref in refs], return_exceptions=True)
+    shown = [repr(session), repr(session.wait_for_operation("s", "o")), caplog.text]
+    for result in results:
+        cause = getattr(result, "__cause__", None)
+        shown += [repr(result), str(vars(result) if isinstance(result, Exception) else result), repr(cause)]
+        assert getattr(result, "__context__", None) is cause
+    assert not [text for text in shown if CANARY in text]
+
+
+def test_a_session_cannot_be_pickled() -> None:
+    with pytest.raises(TypeError, match="pickled"):
+        pickle.dumps(SchedulesSession(CANARY))
+
+
+@pytest.mark.parametrize("form", ["await", "iterate", "get"])
+async def test_cancelled_at_any_point_nothing_is_left(form: str) -> None:
+    """Each turn of the event loop is a point at which a wait can end: all of them are tried, one after the other."""
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    clock = FakeClock()
+
+    async def use(session: SchedulesSession, ref: OperationRef) -> None:
+        if form == "await":
+            await session.wait_for_operation(*ref, timeout=50, stall_timeout=40)
+        elif form == "get":
+            await session.get_operation(*ref)
+        else:
+            async for _ in session.wait_for_operation(*ref, timeout=50):
+                pass
+
+    async with FakeSchedules(clock=clock) as server:
+        was_done, point = False, 0
+        while not was_done:
+            script = [throttled(1), fault(503), started(10, '"E1"'), reset(), not_modified(), DONE]
+            ref = server.script_operation(*script)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                async with SchedulesSession(
+                    server.token,
+                    base_url=server.url,
+                    clock=clock,
+                    rate_limits=UNLIMITED,
+                    polling=PollingPolicy.fixed(1),
+                ) as session:
+                    task = asyncio.create_task(use(session, ref))
+                    await turns(point)
+                    was_done = task.done()
+                    task.cancel()
+                    await asyncio.wait({task})
+                gc.collect()
+            assert own_tasks() == []
+            assert clock.sleeping == 0
+            point += 1 if point < 60 else 37
+        await until_no_connection(server)
+    assert complaints == []
+    assert point > 60
+
+
+def own_tasks() -> list[str]:
+    """Describe the library's tasks; the fake server's live in the same loop."""
+    tasks = [repr(task) for task in asyncio.all_tasks()]
+    return [task for task in tasks if any(f"schedules_async/{name}.py" in task for name in ("looking", "clock"))]
+
+
+async def until_no_connection(server: FakeSchedules) -> None:
+    """Fail by timeout unless the server loses all its connections."""
+    async with asyncio.timeout(5):
+        await anext(turn async for turn in turning() if server.open_connections == 0)
+
+
+async def turning() -> AsyncIterator[None]:
+    while True:
+        await asyncio.sleep(0)
+        yield
+
+
+async def test_seconds_may_be_timedeltas(server: FakeSchedules, clock: FakeClock) -> None:
+    async with SchedulesSession(
+        server.token,
+        base_url=server.url,
+        clock=clock,
+        request_timeout=timedelta(seconds=30),
+        polling=PollingPolicy.fixed(timedelta(seconds=2)),
+        rate_limits=[RateLimit(100, timedelta(seconds=1))],
+    ) as session:
+        ref = server.script_operation(started(1), DONE)
+        await session.wait_for_operation(*ref, timeout=timedelta(minutes=1))
+    assert clock.monotonic() == 2

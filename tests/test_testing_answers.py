@@ -1,0 +1,112 @@
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from schedules_async.testing import (
+    Answer,
+    cut_body,
+    fault,
+    not_modified,
+    operation_answer,
+    raw,
+    reset,
+    stall,
+    throttled,
+)
+from schedules_async.testing.answers import Delivery, error_body
+
+
+def operation_of(answer: Answer) -> dict[str, Any]:
+    document = json.loads(answer.body)
+    assert isinstance(document["operation"], dict)
+    return document["operation"]
+
+
+@pytest.mark.parametrize(
+    ("body", "sent"), [(None, b""), (b"", b""), (b"\xff", b"\xff"), ({"a": None}, b'{"a": null}'), ({}, b"{}")]
+)
+def test_body(body: Any, sent: bytes) -> None:
+    assert Answer(200, body).body == sent
+
+
+@pytest.mark.parametrize(
+    ("headers", "etag"),
+    [({}, None), ({"eTag": '"a"'}, '"a"'), ([("ETag", '"a"'), ("ETag", '"b"')], '"a"'), ([("X", "1")], None)],
+)
+def test_etag(headers: Any, etag: str | None) -> None:
+    assert Answer(headers=headers).etag == etag
+
+
+def test_answers_are_values() -> None:
+    assert operation_answer("Queued", etag='"1"') == operation_answer("Queued", etag='"1"')
+    assert hash(throttled()) == hash(throttled())
+
+
+def test_an_operation_has_every_field_of_the_contract() -> None:
+    assert operation_of(operation_answer("Started", percent=10, sub_status="Copying")) == {
+        "createdAt": "2026-01-01T00:00:00Z",
+        "failureDescription": None,
+        "id": "{operation_id}",
+        "percentComplete": 10,
+        "status": "Started",
+        "subStatus": "Copying",
+        "updatedAt": "2026-01-01T00:00:00Z",
+    }
+
+
+@pytest.mark.parametrize(("status", "percent"), [("Queued", 0), ("Succeeded", 100), ("Failed", 0), ("New", 0)])
+def test_percent_by_default(status: str, percent: float) -> None:
+    assert operation_of(operation_answer(status))["percentComplete"] == percent
+
+
+def test_times_as_text_as_datetime_and_absent() -> None:
+    first = operation_of(operation_answer("Failed", failure="no disk", created_at=None, updated_at="soon"))
+    assert (first["failureDescription"], first["createdAt"], first["updatedAt"]) == ("no disk", None, "soon")
+    second = operation_of(operation_answer("Failed", created_at=datetime(2026, 1, 2, tzinfo=UTC)))
+    assert second["createdAt"] == "2026-01-02T00:00:00+00:00"
+
+
+@pytest.mark.parametrize(("asked", "sent"), [(1, "1"), (1.2, "2"), ("soon", "soon"), (0, "0")])
+def test_retry_after_is_whole_seconds_or_the_text_given(asked: float | str, sent: str) -> None:
+    for answer in (throttled(asked), fault(503, retry_after=asked)):
+        assert dict(answer.headers)["retry-after"] == sent
+
+
+def test_what_may_be_left_out() -> None:
+    assert "retry-after" not in dict(throttled(None).headers)
+    assert set(dict(fault().headers)) == {"Content-Type", "ETag", "x-correlation-id"}
+    assert "x-correlation-id" not in dict(fault(correlation_id=None).headers)
+    assert not_modified().headers == ()
+    assert not_modified('"a"') == Answer(304, headers={"ETag": '"a"'})
+
+
+def test_429_is_the_contracts() -> None:
+    answer = throttled()
+    assert answer.status == 429
+    assert json.loads(answer.body)["error"]["code"] == "RateLimitExceeded"
+    assert [name for name, _ in answer.headers if name.startswith("ITwinPlatform-RateLimited-")] == [
+        f"ITwinPlatform-RateLimited-{what}" for what in ("Tier", "API", "Operation", "Application")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "delivery"),
+    [
+        (Answer(), Delivery.WHOLE),
+        (reset(delay=1), Delivery.RESET),
+        (stall(delay=1), Delivery.STALL),
+        (raw(b"x", delay=1), Delivery.RAW),
+        (raw(b"x", close=False, delay=1), Delivery.FRAGMENT),
+        (cut_body(delay=1), Delivery.RAW),
+    ],
+)
+def test_delivery(answer: Answer, delivery: Delivery) -> None:
+    assert answer.delivery is delivery
+    assert answer.delay == (0 if delivery is Delivery.WHOLE else 1)
+
+
+def test_the_envelope_leaves_an_absent_target_out() -> None:
+    assert error_body("C", "m") == {"error": {"code": "C", "message": "m"}}
+    assert error_body("C", "m", "t") == {"error": {"code": "C", "message": "m", "target": "t"}}

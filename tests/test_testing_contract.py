@@ -1,0 +1,61 @@
+import pytest
+
+from schedules_async.refs import OperationRef
+from schedules_async.testing.contract import is_held, read_bearer, read_path, tag_of
+
+
+@pytest.mark.parametrize(
+    ("path", "prefix", "ref"),
+    [
+        ("/schedules/s/operations/o", "", OperationRef("s", "o")),
+        ("/schedules/s/operations/o?x=1", "", OperationRef("s", "o")),
+        ("/schedules/a%2Fb/operations/%C3%A9", "", OperationRef("a/b", "é")),
+        ("/api/schedules/s/operations/o", "/api", OperationRef("s", "o")),
+        ("/api/schedules/s/operations/o", "", None),
+        ("/schedules/s/operations/o", "/api", None),
+        ("/schedules/s/operations/o/", "", None),
+        ("/schedules/s/operations/", "", None),
+        ("/schedules/s", "", None),
+        ("/schedules/../operations/o", "", None),
+        ("/schedules/%FF/operations/o", "", None),
+        ("*", "", None),
+    ],
+)
+def test_path(path: str, prefix: str, ref: OperationRef | None) -> None:
+    assert read_path(path, prefix) == ref
+
+
+@pytest.mark.parametrize(
+    ("header", "token"),
+    [("Bearer abc", "abc"), ("bearer  abc ", "abc"), ("Basic abc", None), ("Bearer", ""), ("", None)],
+)
+def test_bearer(header: str, token: str | None) -> None:
+    assert read_bearer(header) == token
+
+
+@pytest.mark.parametrize(
+    ("condition", "etag", "expected"),
+    [
+        ('"a"', '"a"', True),
+        ('"b"', '"a"', False),
+        ('W/"a"', '"a"', True),
+        ('"a"', 'W/"a"', True),
+        ('"x", W/"y,z" ,"a"', '"a"', True),
+        ('"y,a"', '"a"', False),
+        ("*", '"a"', True),
+        (" * ", '"a"', True),
+        ('"*"', '"a"', False),
+        ("a", '"a"', False),
+        ("", '"a"', False),
+        (None, '"a"', False),
+        ("*", None, False),
+    ],
+)
+def test_if_none_match(condition: str | None, etag: str | None, expected: bool) -> None:
+    assert is_held(condition, etag) is expected
+
+
+def test_tags_are_strong_and_differ_with_the_bytes() -> None:
+    tags = {tag_of(body) for body in (b"", b"a", b"b", b"a")}
+    assert len(tags) == 3
+    assert all(tag[0] == tag[-1] == '"' for tag in tags)
