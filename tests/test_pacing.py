@@ -184,7 +184,7 @@ def test_an_unknown_quota_is_learned(calls: int, per: float) -> None:
 
 @pytest.mark.parametrize(("calls", "per"), [(0, 60), (-1, 60), (1, 0), (1, -1), (1, math.nan), (1, math.inf)])
 def test_a_limit_that_means_nothing_is_refused(calls: int, per: float) -> None:
-    with pytest.raises(ValueError, match="calls|per"):
+    with pytest.raises(ValueError, match=r"calls|per"):
         RateLimit(calls, per)
 
 

@@ -1,0 +1,303 @@
+"""The door to aiohttp: an answer, or a TransportError, whatever the server does."""
+
+import asyncio
+import gzip
+import math
+import os
+import ssl
+import tracemalloc
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+
+import aiohttp
+import pytest
+import trustme
+from conftest import MakeSession
+
+from schedules_async import (
+    MalformedResponseError,
+    OperationRef,
+    ResponseError,
+    RetryPolicy,
+    SchedulesError,
+    SchedulesSession,
+    ServerError,
+    TransportError,
+)
+from schedules_async.testing import Answer, FakeClock, FakeSchedules, cut_body, operation_answer, raw, reset, stall
+from schedules_async.transport import LARGEST_BODY, Transport, check_base_url, is_loopback
+
+REF = OperationRef("schedule", "operation")
+ONCE = RetryPolicy(attempts=1)
+BODY = operation_answer("Started", percent=10).body.replace(b"{operation_id}", b"operation")
+
+
+@pytest.fixture
+def once(make_session: MakeSession) -> SchedulesSession:
+    return make_session(retry=ONCE)
+
+
+def script(server: FakeSchedules, *answers: Answer) -> OperationRef:
+    return server.script_operation(*answers, schedule_id=REF.schedule_id, operation_id=REF.operation_id)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (reset(), TransportError),
+        (cut_body(), TransportError),
+        (raw(b""), TransportError),
+        (raw(b"\x16\x03\x01 not HTTP"), TransportError),
+        (raw(b"HTTP/1.1 two hundred\r\n\r\n"), TransportError),
+        (raw(b"HTTP/1.1 200 OK\r\nETag: " + b"x" * 100_000 + b"\r\n\r\n"), TransportError),
+        (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{}"), TransportError),
+        (raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), TransportError),
+        (raw(b"HTTP/1.1 500 Oops\r\nContent-Length: 99\r\n\r\ncut"), TransportError),
+        (raw(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"), SchedulesError),
+        (raw(b"HTTP/1.1 204 No Content\r\n\r\n"), MalformedResponseError),
+        (raw(b"HTTP/1.1 206 Partial\r\nContent-Length: 2\r\n\r\n{}"), MalformedResponseError),
+        (raw(b"HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n"), ServerError),
+        (Answer(200, b"<html>"), MalformedResponseError),
+        (Answer(200, BODY, {"Content-Encoding": "br"}), MalformedResponseError),
+        (Answer(200, BODY, {"Content-Encoding": "gzip"}), MalformedResponseError),
+        (Answer(200, gzip.compress(BODY)[:-4], {"Content-Encoding": "gzip"}), MalformedResponseError),
+        (Answer(200, gzip.compress(BODY) + b"more", {"Content-Encoding": "gzip"}), MalformedResponseError),
+        (Answer(200, gzip.compress(BODY), {"Content-Encoding": "gzip, gzip"}), MalformedResponseError),
+        (Answer(200, b" " * (LARGEST_BODY + 1)), MalformedResponseError),
+        (Answer(502, b" " * (LARGEST_BODY + 1)), ServerError),
+        (Answer(418, b"\xff", {"Content-Encoding": "br"}), ResponseError),
+    ],
+)
+async def test_a_bad_answer_is_a_typed_error(
+    once: SchedulesSession, server: FakeSchedules, answer: Answer, error: type[SchedulesError]
+) -> None:
+    """After each of them the session is as good as before."""
+    ref = script(server, answer, operation_answer("Succeeded"))
+    with pytest.raises(error) as caught:
+        await once.get_operation(*ref)
+    assert caught.value.ref == ref
+    assert str(caught.value)
+    assert (await once.get_operation(*ref)).is_succeeded
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("identity", BODY),
+        ("GZIP", gzip.compress(BODY)),
+        ("x-gzip", gzip.compress(BODY)),
+        ("deflate", zlib.compress(BODY)),
+        ("deflate", zlib.compress(BODY, wbits=-15)),
+    ],
+)
+async def test_a_body_is_decoded(once: SchedulesSession, server: FakeSchedules, encoding: str, body: bytes) -> None:
+    ref = script(server, Answer(200, body, {"Content-Encoding": encoding}))
+    assert (await once.get_operation(*ref)).percent_complete == 10
+
+
+async def test_an_empty_error_body_may_claim_any_encoding(once: SchedulesSession, server: FakeSchedules) -> None:
+    with pytest.raises(ServerError) as caught:
+        await once.get_operation(*script(server, Answer(500, b"", {"Content-Encoding": "gzip"})))
+    assert caught.value.code is None
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_a_bomb_takes_no_memory(once: SchedulesSession, server: FakeSchedules, encoding: str) -> None:
+    compress = gzip.compress if encoding == "gzip" else zlib.compress
+    bomb = compress(bytes(200_000_000), 9)
+    ref = script(server, Answer(200, bomb, {"Content-Encoding": encoding}))
+    tracemalloc.start()
+    try:
+        with pytest.raises(MalformedResponseError, match="larger"):
+            await once.get_operation(*ref)
+        assert tracemalloc.get_traced_memory()[1] < 16_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@asynccontextmanager
+async def serve(
+    talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    context: ssl.SSLContext | None = None,
+) -> AsyncIterator[str]:
+    """Serve every connection with `talk`; it is cut off in the end."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        await reader.readuntil(b"\r\n\r\n")
+        await talk(reader, writer)
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        yield f"http{'s' if context else ''}://127.0.0.1:{port}"
+        for writer in writers:
+            writer.close()
+            await asyncio.wait({asyncio.ensure_future(writer.wait_closed())})
+
+
+async def flood_with_informational_answers(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while not writer.is_closing():
+        writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+        await asyncio.sleep(0)
+
+
+async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while not writer.is_closing():
+        writer.write(b"1\r\n \r\n")
+        await asyncio.sleep(0.01)
+
+
+async def say_nothing(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+@pytest.mark.parametrize("talk", [flood_with_informational_answers, drip, say_nothing])
+async def test_an_attempt_ends_within_the_request_timeout(
+    talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> None:
+    async with (
+        serve(talk) as url,
+        SchedulesSession("token", base_url=url, request_timeout=0.2, retry=RetryPolicy(attempts=2, base=0)) as session,
+    ):
+        with pytest.raises(TransportError, match=r"within 0\.2 s"):
+            await session.get_operation(*REF)
+        assert session.stats.requests == 2
+
+
+async def test_a_body_without_an_end_is_given_up(clock: FakeClock) -> None:
+    async def pour(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        while not writer.is_closing():
+            writer.write(b"x" * 65536)
+            await asyncio.sleep(0)
+
+    async with serve(pour) as url, SchedulesSession("token", base_url=url, clock=clock) as session:
+        with pytest.raises(MalformedResponseError, match="larger"):
+            await session.get_operation(*REF)
+
+
+async def test_two_etag_fields_count_as_none(once: SchedulesSession, server: FakeSchedules) -> None:
+    twice = Answer(200, BODY, [("ETag", '"a"'), ("ETag", '"b"')])
+    ref = script(server, twice, operation_answer("Succeeded"))
+    with suppress(TransportError):  # aiohttp's strict parser, in development mode, refuses them
+        await once.get_operation(*ref)
+    await once.get_operation(*ref)
+    assert [request.if_none_match for request in server.requests] == [None, None]
+
+
+async def test_several_attempts_have_deadlines_of_their_own(server: FakeSchedules) -> None:
+    async with SchedulesSession(
+        server.token, base_url=server.url, request_timeout=0.3, retry=ONCE, rate_limits=()
+    ) as session:
+        refs = [server.script_operation(stall()) for _ in range(4)]
+        good = server.script_operation(operation_answer("Succeeded"))
+        calls = []
+        for ref in (*refs, good):
+            calls.append(asyncio.create_task(session.get_operation(*ref)))
+            await asyncio.sleep(0.02)
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(result).__name__ for result in results] == ["TransportError"] * 4 + ["Operation"]
+
+
+async def test_a_time_without_bound_is_one_too(server: FakeSchedules) -> None:
+    async with SchedulesSession(server.token, base_url=server.url, request_timeout=math.inf) as session:
+        ref = server.script_operation(operation_answer("Succeeded"))
+        assert (await session.get_operation(*ref)).is_succeeded
+
+
+async def test_nobody_listening_is_a_transport_error(clock: FakeClock) -> None:
+    async with SchedulesSession("token", base_url="http://127.0.0.1:1", clock=clock) as session:
+        with pytest.raises(TransportError) as caught:
+            await session.get_operation(*REF)
+        assert session.stats.retried == 4
+        assert not caught.value.is_certificate_failure
+        assert isinstance(caught.value.__cause__, aiohttp.ClientConnectorError)
+
+
+@contextmanager
+def environment(**variables: str) -> Iterator[None]:
+    """Set variables of the process for a while."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    yield
+    for name, value in before.items():
+        os.environ.pop(name)
+        os.environ.update({} if value is None else {name: value})
+
+
+async def test_the_proxy_of_the_environment_counts_only_where_it_is_trusted(
+    server: FakeSchedules, tmp_path: Path
+) -> None:
+    """And ~/.netrc, which aiohttp reads with it, never stands in for the token."""
+    lines: list[str] = []
+
+    async def answer_as_proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines.append("proxied")
+        writer.write(b"HTTP/1.1 418 Proxy\r\nContent-Length: 0\r\n\r\n")
+        await reader.read()
+
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password secret", encoding="utf-8")
+    ref = server.script_operation(operation_answer("Succeeded"))
+    async with serve(answer_as_proxy) as proxy, aiohttp.ClientSession(trust_env=True) as http:
+        with environment(http_proxy=proxy, no_proxy="", NETRC=str(netrc)):
+            async with SchedulesSession(server.token, base_url=server.url) as direct:
+                assert (await direct.get_operation(*ref)).is_succeeded
+            async with SchedulesSession(server.token, base_url=server.url, http=http) as proxied:
+                with pytest.raises(ResponseError) as caught:
+                    await proxied.get_operation(*ref)
+            assert (caught.value.status, lines) == (418, ["proxied"])
+        with environment(http_proxy=proxy, no_proxy="127.0.0.1", NETRC=str(netrc)):
+            async with SchedulesSession(server.token, base_url=server.url, http=http) as excepted:
+                assert (await excepted.get_operation(*ref)).is_succeeded
+
+
+async def test_an_untrusted_certificate_is_never_repeated_and_a_borrowed_session_may_trust_it(
+    clock: FakeClock,
+) -> None:
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY))
+        await writer.drain()
+
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    async with serve(answer, context) as url:
+        async with SchedulesSession("token", base_url=url, clock=clock) as session:
+            with pytest.raises(TransportError) as caught:
+                await session.get_operation(*REF)
+            assert caught.value.is_certificate_failure
+            assert session.stats.requests == 1
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting)) as http,
+            SchedulesSession("token", base_url=url, http=http, clock=clock) as session,
+        ):
+            assert (await session.get_operation(*REF)).percent_complete == 10
+
+
+@pytest.mark.parametrize(
+    ("host", "is_own"),
+    [("localhost", True), ("127.8.8.8", True), ("::1", True), ("10.0.0.1", False), ("localhost.example.com", False)],
+)
+def test_what_is_this_machine(host: str, is_own: bool) -> None:
+    assert is_loopback(host) is is_own
+
+
+def test_a_base_url_keeps_its_encoding() -> None:
+    assert check_base_url("https://example.com/a%2Fb/") == "https://example.com/a%2Fb"
+
+
+async def test_closing_twice_is_harmless() -> None:
+    transport = Transport("http://127.0.0.1:1", 1.0, None)
+    with pytest.raises(TransportError):
+        await transport.get(REF, {})
+    await transport.aclose()
+    await transport.aclose()
