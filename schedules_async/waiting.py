@@ -122,10 +122,10 @@ class OperationWaiter(Coroutine[Any, Any, Operation], AsyncIterable[Operation]):
 
     def used(self, use: "_Use") -> None:
         """Keep what a use that ends has seen."""
-        if self._uses.pop(use, self) is not self:
-            self._latest = use.subscription.latest or self._latest
-            if not isinstance(use.subscription.outcome, asyncio.CancelledError):
-                self._outcome = self._outcome or use.subscription.outcome
+        del self._uses[use]
+        self._latest = use.subscription.latest or self._latest
+        if not isinstance(use.subscription.outcome, asyncio.CancelledError):
+            self._outcome = self._outcome or use.subscription.outcome
 
     @property
     def is_closed(self) -> bool:
@@ -214,7 +214,7 @@ class _Use:
         self._watch.leave(self.subscription)
 
     def leave(self) -> None:
-        """Let go of everything; harmless when done before."""
+        """Let go of everything."""
         if self._timer is not None:
             self._timer.cancel()
         self._watch.leave(self.subscription)

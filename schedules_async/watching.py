@@ -188,10 +188,6 @@ class Watches:
     _random: Callable[[], float]
     _watches: dict[OperationRef, Watch] = field(init=False, factory=dict)
 
-    def get(self, ref: OperationRef) -> Watch | None:
-        """Give the running watch of an operation."""
-        return self._watches.get(ref)
-
     def join(self, ref: OperationRef, subscription: Subscription) -> Watch:
         """Let a reader into the watch of an operation, which starts now if there is none."""
         watch = self._watches.get(ref)

@@ -14,6 +14,7 @@ from schedules_async import (
     SchedulesSession,
     ServerError,
 )
+from schedules_async.looking import Getter
 from schedules_async.testing import FakeClock, FakeSchedules, fault, operation_answer, throttled
 
 DONE = operation_answer("Succeeded")
@@ -199,6 +200,16 @@ async def test_what_waits_in_line_may_be_cancelled_by_the_loop(
             task.cancel()
     results = await asyncio.gather(call, wait, return_exceptions=True)
     assert [type(result) for result in results] == [asyncio.CancelledError] * 2
+
+
+async def test_a_call_hears_one_outcome_only(clock: FakeClock) -> None:
+    """Refused twice before it wakes, and told of an end after that, it raises the first."""
+    getter = Getter(OperationRef("s", "o"), clock, 10.0)
+    getter.gate_closed(20.0, RateLimitedError("first"))
+    getter.gate_closed(30.0, RateLimitedError("second"))
+    getter.look_ended(asyncio.CancelledError())
+    with pytest.raises(RateLimitedError, match="first"):
+        await getter.operation()
 
 
 def test_limits_of_the_tests_are_no_limits() -> None:

@@ -182,6 +182,18 @@ async def test_a_body_without_an_end_is_given_up(clock: FakeClock) -> None:
             await session.get_operation(*REF)
 
 
+async def test_a_compressed_body_may_come_in_pieces(clock: FakeClock) -> None:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        body = gzip.compress(BODY)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body))
+        for byte in body:
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0.001)
+
+    async with serve(answer) as url, SchedulesSession("token", base_url=url, clock=clock) as session:
+        assert (await session.get_operation(*REF)).percent_complete == 10
+
+
 async def test_two_etag_fields_count_as_none(once: SchedulesSession, server: FakeSchedules) -> None:
     twice = Answer(200, BODY, [("ETag", '"a"'), ("ETag", '"b"')])
     ref = script(server, twice, operation_answer("Succeeded"))

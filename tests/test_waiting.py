@@ -464,7 +464,7 @@ async def test_closing_a_waiter_ends_it(session: SchedulesSession, server: FakeS
     awaiting = asyncio.create_task(awaited(waiter))
     await clock.sleep(2.5)
     async with contextlib.aclosing(waiter):
-        pass
+        await waiter.aclose()
     assert await iterating == [10]
     with pytest.raises(asyncio.CancelledError):
         await awaiting
@@ -473,6 +473,17 @@ async def test_closing_a_waiter_ends_it(session: SchedulesSession, server: FakeS
     assert await percents(aiter(waiter)) == []
     await clock.sleep(10)
     assert len(server.requests) == 3
+
+
+async def test_a_coroutine_closed_halfway_leaves_the_wait(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    waiter = session.wait_for_operation(*server.script_operation(started(10)))
+    assert asyncio.isfuture(waiter.send(None))
+    await clock.sleep(1.5)
+    waiter.close()
+    await clock.sleep(10)
+    assert len(server.requests) == 2
 
 
 async def test_an_iteration_can_be_closed(session: SchedulesSession, server: FakeSchedules) -> None:
