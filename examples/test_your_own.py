@@ -1,0 +1,27 @@
+"""Test code of your own that waits: a real HTTP server, a clock that does not let you wait."""
+
+import asyncio
+
+from schedules_async import Operation, SchedulesSession
+from schedules_async.testing import FakeClock, FakeSchedules, fault, operation_answer, throttled
+
+
+async def clone_schedule(session: SchedulesSession, schedule_id: str, operation_id: str) -> Operation:
+    """Stand for code under test."""
+    return await session.wait_for_operation(schedule_id, operation_id, timeout=3600)
+
+
+async def test_a_bad_day() -> None:
+    clock = FakeClock()
+    async with FakeSchedules(clock=clock) as server:
+        bad_day = server.script_operation(
+            operation_answer("Queued"), throttled(retry_after=600), fault(503), operation_answer("Succeeded")
+        )
+        async with SchedulesSession(server.token, base_url=server.url, clock=clock) as session:
+            assert (await clone_schedule(session, *bad_day)).is_succeeded
+        assert clock.monotonic() >= 600  # ten minutes, in no time
+        assert len(server.requests) == 4
+
+
+asyncio.run(test_a_bad_day())
+print("passed")

@@ -1,0 +1,55 @@
+"""How users type: this file is checked by mypy alone, never run."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+from schedules_async import (
+    Clock,
+    Operation,
+    OperationRef,
+    OperationStatus,
+    OperationWaiter,
+    PollingPolicy,
+    RateLimit,
+    SchedulesSession,
+    SessionStats,
+    TimeRemaining,
+    TokenProvider,
+)
+from schedules_async.testing import FakeClock
+
+
+class Provider:
+    async def get_token(self, *, rejected: str | None = None) -> str:
+        return "new" if rejected else "token"
+
+
+async def give_token() -> str:
+    return "token"
+
+
+async def use(session: SchedulesSession, ref: OperationRef) -> None:
+    operation: Operation = await session.get_operation(*ref)
+    waiter: OperationWaiter = session.wait_for_operation(*ref, timeout=5, stall_timeout=timedelta(minutes=1))
+    final: Operation = await waiter
+    task: asyncio.Task[Operation] = asyncio.create_task(session.wait_for_operation(*ref))
+    results: tuple[Operation, Operation] = await asyncio.gather(waiter, task)
+    in_time: Operation = await asyncio.wait_for(session.wait_for_operation(*ref, check=False), 5)
+    changes: AsyncIterator[Operation] = aiter(waiter)
+    async for change in waiter:
+        status: OperationStatus = change.status
+        assert status, change.fraction
+    remaining: TimeRemaining | None = waiter.time_remaining
+    stats: SessionStats = session.stats
+    assert (operation, final, results, in_time, changes, remaining, stats.detection_delay.mean)
+
+
+def make() -> list[SchedulesSession]:
+    provider: TokenProvider = Provider()
+    clock: Clock = FakeClock()
+    return [
+        SchedulesSession("token", polling=PollingPolicy.EAGER, clock=clock),
+        SchedulesSession(give_token, rate_limits=[RateLimit(5, timedelta(seconds=1))]),
+        SchedulesSession(provider, request_timeout=timedelta(seconds=5), snapshots={}),
+    ]
