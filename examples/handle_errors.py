@@ -14,7 +14,7 @@ from schedules_async.testing import FakeSchedules
 
 async def follow(session: SchedulesSession, schedule_id: str, operation_id: str) -> str:
     try:
-        operation = await session.wait_for_operation(schedule_id, operation_id, timeout=5)
+        operation = await session.wait_for_operation(schedule_id, operation_id, timeout=2)
     except OperationFailedError as error:  # the operation itself; HTTP was fine
         return f"failed: {error.operation and error.operation.failure_description}"
     except OperationTimeoutError as error:  # the wait; the operation goes on

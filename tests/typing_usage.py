@@ -29,7 +29,7 @@ async def give_token() -> str:
     return "token"
 
 
-async def use(session: SchedulesSession, ref: OperationRef) -> None:
+async def use(session: SchedulesSession, ref: OperationRef) -> tuple[object, ...]:
     operation: Operation = await session.get_operation(*ref)
     waiter: OperationWaiter = session.wait_for_operation(*ref, timeout=5, stall_timeout=timedelta(minutes=1))
     final: Operation = await waiter
@@ -42,7 +42,7 @@ async def use(session: SchedulesSession, ref: OperationRef) -> None:
         assert status, change.fraction
     remaining: TimeRemaining | None = waiter.time_remaining
     stats: SessionStats = session.stats
-    assert (operation, final, results, in_time, changes, remaining, stats.detection_delay.mean)
+    return operation, final, results, in_time, changes, remaining, stats.detection_delay.mean
 
 
 def make() -> list[SchedulesSession]:
