@@ -170,7 +170,7 @@ class Pace:
     def _cut(self, now: float, until: float) -> None:
         """Lower the rate; what was accepted from one opening to the next bounds it for a quota in fixed windows."""
         rate = self.rate * _CUT
-        if self._was_refused and until > max(now, self.closed_until):
+        if self._was_refused and self._accepted and until > max(now, self.closed_until):
             rate = min(rate, _SHARE_OF_ACCEPTED * self._accepted / (until - self.closed_until))
         self.rate = max(rate, _LOWEST_RATE)
         self._was_refused, self._last_cut, self._accepted = True, now, 0
@@ -201,7 +201,7 @@ class Pacing:
     _alarm: Timer | None = field(init=False, default=None)
 
     def plan(self, due: float, start: Callable[[], None]) -> Plan | None:
-        """Call `start` at `due`, or as soon after as there is a place for one more request; None when called now.
+        """Call `start` at `due`, or as soon after as there is a place for one more request; None when called already.
 
         Whoever is started calls `finished` when it is through.
         """
@@ -212,7 +212,7 @@ class Pacing:
         plan = Plan(due, start)
         heapq.heappush(self._plans, (due, next(self._numbers), plan))
         self.go_on()
-        return plan
+        return plan if plan.start is not None else None
 
     def forget(self, plan: Plan) -> None:
         """Never start a planned request."""

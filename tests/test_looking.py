@@ -115,6 +115,18 @@ async def test_a_503_that_names_a_time_closes_the_gate_and_counts(
     assert (session.stats.throttled, session.stats.retried) == (2, 1)
 
 
+async def test_what_is_refused_twice_while_another_look_is_planned_goes_on(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    started = operation_answer("Started", percent=10)
+    planned = session.wait_for_operation(*server.script_operation(started), polling=PollingPolicy.fixed(1000))
+    changes = aiter(planned)
+    await anext(changes)
+    ref = server.script_operation(started, throttled(1), throttled(1), throttled(1), DONE)
+    assert (await session.wait_for_operation(*ref, timeout=60)).is_succeeded
+    assert clock.monotonic() < 10
+
+
 async def test_no_herd_leaves_when_the_gate_opens(
     make_session: MakeSession, server: FakeSchedules, clock: FakeClock
 ) -> None:

@@ -114,6 +114,13 @@ def test_one_round_of_refusals_cuts_the_rate_once() -> None:
     assert pace.rate <= before * 0.8 * 0.8 + 1e-9
 
 
+def test_refusals_with_nothing_accepted_between_them_cut_the_rate_step_by_step() -> None:
+    pace = Pace((RateLimit(30, 1),))
+    for number in range(3):
+        pace.refused(number * 2 + 0.5, number * 2.0, number * 2 + 1.5)
+    assert pace.rate == pytest.approx(0.97 * 30 * 0.8**3)
+
+
 def test_the_rate_never_falls_below_one_a_second() -> None:
     pace = Pace(())
     for number in range(50):

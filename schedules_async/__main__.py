@@ -1,0 +1,25 @@
+"""The command `schedules-async`; `python -m schedules_async` is the same."""
+
+import sys
+from collections.abc import Sequence
+
+try:
+    from schedules_async.cli.commands import run
+except ModuleNotFoundError as missing:
+    if missing.name not in ("click", "rich"):
+        raise
+
+    def run(arguments: Sequence[str]) -> int:
+        """Say how to get the command line."""
+        del arguments
+        sys.stderr.write("schedules-async: the command line needs its extra: pip install 'schedules-async[cli]'\n")
+        return 2
+
+
+def main() -> int:
+    """Run the command line on the process's arguments; give the exit code."""
+    return run(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

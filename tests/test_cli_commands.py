@@ -1,0 +1,276 @@
+import asyncio
+import io
+import json
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import pytest
+from attrs import frozen
+from click.testing import CliRunner
+
+from schedules_async import Operation, __version__
+from schedules_async.cli.commands import run
+from schedules_async.testing import Answer, FakeSchedules, fault, operation_answer
+
+FAILED = operation_answer("Failed", failure="No room")
+RUNNING = operation_answer("Started", percent=40, sub_status="Reading")
+SUCCEEDED = operation_answer("Succeeded")
+
+
+@frozen
+class Result:
+    """What a run of the command line gave."""
+
+    exit_code: int
+    output: str
+    errors: str
+
+
+def invoke(*arguments: str, env: Mapping[str, str | None] | None = None) -> Result:
+    variables = {"SCHEDULES_TOKEN": None, "SCHEDULES_BASE_URL": None, **(env or {})}
+    with CliRunner().isolation(env=variables) as (output, errors, _):
+        exit_code = run(arguments)
+        return Result(exit_code, output.getvalue().decode(), errors.getvalue().decode())
+
+
+async def invoke_against(server: FakeSchedules, *arguments: str) -> Result:
+    env = {"SCHEDULES_TOKEN": server.token, "SCHEDULES_BASE_URL": server.url}
+    return await asyncio.to_thread(invoke, *arguments, env=env)
+
+
+async def invoke_on(command: str, answers: tuple[Answer, ...], *options: str) -> Result:
+    async with FakeSchedules() as server:
+        ref = server.script_operation(*answers, schedule_id="s", operation_id="o")
+        return await invoke_against(server, command, str(ref), *options)
+
+
+@pytest.mark.parametrize(
+    ("answers", "exit_code", "output", "errors"),
+    [
+        ((RUNNING,), 0, "s/o: Started, 40 %, Reading\n", ""),
+        ((SUCCEEDED,), 0, "s/o: Succeeded\n", ""),
+        ((FAILED,), 1, "s/o: Failed: No room\n", "schedules-async: s/o failed: No room\n"),
+    ],
+)
+async def test_get_tells_how_an_operation_stands(
+    answers: tuple[Answer, ...], exit_code: int, output: str, errors: str
+) -> None:
+    assert await invoke_on("get", answers) == Result(exit_code, output, errors)
+
+
+@pytest.mark.parametrize(
+    ("answers", "exit_code", "output", "errors"),
+    [
+        ((RUNNING, SUCCEEDED), 0, ["s/o: Started, 40 %, Reading", "s/o: Succeeded"], ""),
+        ((FAILED,), 1, ["s/o: Failed: No room"], "schedules-async: s/o failed: No room\n"),
+    ],
+)
+async def test_wait_tells_each_change_and_how_it_ended(
+    answers: tuple[Answer, ...], exit_code: int, output: list[str], errors: str
+) -> None:
+    result = await invoke_on("wait", answers)
+    assert (result.exit_code, result.errors) == (exit_code, errors)
+    assert [re.sub(r", [-\d]+ s left$", "", line) for line in result.output.splitlines()] == output
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [("--timeout", "s/o did not end within 0.2 s"), ("--stall-timeout", "s/o did not change for 0.2 s")],
+)
+async def test_a_wait_that_takes_too_long_ends_with_exit_code_3(option: str, sentence: str) -> None:
+    result = await invoke_on("wait", (RUNNING,), option, "0.2")
+    assert (result.exit_code, result.errors) == (3, f"schedules-async: {sentence}\n")
+
+
+async def test_json_is_one_line_for_each_change_and_nothing_else() -> None:
+    result = await invoke_on("wait", (RUNNING, SUCCEEDED), "--json")
+    seen = [Operation.from_json(line) for line in result.output.splitlines()]
+    assert [operation.percent_complete for operation in seen] == [40, 100]
+    assert seen[0].ref.schedule_id == "s"
+    one = await invoke_on("get", (FAILED,), "--json")
+    assert one.exit_code == 1
+    assert json.loads(one.output)["operation"]["failureDescription"] == "No room"
+
+
+async def test_of_a_url_only_the_ids_are_taken_the_token_goes_to_the_configured_host() -> None:
+    async with FakeSchedules(prefix="/api") as server:
+        server.script_operation(SUCCEEDED, schedule_id="s 1", operation_id="o")
+        url = " https://api.elsewhere.example/x/schedules/s%201/operations/o "
+        assert await invoke_against(server, "get", url) == Result(0, "s 1/o: Succeeded\n", "")
+        assert [request.path for request in server.requests] == ["/api/schedules/s%201/operations/o"]
+
+
+async def test_a_token_file_goes_before_the_environment(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_bytes(b"\xef\xbb\xbf  file-token\r\n")
+    async with FakeSchedules(token="file-token") as server:
+        ref = server.script_operation(SUCCEEDED)
+        env = {"SCHEDULES_TOKEN": "another", "SCHEDULES_BASE_URL": "https://unused.example"}
+        arguments = ("get", str(ref), "--token-file", str(path), "--base-url", server.url)
+        assert (await asyncio.to_thread(invoke, *arguments, env=env)).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "token", "sentence"),
+    [
+        ((), "some-token", "Say what to do"),
+        (("get",), "some-token", "Missing argument 'REF'"),
+        (("get", "s"), "some-token", "Invalid value for 'REF': 's' is neither"),
+        (("get", "https://host/else"), "some-token", "not the URL of an operation"),
+        (("get", "s/.."), "some-token", "operation_id must not be '..'"),
+        (("get", "s/o"), None, "There is no token in $SCHEDULES_TOKEN"),
+        (("get", "s/o"), " \n", "There is no token in $SCHEDULES_TOKEN"),
+        (("get", "s/o"), "not usable", "an unusable token"),
+        (("get", "s/o", "--base-url", "http://api.example"), "some-token", "plain http would show the token"),
+        (("get", "s/o", "--token-file", "/no/such/file"), "some-token", "cannot be read: No such file or directory"),
+        (("get", "s/o", "--token-file", sys.executable), "some-token", "does not hold text"),
+        (("get", "s/o", "--token-file", os.devnull), "some-token", "There is no token in the file"),
+        (("wait", "s/o", "--timeout", "nan"), "some-token", "timeout must not be below 0"),
+        (("wait", "s/o", "--timeout", "soon"), "some-token", "'soon' is not a valid float"),
+        (("demo", "--seconds", "1"), "some-token", "1 is not in the range"),
+        (("tidy",), "some-token", "No such command 'tidy'"),
+    ],
+)
+def test_a_mistake_in_the_arguments_is_one_sentence_and_exit_code_2(
+    arguments: tuple[str, ...], token: str | None, sentence: str
+) -> None:
+    result = invoke(*arguments, env={"SCHEDULES_TOKEN": token})
+    assert result.exit_code == 2
+    assert result.output == ""
+    assert result.errors.startswith("schedules-async: ")
+    assert sentence in result.errors
+    assert result.errors.count("\n") == 1
+    assert "not usable" not in result.errors
+
+
+async def test_trouble_with_the_service_is_one_sentence_and_exit_code_4() -> None:
+    async with FakeSchedules() as server:
+        result = await invoke_against(server, "wait", "no/such")
+        assert result.exit_code == 4
+        assert result.errors.startswith("schedules-async: no/such: there is no such operation: 404 ")
+        assert result.errors.count("\n") == 1
+        server.reject_token(server.token)
+        assert "the token was refused: 401" in (await invoke_against(server, "get", "s/o")).errors
+
+
+async def test_a_correlation_id_is_told() -> None:
+    result = await invoke_on("get", (fault(501, correlation_id="c-1"),))
+    assert result == Result(4, "", "schedules-async: s/o: the service is in trouble: 501, correlation id c-1\n")
+
+
+def test_help_and_version() -> None:
+    helped = invoke("--help")
+    assert helped.exit_code == 0
+    assert "schedules-async wait --json" in helped.output
+    assert "130 interrupted" in helped.output
+    assert invoke("--version").output == f"schedules-async, version {__version__}\n"
+    assert invoke("wait", "-h").exit_code == 0
+
+
+def test_the_demo_plays_in_plain_lines_where_there_is_no_terminal() -> None:
+    result = invoke("demo", "--seconds", "2")
+    assert (result.exit_code, result.errors) == (0, "")
+    assert "\x1b" not in result.output
+    lines, _, summary = result.output.partition("\n\n")
+    assert all(f" {name} " in lines for name in ("steady", "in steps", "stuck at 99 %", "silent", "S-curve"))
+    assert lines.count("Succeeded") == 5
+    assert "Failed: Rule 7 needs a calendar" in lines
+    assert summary.count("Succeeded") == 5
+    assert " saved by 304" in summary
+    assert "refused (429)" in summary
+    assert summary.endswith("That one operation fails is part of the show.\n")
+
+
+@contextmanager
+def terminal() -> Iterator[tuple[io.TextIOWrapper, list[bytes]]]:
+    """Give a terminal to write to, and the pieces that it was shown."""
+    seen_by, written_to = os.openpty()
+    pieces: list[bytes] = []
+
+    def read() -> None:
+        while piece := read_piece(seen_by):
+            pieces.append(piece)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with ExitStack() as stack:
+        stack.callback(os.close, seen_by)
+        stack.callback(reader.join)
+        yield stack.enter_context(io.TextIOWrapper(io.FileIO(written_to, "w"), "utf-8")), pieces
+
+
+def read_piece(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 65536)
+    except OSError:  # Linux's word for the end of a terminal
+        return b""
+
+
+@pytest.mark.parametrize("is_redirected", [False, True])
+async def test_wait_draws_a_bar_on_a_terminal_and_keeps_json_clean(*, is_redirected: bool) -> None:
+    environment = {"TERM": "xterm", "NO_COLOR": None}
+    redirected = io.StringIO()
+    with terminal() as (screen, pieces):
+        async with FakeSchedules() as server:
+            ref = server.script_operation(RUNNING, SUCCEEDED)
+            options = ["--base-url", server.url, *(["--json"] if is_redirected else [])]
+            runner = CliRunner().isolation(env={**environment, "SCHEDULES_TOKEN": server.token})
+            output = redirected if is_redirected else screen
+            with runner, redirect_stdout(output), redirect_stderr(screen):
+                assert await asyncio.to_thread(run, ["wait", str(ref), *options]) == 0
+    shown = b"".join(pieces).decode()
+    assert "✓" in shown
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+    assert len(redirected.getvalue().splitlines()) == (2 if is_redirected else 0)
+    assert '"operation"' not in shown
+
+
+def test_the_demo_draws_bars_on_a_terminal() -> None:
+    isolation = CliRunner().isolation(env={"TERM": "xterm", "NO_COLOR": None})
+    with terminal() as (screen, pieces), isolation, redirect_stdout(screen):
+        assert run(["demo", "--seconds", "2"]) == 0
+    shown = b"".join(pieces).decode()
+    assert "✓" in shown
+    assert "✗" in shown
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+
+
+class Interrupting(io.StringIO):
+    """Output that presses Ctrl-C when the first line comes."""
+
+    def write(self, text: str) -> int:
+        signal.raise_signal(signal.SIGINT)
+        return len(text)
+
+
+def test_ctrl_c_ends_with_130_and_no_words() -> None:
+    errors = io.StringIO()
+    with redirect_stdout(Interrupting()), redirect_stderr(errors):
+        assert run(["demo"]) == 130
+    assert errors.getvalue() == ""
+
+
+def test_a_closed_pipe_ends_quietly(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    output, told = io.TextIOWrapper(io.FileIO(writing, "w")), tmp_path / "errors"
+    with output, told.open("w") as errors, redirect_stdout(output), redirect_stderr(errors):
+        assert run(["--help"]) == 141
+        output.write("goes nowhere, and complains of nothing")
+    assert told.read_text() == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full disk ready")
+def test_a_full_disk_is_told_in_one_sentence(tmp_path: Path) -> None:
+    told = tmp_path / "errors"
+    with ExitStack() as stack:
+        stack.enter_context(redirect_stdout(stack.enter_context(Path("/dev/full").open("w"))))
+        stack.enter_context(redirect_stderr(stack.enter_context(told.open("w"))))
+        assert run(["--version"]) == 4
+    assert told.read_text() == "schedules-async: Stopped by the system: No space left on device.\n"
