@@ -65,6 +65,10 @@ def check_token(token: object) -> str:
     return token
 
 
+def _no_token(error: BaseException) -> AuthenticationError:
+    return AuthenticationError(f"no token could be had: {type(error).__name__}")
+
+
 async def ask_for_token(provider: TokenProvider, rejected: str | None = None) -> str:
     """Get a usable token within 30 seconds; what the provider raises becomes an AuthenticationError."""
     if isinstance(provider, FixedToken):
@@ -74,6 +78,11 @@ async def ask_for_token(provider: TokenProvider, rejected: str | None = None) ->
             token = await provider.get_token(rejected=rejected)
     except AuthenticationError:
         raise
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise _no_token(error) from error  # something that the provider waited for was cancelled, not this request
     except Exception as error:
-        raise AuthenticationError(f"no token could be had: {type(error).__name__}") from error
+        raise _no_token(error) from error
     return check_token(token)

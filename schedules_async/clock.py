@@ -86,6 +86,11 @@ class Timers:
     _sleeping_until: float = field(init=False, default=0.0)
     _is_arming: bool = field(init=False, default=False)
 
+    @property
+    def is_over(self) -> bool:
+        """Tell whether the event loop was closed: nothing will ever be called again."""
+        return self._loop.is_closed()
+
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         """Call `callback` once the clock reads `when`, from the event loop."""
         timer = Timer(when, callback, self)
@@ -95,7 +100,7 @@ class Timers:
 
     def changed(self) -> None:
         """See to the sleeping task once the running callback is through."""
-        if not self._is_arming and not self._loop.is_closed():
+        if not self._is_arming and not self.is_over:
             self._is_arming = True
             self._loop.call_soon(self._arm)
 
@@ -117,8 +122,8 @@ class Timers:
         while (left := until - self._clock.monotonic()) > 0:
             await self._clock.sleep(left)
         self._sleeper = None
-        self._fire()
         self.changed()
+        self._fire()
 
     def _fire(self) -> None:
         now = self._clock.monotonic()

@@ -73,6 +73,7 @@ class Looks:
     _tally: Tally
     _clock: Clock
     _random: Callable[[], float]
+    _loop: asyncio.AbstractEventLoop
     _looks: dict[OperationRef, Look] = field(init=False, factory=dict)
     _dropped: "set[asyncio.Task[None]]" = field(init=False, factory=set)
     _refusal: ResponseError | None = field(init=False, default=None)
@@ -117,7 +118,7 @@ class Looks:
 
     def _start(self, look: Look, due: float) -> None:
         look.plan, look.is_under_way = None, True
-        look.task = asyncio.get_running_loop().create_task(self._run(look, due))
+        look.task = self._loop.create_task(self._run(look, due))
 
     async def _run(self, look: Look, due: float) -> None:
         """Make one attempt, and decide at once on what it gave."""
@@ -181,7 +182,7 @@ class Looks:
         try:
             answer = await self._transport.get(ref, request_headers(token, held))
         finally:
-            self._pacing.pace.answered(self._clock.monotonic())
+            self._pacing.ended()
         self._learn(ref, answer, sent)
         return held, answer
 
@@ -249,7 +250,7 @@ class Looks:
 
     def _tell(self, look: Look, outcome: Outcome) -> None:
         for user in list(look.users):
-            user.look_ended(own_copy(outcome) if isinstance(outcome, SchedulesError) else outcome)
+            user.look_ended(own_copy(outcome, look.ref) if isinstance(outcome, SchedulesError) else outcome)
 
 
 @define(eq=False, repr=False)

@@ -21,6 +21,7 @@ _LOWEST_RATE = 1.0
 _GROWTH_BEFORE_REFUSAL = 1.2  # times, each second
 _GROWTH_AFTER_REFUSAL = 0.1  # requests a second, each second
 _CUT = 0.8
+_SHORTEST_ROUND = 1.0  # seconds between two cuts
 _SHARE_OF_ACCEPTED = 0.9
 _FIRST_IN_FLIGHT = 8
 _MOST_IN_FLIGHT = 100
@@ -159,7 +160,7 @@ class Pace:
 
     def refused(self, now: float, sent: float, until: float) -> bool:
         """Learn from a refusal of a request sent at `sent`; tell whether it closed the gate for longer."""
-        if sent > self._last_cut:
+        if sent > self._last_cut and now >= self._last_cut + _SHORTEST_ROUND:
             self._cut(now, until)
         if until <= self.closed_until:
             return False
@@ -227,7 +228,7 @@ class Pacing:
             self.go_on()
 
     async def slot(self, due: float) -> float:
-        """Wait until a request may leave at once, and count it; give the time. Call `answered` when it ended."""
+        """Wait until a request may leave at once, and count it; give the time. Call `ended` when it has."""
         must_queue = bool(self._line)
         while True:
             now = self._clock.monotonic()
@@ -249,8 +250,16 @@ class Pacing:
             self.go_on()
             raise
 
+    def ended(self) -> None:
+        """Count the end of a request that left, answered or not."""
+        self.pace.answered(self._clock.monotonic())
+        if self._line:
+            self.go_on()
+
     def go_on(self) -> None:
         """Start what is due, wake the first in line if it may leave, and see to it that this is done again in time."""
+        if self._timers.is_over:
+            return
         now = self._clock.monotonic()
         again = min(self._start_due(now), self._wake_first(now))
         if self._alarm is not None:

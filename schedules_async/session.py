@@ -122,9 +122,8 @@ class SchedulesSession:
     async def close(self) -> None:
         """End everything pending with SessionClosedError, and let go of tasks, timers and connections."""
         self._is_closed = True
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            await engine.aclose()
+        if self._engine is not None:
+            await self._engine.aclose()
         await self._transport.aclose()
 
     @property
@@ -195,6 +194,7 @@ class SchedulesSession:
             tally=self._tally,
             clock=self._clock,
             random=sample,
+            loop=loop,
         )
         watches = Watches(looks, self._tally, self._clock, sample)
         return _Engine(loop, looks, Surroundings(watches, timers, self._clock))

@@ -151,8 +151,8 @@ async def test_an_authentication_error_of_the_source_stays_what_it_is() -> None:
     assert caught.value is error
 
 
-async def test_a_cancelled_source_is_cancelled() -> None:
-    with pytest.raises(asyncio.CancelledError):
+async def test_a_cancelled_source_is_no_token() -> None:
+    with pytest.raises(AuthenticationError, match="CancelledError"):
         await ask_for_token(Provider(asyncio.CancelledError()))
 
 

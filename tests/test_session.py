@@ -38,6 +38,7 @@ from schedules_async.testing import (
     not_modified,
     operation_answer,
     reset,
+    stall,
     throttled,
 )
 
@@ -515,3 +516,60 @@ async def test_seconds_may_be_timedeltas(server: FakeSchedules, clock: FakeClock
         ref = server.script_operation(started(1), DONE)
         await session.wait_for_operation(*ref, timeout=timedelta(minutes=1))
     assert clock.monotonic() == 2
+
+
+async def test_closing_may_be_cancelled_and_done_again(make_session: MakeSession, server: FakeSchedules) -> None:
+    session = make_session()
+    wait = asyncio.create_task(session.wait_for_operation(*server.script_operation(stall()), timeout=1000))
+    await turns(30)
+    closing = asyncio.create_task(session.close())
+    await turns(1)
+    closing.cancel()
+    await asyncio.wait({closing})
+    await session.close()
+    assert own_tasks() == []
+    with pytest.raises(SessionClosedError):
+        await wait
+
+
+def test_an_iteration_that_outlives_its_loop_is_harmless() -> None:
+    """The session was never closed; dropping what is left of it raises nothing and warns of nothing of ours."""
+    left: list[Any] = []
+
+    async def leave_open() -> None:
+        async with FakeSchedules() as server:
+            http = aiohttp.ClientSession()
+            session = SchedulesSession(server.token, base_url=server.url, http=http)
+            for _ in range(2):
+                changes = aiter(session.wait_for_operation(*server.script_operation(started(10)), timeout=100))
+                await anext(changes)
+                left.append(changes)
+            await http.close()
+
+    asyncio.run(leave_open())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        left.pop(0)
+        left.clear()
+
+
+async def test_a_token_that_was_cancelled_elsewhere_is_no_token(make_session: MakeSession) -> None:
+    async def give() -> str:
+        raise asyncio.CancelledError
+
+    with pytest.raises(AuthenticationError) as caught:
+        await make_session(auth=give).get_operation("s", "o")
+    assert isinstance(caught.value.__cause__, asyncio.CancelledError)
+    assert caught.value.ref == OperationRef("s", "o")
+
+
+async def test_a_call_cancelled_while_it_waits_for_a_token_is_cancelled(make_session: MakeSession) -> None:
+    async def hang() -> str:
+        await asyncio.get_running_loop().create_future()
+        return "token"
+
+    call = asyncio.create_task(make_session(auth=hang).get_operation("s", "o"))
+    await turns(5)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
