@@ -24,7 +24,7 @@ from schedules_async.version import __version__
 
 Headers = CIMultiDict[str] | CIMultiDictProxy[str]
 
-_ASK = {
+SAME_FOR_ALL = {
     "Accept": "application/vnd.bentley.itwin-platform.v1+json",
     "Accept-Encoding": "gzip, deflate",
     "User-Agent": f"schedules-async/{__version__}",
@@ -67,8 +67,8 @@ class Seen:
 
 
 def request_headers(token: str, held: Operation | None) -> dict[str, str]:
-    """Say what to ask for; the held snapshot's tag goes back byte for byte (RFC 9110 section 13.1.2)."""
-    headers = {"Authorization": f"Bearer {token}", **_ASK}
+    """Give what is a request's own, beside SAME_FOR_ALL; a held tag goes back byte for byte (RFC 9110 13.1.2)."""
+    headers = {"Authorization": f"Bearer {token}"}
     if held is not None and held.etag is not None:
         headers["If-None-Match"] = held.etag
     return headers

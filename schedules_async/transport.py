@@ -17,7 +17,7 @@ from yarl import URL
 
 from schedules_async.errors import TransportError
 from schedules_async.refs import OperationRef
-from schedules_async.responses import Answer
+from schedules_async.responses import SAME_FOR_ALL, Answer
 
 MAX_REQUESTS_IN_FLIGHT = 100
 LARGEST_BODY = 1024 * 1024
@@ -96,6 +96,7 @@ class Transport:
             connector_owner=borrowed is None,
             trace_configs=borrowed.trace_configs if borrowed else None,
             proxy=_find_proxy(self._base_url) if borrowed and borrowed.trust_env else None,
+            headers=SAME_FOR_ALL,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(),
             response_class=_Response,
@@ -161,7 +162,8 @@ async def _read(response: aiohttp.ClientResponse) -> Answer:
             return Answer(304, response.headers)
         return Answer(response.status, response.headers, *await _read_body(response))
     finally:
-        response.release()
+        if not response.closed:
+            response.release()
 
 
 async def _read_body(response: aiohttp.ClientResponse) -> tuple[bytes, str | None]:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 import aiohttp
 
 from schedules_async import Operation, OperationStatus, RateLimit, SchedulesSession
-from schedules_async.responses import request_headers
+from schedules_async.responses import SAME_FOR_ALL, request_headers
 
 BOUND = 1.35
 LOOKS = 300
@@ -57,7 +57,7 @@ async def cpu_seconds(look: Callable[[], Awaitable[object]]) -> float:
 async def ratios(url: str, rounds: int) -> list[float]:
     """Measure both kinds in turn."""
     fast = RateLimit(1_000_000_000, 1)
-    headers = request_headers(TOKEN, HELD)
+    headers = {**SAME_FOR_ALL, **request_headers(TOKEN, HELD)}
     address, schedule_id, operation_id = url + HELD.ref.path, *HELD.ref
     async with (
         aiohttp.ClientSession() as http,
