@@ -1,6 +1,7 @@
 import asyncio
 import io
 import os
+import select
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -136,6 +137,14 @@ def test_no_bars_go_to_a_file_even_with_forced_colours() -> None:
     assert not is_live(Console(file=io.StringIO(), _environ={"FORCE_COLOR": "1", "TERM": "xterm"}))
 
 
+def read_until(end: str, terminal: int) -> str:
+    """Read what a terminal was sent, which comes in pieces; without the end, all that came within five seconds."""
+    shown = ""
+    while end not in shown and select.select([terminal], [], [], 5)[0]:
+        shown += os.read(terminal, 65536).decode()
+    return shown
+
+
 async def test_the_cursor_comes_back_when_the_block_is_cancelled(
     terminal: tuple[io.TextIOWrapper, int], session: SchedulesSession
 ) -> None:
@@ -149,6 +158,6 @@ async def test_the_cursor_comes_back_when_the_block_is_cancelled(
 
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(draw_for_ever(), 0.25)
-    shown = os.read(terminal[1], 65536).decode()
+    shown = read_until("\x1b[?25h", terminal[1])
     assert "the footer" in shown
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")

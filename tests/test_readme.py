@@ -27,14 +27,23 @@ def test_it_opens_with_the_two_commands() -> None:
     assert README.index(commands[1]) < README.index("\n## ")
 
 
+@pytest.fixture(scope="module")
+def running() -> dict[Path, "subprocess.Popen[str]"]:
+    """Start all examples at once: they mostly wait."""
+    return {
+        example: subprocess.Popen(
+            [sys.executable, "-W", "error", str(example)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for example in EXAMPLES
+    }
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_every_example_runs(example: Path) -> None:
+def test_every_example_runs(running: dict[Path, "subprocess.Popen[str]"], example: Path) -> None:
     """With warnings as errors, and something to show for it."""
-    result = subprocess.run(
-        [sys.executable, "-W", "error", str(example)], capture_output=True, text=True, timeout=60, check=False, cwd=TOP
-    )
-    assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout
+    shown, complaints = running[example].communicate(timeout=60)
+    assert (running[example].returncode, complaints) == (0, "")
+    assert shown
 
 
 def test_the_top_level_is_what_the_design_card_says() -> None:
