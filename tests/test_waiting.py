@@ -24,13 +24,18 @@ from schedules_async import (
     OperationWaiter,
     PollingPolicy,
     RateLimitedError,
+    ResponseError,
+    SchedulesError,
     SchedulesSession,
     ServerError,
     SessionClosedError,
+    TransportError,
 )
 from schedules_async.testing import (
+    Answer,
     FakeClock,
     FakeSchedules,
+    cut_body,
     fault,
     not_modified,
     operation_answer,
@@ -424,6 +429,34 @@ async def test_consecutive_faults_below_the_attempts_are_survived(
     assert (await session.wait_for_operation(*ref)).is_succeeded
     assert session.stats.retried == 8
     assert len(server.requests) == 10
+
+
+FAULTS: dict[str, tuple[Answer, type[SchedulesError], int | None]] = {
+    "reset": (reset(), TransportError, None),
+    "timeout": (stall(), TransportError, None),
+    "cut body": (cut_body(), TransportError, None),
+    "408": (fault(408), ResponseError, 408),
+    "500": (fault(500), ServerError, 500),
+    "502": (fault(502), ServerError, 502),
+    "503": (fault(503), ServerError, 503),
+    "504": (fault(504), ServerError, 504),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+async def test_each_kind_of_fault_is_survived_four_times_and_raised_the_fifth(
+    make_session: MakeSession, server: FakeSchedules, kind: str
+) -> None:
+    session = make_session(request_timeout=0.05 if kind == "timeout" else 30)
+    answer, error, status = FAULTS[kind]
+    ref = server.script_operation(started(10), *[answer] * 4, started(20), *[answer] * 5, DONE)
+    changes = aiter(session.wait_for_operation(*ref))
+    assert [(await anext(changes)).percent_complete for _ in range(2)] == [10, 20]
+    with pytest.raises(error) as caught:
+        await anext(changes)
+    assert caught.value.ref == ref
+    assert getattr(caught.value, "status", None) == status
+    assert len(server.requests) == 11
 
 
 async def test_one_fault_more_ends_the_wait_with_its_error(session: SchedulesSession, server: FakeSchedules) -> None:
