@@ -308,6 +308,18 @@ async def test_after_a_401_a_function_is_asked_once_more(make_session: MakeSessi
     assert len(server.requests) == 4
 
 
+async def test_a_provider_that_gives_the_rejected_token_again_gets_no_repeat(
+    make_session: MakeSession, server: FakeSchedules
+) -> None:
+    async def give() -> str:
+        return "old-token"
+
+    with pytest.raises(AuthenticationError) as caught:
+        await make_session(auth=give).get_operation(*server.script_operation(DONE))
+    assert caught.value.status == 401
+    assert len(server.requests) == 1
+
+
 async def test_a_provider_hears_which_token_was_rejected(make_session: MakeSession, server: FakeSchedules) -> None:
     class Provider:
         rejected: list[str | None]
