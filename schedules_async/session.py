@@ -24,7 +24,7 @@ from schedules_async.refs import OperationRef
 from schedules_async.retrying import RetryPolicy
 from schedules_async.stats import SessionStats, Tally
 from schedules_async.transport import Transport, check_base_url
-from schedules_async.waiting import OperationWaiter, Surroundings, WaitOptions, to_timeout
+from schedules_async.waiting import OperationWaiter, Surroundings, Wait, WaitOptions, to_timeout
 from schedules_async.watching import Watches
 
 Value = TypeVar("Value")
@@ -169,7 +169,7 @@ class SchedulesSession:
             polling=self._polling if polling is None else _expect(PollingPolicy, "polling", polling),
         )
         ref = OperationRef(schedule_id, operation_id)
-        return OperationWaiter(ref, options, lambda: self._enter(ref).surroundings)
+        return OperationWaiter(Wait(ref, options, lambda: self._enter(ref).surroundings))
 
     def _enter(self, ref: OperationRef | None = None) -> _Engine:
         """Give the running engine, started at first use."""

@@ -7,7 +7,7 @@ through a subscription of its own, and leaves it when it ends, is cancelled, or 
 import asyncio
 import math
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Generator
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import define, field, frozen
 
@@ -20,6 +20,7 @@ from schedules_async.refs import OperationRef
 from schedules_async.watching import Subscription, Watch, Watches
 
 Ending = Operation | BaseException
+Result = TypeVar("Result")
 
 
 def to_timeout(name: str, value: Seconds | None, *, least: float = 0.0) -> float:
@@ -49,58 +50,106 @@ class Surroundings:
     clock: Clock
 
 
-class OperationWaiter(Coroutine[Any, Any, Operation], AsyncIterable[Operation]):
+class Reawaitable(Coroutine[Any, Any, Result]):
+    """A coroutine that may be awaited again and again, and run by several tasks at once.
+
+    `asyncio.create_task` refuses an object that only has `__await__`. Each task drives a coroutine of its own,
+    made when it begins: an object that is dropped unused warns of nothing.
+    """
+
+    def __init__(self, begin: Callable[[], Coroutine[Any, Any, Result]]) -> None:
+        self._begin = begin
+        self._driven: dict[asyncio.Task[Any] | None, Coroutine[Any, Any, Result]] = {}
+
+    def __await__(self) -> Generator[Any, None, Result]:
+        return self._begin().__await__()
+
+    def send(self, value: Any) -> Any:
+        """Drive the running task's coroutine."""
+        return self._drive("send", value)
+
+    def throw(self, *error: Any) -> Any:
+        """Throw an error into the running task's coroutine."""
+        return self._drive("throw", *error)
+
+    def close(self) -> None:
+        """Drop what tasks that are given up have begun."""
+        while self._driven:
+            self._driven.popitem()[1].close()
+
+    def _drive(self, method: str, *arguments: Any) -> Any:
+        task = asyncio.current_task()
+        coroutine = self._driven.pop(task, None) or self._begin()
+        result = getattr(coroutine, method)(*arguments)
+        self._driven[task] = coroutine
+        return result
+
+
+class OperationWaiter(Reawaitable[Operation], AsyncIterable[Operation]):
     """A wait for one operation: await it for the final snapshot, or iterate over its changes.
 
     It is a coroutine too, for `create_task`, `TaskGroup`, `gather` and `wait_for`. Making one sends nothing;
     a second await gives the remembered outcome. Cancelling a wait never touches the operation.
     """
 
-    def __init__(self, ref: OperationRef, options: WaitOptions, enter: Callable[[], Surroundings]) -> None:
-        self._ref = ref
-        self.options = options
-        self._enter = enter
-        self._first_use: float | None = None
-        self._uses: dict[_Use, None] = {}
-        self._latest: Operation | None = None
-        self._outcome: Ending | None = None
-        self._is_closed = False
-        self._driven: dict[asyncio.Task[Any] | None, Coroutine[Any, Any, Operation]] = {}
+    def __init__(self, wait: "Wait") -> None:
+        super().__init__(wait.final)
+        self._wait = wait
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._ref} {self.latest.raw_status if self.latest else 'not seen yet'}>"
+        return f"<{type(self).__name__} {self.ref} {self.latest.raw_status if self.latest else 'not seen yet'}>"
 
     @property
     def ref(self) -> OperationRef:
         """The operation that is waited for."""
-        return self._ref
+        return self._wait.ref
 
     @property
     def latest(self) -> Operation | None:
         """The newest snapshot that this wait has seen, None before the first."""
+        return self._wait.latest
+
+    @property
+    def time_remaining(self) -> TimeRemaining | None:
+        """The range in which the end is expected, in seconds from now; None without credible progress."""
+        return self._wait.time_remaining
+
+    def __aiter__(self) -> "Changes":
+        return Changes(self._wait)
+
+    async def aclose(self) -> None:
+        """End every use of this waiter: iterations end, awaits are cancelled; the operation goes on."""
+        self._wait.close()
+
+
+@define(eq=False, repr=False)
+class Wait:
+    """What all uses of one waiter share: the deadline, what was seen, and how it ended."""
+
+    ref: OperationRef
+    options: WaitOptions
+    _enter: Callable[[], Surroundings]
+    is_closed: bool = field(init=False, default=False)
+    outcome: Ending | None = field(init=False, default=None)
+    _first_use: float | None = field(init=False, default=None)
+    _uses: "dict[_Use, None]" = field(init=False, factory=dict)
+    _latest: Operation | None = field(init=False, default=None)
+
+    @property
+    def latest(self) -> Operation | None:
+        """The newest snapshot that any use has seen."""
         seen = [use.subscription.latest for use in self._uses]
         return next((operation for operation in seen if operation is not None), self._latest)
 
     @property
     def time_remaining(self) -> TimeRemaining | None:
-        """The range in which the end is expected, in seconds from now; None without credible progress."""
+        """The expectation of the watch, while there is one."""
         return next((use.time_remaining for use in self._uses), None)
 
-    def __await__(self) -> Generator[Any, None, Operation]:
-        return self._final().__await__()
-
-    def __aiter__(self) -> "Changes":
-        return Changes(self)
-
-    async def aclose(self) -> None:
-        """End every use of this waiter: iterations end, awaits are cancelled; the operation goes on."""
-        self._is_closed = True
-        for use in list(self._uses):
-            use.end(asyncio.CancelledError())
-
-    async def _final(self) -> Operation:
-        if self._outcome is not None:
-            return self.conclude(self._outcome)
+    async def final(self) -> Operation:
+        """Wait for the end."""
+        if self.outcome is not None:
+            return self.conclude(self.outcome)
         use = self.use(wakes_on_change=False)
         try:
             outcome = await use.outcome()
@@ -110,7 +159,7 @@ class OperationWaiter(Coroutine[Any, Any, Operation], AsyncIterable[Operation]):
 
     def use(self, *, wakes_on_change: bool) -> "_Use":
         """Begin one more use; the first starts the clock of the timeout."""
-        if self._is_closed:
+        if self.is_closed:
             raise asyncio.CancelledError
         surroundings = self._enter()
         if self._first_use is None:
@@ -125,22 +174,7 @@ class OperationWaiter(Coroutine[Any, Any, Operation], AsyncIterable[Operation]):
         del self._uses[use]
         self._latest = use.subscription.latest or self._latest
         if not isinstance(use.subscription.outcome, asyncio.CancelledError):
-            self._outcome = self._outcome or use.subscription.outcome
-
-    @property
-    def is_closed(self) -> bool:
-        """Tell whether `aclose` ended this waiter."""
-        return self._is_closed
-
-    @property
-    def remembered(self) -> Ending | None:
-        """How this wait ended, None while it has not."""
-        return self._outcome
-
-    def check_ending(self) -> None:
-        """Raise what an iteration ends with; nothing if the wait succeeded or was closed."""
-        if self._outcome is not None:
-            self.conclude(self._outcome)
+            self.outcome = self.outcome or use.subscription.outcome
 
     def conclude(self, outcome: Ending) -> Operation:
         """Give the final snapshot, or raise what became of the wait: a new exception for each who is told."""
@@ -150,36 +184,21 @@ class OperationWaiter(Coroutine[Any, Any, Operation], AsyncIterable[Operation]):
             raise outcome
         if outcome.is_failed and self.options.check:
             reason = outcome.failure_description or "no reason given"
-            raise OperationFailedError(f"{self._ref} failed: {reason}", ref=self._ref, operation=outcome)
+            raise OperationFailedError(f"{self.ref} failed: {reason}", ref=self.ref, operation=outcome)
         return outcome
 
-    def send(self, value: Any) -> Any:
-        """Drive this wait as the running task's coroutine."""
-        return self._drive("send", value)
-
-    def throw(self, *error: Any) -> Any:
-        """Throw an error into the running task's wait."""
-        return self._drive("throw", *error)
-
     def close(self) -> None:
-        """Drop what a task that is given up has begun."""
-        while self._driven:
-            self._driven.popitem()[1].close()
-
-    def _drive(self, method: str, *arguments: Any) -> Any:
-        """Several tasks may be made of one waiter: each drives a coroutine of its own."""
-        task = asyncio.current_task()
-        coroutine = self._driven.pop(task, None) or self._final()
-        result = getattr(coroutine, method)(*arguments)
-        self._driven[task] = coroutine
-        return result
+        """End every use now, and any later one at once."""
+        self.is_closed = True
+        for use in list(self._uses):
+            use.end(asyncio.CancelledError())
 
 
 @define(eq=False, repr=False)
 class _Use:
     """One await or one iteration: a subscription, ended at the waiter's deadlines."""
 
-    _waiter: OperationWaiter
+    _wait: Wait
     _surroundings: Surroundings
     _first_use: float
     _wakes_on_change: bool
@@ -188,12 +207,12 @@ class _Use:
     _timer: Timer | None = field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
-        policy = self._waiter.options.polling
+        policy = self._wait.options.polling
         self.subscription = Subscription(policy, self._first_use + policy.not_found_grace, self._wakes_on_change)
 
     def begin(self) -> None:
         """Join the operation's watch."""
-        self._watch = self._surroundings.watches.join(self._waiter.ref, self.subscription)
+        self._watch = self._surroundings.watches.join(self._wait.ref, self.subscription)
         self._set_timer()
 
     @property
@@ -218,7 +237,7 @@ class _Use:
         if self._timer is not None:
             self._timer.cancel()
         self._watch.leave(self.subscription)
-        self._waiter.used(self)
+        self._wait.used(self)
 
     def _set_timer(self) -> None:
         """Look at the deadlines at the earlier of them; a stall counts from the newest change."""
@@ -228,15 +247,15 @@ class _Use:
 
     @property
     def _timeout_at(self) -> float:
-        return self._first_use + self._waiter.options.timeout
+        return self._first_use + self._wait.options.timeout
 
     @property
     def _stalled_at(self) -> float:
-        return max(self._first_use, self._watch.changed_at) + self._waiter.options.stall_timeout
+        return max(self._first_use, self._watch.changed_at) + self._wait.options.stall_timeout
 
     def _check_deadlines(self) -> None:
         now = self._surroundings.clock.monotonic()
-        ref, latest, options = self._waiter.ref, self._waiter.latest, self._waiter.options
+        ref, latest, options = self._wait.ref, self._wait.latest, self._wait.options
         if now >= self._timeout_at:
             self.end(
                 OperationTimeoutError(f"{ref} did not end within {options.timeout:g} s", ref=ref, operation=latest)
@@ -255,7 +274,7 @@ class Changes(AsyncIterator[Operation]):
     A cancelled `anext` leaves the wait; the next one joins it again where it was left.
     """
 
-    _waiter: OperationWaiter
+    _wait: Wait
     _use: _Use | None = field(init=False, default=None)
     _last: Operation | None = field(init=False, default=None)
     _is_over: bool = field(init=False, default=False)
@@ -270,20 +289,21 @@ class Changes(AsyncIterator[Operation]):
             raise
         if change is None:
             await self.aclose()
-            self._waiter.check_ending()
+            if self._wait.outcome is not None:
+                self._wait.conclude(self._wait.outcome)
             raise StopAsyncIteration
         self._last = change
         return change
 
     async def _next_change(self) -> Operation | None:
         """Wait for a snapshot that was not given yet; None at the end."""
-        if self._use is None and self._waiter.is_closed:
+        if self._use is None and self._wait.is_closed:
             return None
-        if self._use is None and self._waiter.remembered is not None:
-            final = self._waiter.remembered
+        if self._use is None and self._wait.outcome is not None:
+            final = self._wait.outcome
             return final if isinstance(final, Operation) and final != self._last else None
         if self._use is None:
-            self._use = self._waiter.use(wakes_on_change=True)
+            self._use = self._wait.use(wakes_on_change=True)
         subscription = self._use.subscription
         while True:
             change = subscription.read()
