@@ -20,7 +20,7 @@ async def follow(session: SchedulesSession, schedule_id: str, operation_id: str)
     except OperationTimeoutError as error:  # the wait; the operation goes on
         return f"still at {error.operation.percent_complete:.0f} %" if error.operation else "not seen"
     except ResponseError as error:  # the service: 401, 403, 404, 429, 5xx have classes of their own
-        return f"HTTP {error.status}, quote {error.correlation_id} to support"
+        return f"HTTP {error.status} {error.code}"  # error.correlation_id is what support asks for
     except SchedulesError as error:  # the network, or an answer that breaks the contract
         return f"{type(error).__name__}: {error}"
     return f"succeeded at {operation.updated_at}"

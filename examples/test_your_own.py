@@ -1,4 +1,4 @@
-"""Test code of your own that waits: a real HTTP server, a clock that does not let you wait."""
+"""Test code of your own that waits: a real HTTP server, and a clock that does not let you wait."""
 
 import asyncio
 
@@ -7,21 +7,26 @@ from schedules_async.testing import FakeClock, FakeSchedules, fault, operation_a
 
 
 async def clone_schedule(session: SchedulesSession, schedule_id: str, operation_id: str) -> Operation:
-    """Stand for code under test."""
+    """Stand for the code under test."""
     return await session.wait_for_operation(schedule_id, operation_id, timeout=3600)
 
 
-async def test_a_bad_day() -> None:
-    clock = FakeClock()
+async def live_through_a_bad_day() -> None:
+    clock = FakeClock()  # the same for the server and the session
     async with FakeSchedules(clock=clock) as server:
-        bad_day = server.script_operation(
+        ref = server.script_operation(
             operation_answer("Queued"), throttled(retry_after=600), fault(503), operation_answer("Succeeded")
         )
         async with SchedulesSession(server.token, base_url=server.url, clock=clock) as session:
-            assert (await clone_schedule(session, *bad_day)).is_succeeded
+            assert (await clone_schedule(session, *ref)).is_succeeded
         assert clock.monotonic() >= 600  # ten minutes, in no time
         assert len(server.requests) == 4
 
 
-asyncio.run(test_a_bad_day())
-print("passed")
+def test_a_bad_day() -> None:
+    asyncio.run(live_through_a_bad_day())
+
+
+if __name__ == "__main__":
+    test_a_bad_day()
+    print("passed")

@@ -157,14 +157,21 @@ def _retry_after(headers: Headers, date: datetime | None) -> float | None:
 def read_error(answer: Answer) -> ResponseError:
     """Give the error that an answer is by its status, whatever its body holds."""
     said, details = _read_envelope(answer.body)
+    retry_after = _retry_after(answer.headers, _date(answer.headers))
+    parts = (
+        str(answer.status),
+        said.code,
+        said.message and f"({said.message[:200]})",
+        None if retry_after is None else f"Retry-After: {retry_after:g} s",
+    )
     error = _error_class(answer.status)(
-        " ".join(part for part in (str(answer.status), said.code, said.message and f"({said.message[:200]})") if part),
+        " ".join(part for part in parts if part),
         status=answer.status,
         code=said.code,
         message=said.message,
         target=said.target,
         details=details,
-        retry_after=_retry_after(answer.headers, _date(answer.headers)),
+        retry_after=retry_after,
         correlation_id=_text(answer.headers.get("x-correlation-id")),
     )
     if isinstance(error, RateLimitedError):

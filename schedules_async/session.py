@@ -74,8 +74,13 @@ class _Engine:
 class SchedulesSession:
     """Fetches operations and waits for them, conditionally, within the quota, one request for all who ask.
 
-    `auth` is the bare token, an async function that gives it, or a TokenProvider. A session belongs to one
-    event loop and one identity; use it with `async with`, or `await session.close()` in the end.
+    A session belongs to one event loop and one identity; use it with `async with`, or `await session.close()` in
+    the end. `auth` is the bare token, an async function that gives it, or a TokenProvider. `base_url` (the dev
+    API) may carry a port and a path prefix. `polling` and `retry` say when to look and what to repeat,
+    `rate_limits` (the Community tier) what is never exceeded; `()` learns the rate from 429 alone.
+    `request_timeout` (30 s) bounds one attempt, from connecting to the last byte. `snapshots` holds what was seen
+    (in memory, the 10,000 most recently used), for conditional requests. `http` lends its connector, `trust_env`
+    and trace configs, and is never closed. `clock` is for tests.
     """
 
     def __init__(
@@ -134,7 +139,9 @@ class SchedulesSession:
     async def get_operation(self, schedule_id: str, operation_id: str) -> Operation:
         """Look at the service once, always; what has not changed since the held snapshot gives that very object.
 
-        Calls for one operation that overlap share one request. Raises the tree of `schedules_async.errors`.
+        Calls for one operation that overlap share one request. Raises AuthenticationError, PermissionDeniedError,
+        NotFoundError, RateLimitedError (refused for longer than `RetryPolicy.max_retry_after` in all), ServerError,
+        TransportError, MalformedResponseError or SessionClosedError, and ValueError for ids that name nothing.
         """
         ref = OperationRef(schedule_id, operation_id)
         engine = self._enter(ref)

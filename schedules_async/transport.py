@@ -33,7 +33,7 @@ def check_base_url(base_url: str | URL) -> str:
         raise TypeError(f"base_url must be a URL, not {type(base_url).__name__}")
     url = URL(base_url)
     if url.scheme not in ("https", "http") or not url.host:
-        raise ValueError(f"base_url must be an absolute https URL, not {url.scheme or 'a relative'} one")
+        raise ValueError(f"base_url must be an absolute https URL (or http to this machine), and is {base_url}")
     if url.user is not None or url.password is not None:
         raise ValueError("base_url must not carry credentials")
     if url.raw_query_string or url.raw_fragment:

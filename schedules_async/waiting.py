@@ -257,14 +257,17 @@ class _Use:
         now = self._surroundings.clock.monotonic()
         ref, latest, options = self._wait.ref, self._wait.latest, self._wait.options
         if now >= self._timeout_at:
-            self.end(
-                OperationTimeoutError(f"{ref} did not end within {options.timeout:g} s", ref=ref, operation=latest)
-            )
+            text = f"{ref} did not end within {options.timeout:g} s; {_last_seen(latest)}"
+            self.end(OperationTimeoutError(text, ref=ref, operation=latest))
         elif now >= self._stalled_at:
-            text = f"{ref} did not change for {options.stall_timeout:g} s"
+            text = f"{ref} did not change for {options.stall_timeout:g} s; {_last_seen(latest)}"
             self.end(OperationStalledError(text, ref=ref, operation=latest))
         else:
             self._set_timer()
+
+
+def _last_seen(latest: Operation | None) -> str:
+    return "never seen" if latest is None else f"last seen {latest.raw_status} at {latest.percent_complete:g} %"
 
 
 @define(eq=False, repr=False)

@@ -2,21 +2,33 @@
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 
-from schedules_async import OperationRef
+from schedules_async import DEV, OperationRef
 
 VARIABLE = "SCHEDULES_TOKEN"
+_NAMED_HOST = "schedules_async.named_host"
 _LONGEST_TOKEN_FILE = 64 * 1024
 
 
-def take_ref(_: click.Context, __: click.Parameter, text: str) -> OperationRef:
+def take_ref(context: click.Context, _: click.Parameter, text: str) -> OperationRef:
     """Read the argument REF; anything that names no operation is a usage error."""
     try:
-        return read_ref(text.strip())
+        ref = read_ref(text.strip())
+        context.meta[_NAMED_HOST] = urlsplit(text.strip()).hostname
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
+    return ref
+
+
+def take_base_url(context: click.Context, _: click.Parameter, url: str | None) -> str:
+    """Give the service to ask: the one that was given, or DEV, unless REF is the URL of another (a usage error)."""
+    named = context.meta.get(_NAMED_HOST)
+    if url is None and named not in (None, urlsplit(DEV.api_url).hostname):
+        raise click.UsageError(f"REF is a URL of {named}, the service is {DEV.api_url}: say which with --base-url URL.")
+    return url or DEV.api_url
 
 
 def read_ref(text: str) -> OperationRef:

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 
-from schedules_async import DEV, Operation, OperationRef, SchedulesError, TimeRemaining, __version__
-from schedules_async.cli.arguments import VARIABLE, read_token, take_ref
+from schedules_async import DEV, PRODUCTION, Operation, OperationRef, SchedulesError, TimeRemaining, __version__
+from schedules_async.cli.arguments import VARIABLE, read_token, take_base_url, take_ref
 from schedules_async.cli.bars import is_live
 from schedules_async.cli.demo import play
 from schedules_async.cli.endings import CLOSED_PIPE, FAILED, INTERRUPTED, TROUBLE, USAGE, CommandError, as_command_error
@@ -28,7 +28,8 @@ _EPILOG = f"""\b
 Examples:
   schedules-async demo
   {VARIABLE}=... schedules-async wait SCHEDULE_ID/OPERATION_ID
-  schedules-async wait --json --token-file token.txt https://HOST/schedules/ID/operations/ID
+  schedules-async wait --base-url {PRODUCTION.api_url} --token-file token.txt SCHEDULE_ID/OPERATION_ID
+  schedules-async wait --json {DEV.api_url}/schedules/SCHEDULE_ID/operations/OPERATION_ID
 
 \b
 Exit codes:
@@ -41,10 +42,9 @@ _SERVICE_OPTIONS = (
         "--base-url",
         metavar="URL",
         envvar="SCHEDULES_BASE_URL",
-        default=DEV.api_url,
-        show_default=True,
+        callback=take_base_url,
         show_envvar=True,
-        help="The service; the token goes to no other host.",
+        help=f"The service; the token goes to no other host. {DEV.api_url} unless given.",
     ),
     click.option(
         "--token-file",
