@@ -1,6 +1,5 @@
 """The foot of the error tree: what values themselves can raise. The tree is drawn in `errors`."""
 
-import copy
 from typing import TypeVar
 
 from schedules_async.refs import OperationRef
@@ -22,15 +21,19 @@ class MalformedResponseError(SchedulesError):
     """An answer that breaks the contract: too large, not JSON, wrong types, or another operation."""
 
 
-AnyError = TypeVar("AnyError", bound=SchedulesError)
+AnyError = TypeVar("AnyError", bound=Exception)
 
 
 def own_copy(error: AnyError, ref: OperationRef | None = None) -> AnyError:
     """Copy an error with its facts and its cause, without its traceback: one for each who is told.
 
-    `ref` names the operation that it is told of, if that is another.
+    `ref` names the operation that it is told of, if that is another. A subclass of the caller's may have a
+    constructor of its own, which is not called.
     """
-    twin = copy.copy(error)
+    twin = type(error).__new__(type(error), *error.args)
+    twin.args = error.args
+    twin.__dict__.update(error.__dict__)
     twin.__cause__ = error.__cause__
-    twin.ref = ref or error.ref
+    if ref is not None and isinstance(twin, SchedulesError):
+        twin.ref = ref
     return twin

@@ -116,7 +116,7 @@ class Timers:
             self._sleeper = None
         if until is not None:
             self._sleeping_until = until
-            self._sleeper = self._loop.create_task(self._sleep(until))
+            self._sleeper = asyncio.Task(self._sleep(until), loop=self._loop)  # never eager, whatever the task factory
 
     async def _sleep(self, until: float) -> None:
         while (left := until - self._clock.monotonic()) > 0:

@@ -31,9 +31,10 @@ from schedules_async.refs import OperationRef
 from schedules_async.responses import Answer, Seen, read_answer, read_refusal, request_headers
 from schedules_async.retrying import RetryPolicy, is_passing, pause_before_repeat
 from schedules_async.stats import Tally
-from schedules_async.transport import Transport
+from schedules_async.transport import NotSentError, Transport
 
 Outcome = Seen | BaseException
+COPIED = (SchedulesError, ValueError, TypeError)  # what leaves the library; each who is told gets one of his own
 _LOGGER = logging.getLogger("schedules_async")
 
 
@@ -43,8 +44,8 @@ class LookUser(Protocol):
     def look_ended(self, outcome: Outcome) -> None:
         """Take what the look gave, or why it gave nothing; the user no longer counts as wanting it."""
 
-    def gate_closed(self, until: float, refusal: ResponseError) -> None:
-        """Hear that no request leaves before `until`, and of the answer that said so."""
+    def put_off(self, until: float, refusal: ResponseError) -> None:
+        """Hear that there is no look before `until`, and of the answer that said so."""
 
 
 @define(eq=False, repr=False)
@@ -87,7 +88,7 @@ class Looks:
         look.users[user] = due
         self._plan(look)
         if self._refusal is not None and self._pacing.pace.closed_until > self._clock.monotonic():
-            user.gate_closed(self._pacing.pace.closed_until, self._refusal)
+            user.put_off(self._pacing.pace.closed_until, self._refusal)
 
     def release(self, ref: OperationRef, user: LookUser) -> None:
         """Let `user` go; the last to go takes the look along, under way or not."""
@@ -118,7 +119,7 @@ class Looks:
 
     def _start(self, look: Look, due: float) -> None:
         look.plan, look.is_under_way = None, True
-        look.task = self._loop.create_task(self._run(look, due))
+        look.task = asyncio.Task(self._run(look, due), loop=self._loop)  # never eager, whatever the task factory
 
     async def _run(self, look: Look, due: float) -> None:
         """Make one attempt, and decide at once on what it gave."""
@@ -126,7 +127,7 @@ class Looks:
         outcome: Outcome | None = None
         try:
             outcome = await self._attempt(look.ref, due)
-        except (SchedulesError, ValueError, TypeError) as error:
+        except COPIED as error:
             outcome = error
         except Exception as error:  # out of the caller's own snapshots or clock
             _LOGGER.exception("a look at %s ended in an unforeseen way", look.ref)
@@ -176,15 +177,19 @@ class Looks:
         self, ref: OperationRef, due: float, token: str, *, is_unconditional: bool = False
     ) -> tuple[Operation | None, Answer]:
         """Send one request in its turn; give the answer and the snapshot whose tag went along."""
-        sent = await self._pacing.slot(due)
-        held = None if is_unconditional else self._snapshots.get(ref)
-        self._tally.requests += 1
-        try:
-            answer = await self._transport.get(ref, request_headers(token, held))
-        finally:
-            self._pacing.ended()
-        self._learn(ref, answer, sent)
-        return held, answer
+        while True:
+            sent = await self._pacing.slot(due)
+            self._tally.requests += 1
+            try:
+                held = None if is_unconditional else self._snapshots.get(ref)
+                answer = await self._transport.get(ref, request_headers(token, held))
+            except NotSentError:
+                self._tally.requests -= 1
+                continue
+            finally:
+                self._pacing.ended()
+            self._learn(ref, answer, sent)
+            return held, answer
 
     def _learn(self, ref: OperationRef, answer: Answer, sent: float) -> None:
         """Close the gate after a refusal, for everybody; learn the rate from everything."""
@@ -205,8 +210,7 @@ class Looks:
         if self._pacing.pace.refused(now, sent, now + pause):
             self._refusal = refusal
             for look in list(self._looks.values()):
-                for user in list(look.users):
-                    user.gate_closed(now + pause, refusal)
+                self._put_off(look, now + pause, refusal)
 
     def _decide(self, look: Look, outcome: Outcome) -> None:
         """Tell the users, or plan the next attempt; a look that was dropped meanwhile concerns nobody."""
@@ -214,12 +218,12 @@ class Looks:
         if self._looks.get(look.ref) is not look:
             return
         again = self._repeat_at(look, outcome)
-        if again is not None:
-            look.not_before = again
-            self._plan(look)
-        else:
+        if again is None:
             del self._looks[look.ref]
             self._tell(look, outcome)
+        elif look.users:
+            look.not_before = again
+            self._plan(look)
 
     def _repeat_at(self, look: Look, outcome: Outcome) -> float | None:
         """Say when to try again; None when the outcome is final. A 429 costs nothing: the gate makes it wait."""
@@ -230,12 +234,20 @@ class Looks:
         if not isinstance(outcome, SchedulesError) or not is_passing(outcome):
             return None
         look.faults += 1
-        asked = (outcome.retry_after or 0.0) if isinstance(outcome, ResponseError) and outcome.status != 503 else 0.0
-        if look.faults >= self._retry.attempts or asked > self._retry.max_retry_after:
+        if look.faults >= self._retry.attempts:
             return None
         self._tally.retried += 1
-        pause = pause_before_repeat(self._retry, look.faults, self._random())
-        return self._clock.monotonic() + max(pause, asked)
+        now = self._clock.monotonic()
+        again = now + pause_before_repeat(self._retry, look.faults, self._random())
+        if isinstance(outcome, ResponseError) and outcome.retry_after is not None:
+            again = max(again, now + outcome.retry_after)
+            self._put_off(look, again, outcome)
+        return again
+
+    def _put_off(self, look: Look, until: float, refusal: ResponseError) -> None:
+        """Let each user of a look decide whether to wait so long."""
+        for user in list(look.users):
+            user.put_off(until, refusal)
 
     def _drop(self, look: Look) -> None:
         del self._looks[look.ref]
@@ -250,7 +262,7 @@ class Looks:
 
     def _tell(self, look: Look, outcome: Outcome) -> None:
         for user in list(look.users):
-            user.look_ended(own_copy(outcome, look.ref) if isinstance(outcome, SchedulesError) else outcome)
+            user.look_ended(own_copy(outcome, look.ref) if isinstance(outcome, COPIED) else outcome)
 
 
 @define(eq=False, repr=False)
@@ -278,7 +290,7 @@ class Getter:
         if not self._future.done():
             self._future.set_result(outcome)
 
-    def gate_closed(self, until: float, refusal: ResponseError) -> None:
+    def put_off(self, until: float, refusal: ResponseError) -> None:
         """Give up if that is longer than this call lets itself be refused, from the first refusal on."""
         if self._refused_since is None:
             self._refused_since = self._clock.monotonic()

@@ -67,8 +67,10 @@ class _Engine:
     surroundings: Surroundings
 
     async def aclose(self) -> None:
-        await self.looks.aclose()
-        await self.surroundings.timers.aclose()
+        try:
+            await self.looks.aclose()
+        finally:
+            await self.surroundings.timers.aclose()
 
 
 class SchedulesSession:
@@ -102,9 +104,11 @@ class SchedulesSession:
         self._polling = _expect(PollingPolicy, "polling", polling)
         self._retry = _expect(RetryPolicy, "retry", retry)
         self._pace = Pace([_expect(RateLimit, "each of rate_limits", limit) for limit in rate_limits])
-        self._transport = Transport(self._base_url, _check_request_timeout(request_timeout), _check_http(http))
-        self._snapshots = RecentSnapshots() if snapshots is None else snapshots
         self._clock = SystemClock() if clock is None else clock
+        self._transport = Transport(
+            self._base_url, _check_request_timeout(request_timeout), _check_http(http), self._is_gate_open
+        )
+        self._snapshots = RecentSnapshots() if snapshots is None else snapshots
         self._tally = Tally()
         self._engine: _Engine | None = None
         self._is_closed = False
@@ -127,9 +131,11 @@ class SchedulesSession:
     async def close(self) -> None:
         """End everything pending with SessionClosedError, and let go of tasks, timers and connections."""
         self._is_closed = True
-        if self._engine is not None:
-            await self._engine.aclose()
-        await self._transport.aclose()
+        try:
+            if self._engine is not None:
+                await self._engine.aclose()
+        finally:
+            await self._transport.aclose()
 
     @property
     def stats(self) -> SessionStats:
@@ -177,6 +183,9 @@ class SchedulesSession:
         )
         ref = OperationRef(schedule_id, operation_id)
         return OperationWaiter(Wait(ref, options, lambda: self._enter(ref).surroundings))
+
+    def _is_gate_open(self) -> bool:
+        return self._pace.closed_until <= self._clock.monotonic()
 
     def _enter(self, ref: OperationRef | None = None) -> _Engine:
         """Give the running engine, started at first use."""

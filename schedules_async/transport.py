@@ -6,6 +6,7 @@ import math
 import urllib.request
 import zlib
 from collections import deque
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -62,6 +63,7 @@ class Transport:
     _base_url: str
     _request_timeout: float
     _borrowed: aiohttp.ClientSession | None
+    _may_leave: Callable[[], bool]
     _http: aiohttp.ClientSession | None = field(init=False, default=None)
     _deadlines: "_Deadlines" = field(init=False)
 
@@ -69,7 +71,10 @@ class Transport:
         self._deadlines = _Deadlines(self._request_timeout)
 
     async def get(self, ref: OperationRef, headers: dict[str, str]) -> Answer:
-        """Ask for one operation; TransportError when no complete answer came in time."""
+        """Ask for one operation; TransportError when no complete answer came in time.
+
+        NotSentError tells that the gate closed while the request waited for a connection.
+        """
         http = self._http or self._open()
         attempt = self._deadlines.begin()
         fault: BaseException
@@ -99,6 +104,7 @@ class Transport:
             headers=SAME_FOR_ALL,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(),
+            request_class=_make_request_class(self._may_leave),
             response_class=_Response,
             auto_decompress=False,
         )
@@ -118,6 +124,23 @@ class _NotRepeatedError(Exception):
     def __init__(self, fault: Exception) -> None:
         super().__init__(str(fault))
         self.fault = fault
+
+
+class NotSentError(Exception):
+    """The request was not sent: it may not leave any more."""
+
+
+def _make_request_class(may_leave: Callable[[], bool]) -> type[aiohttp.ClientRequest]:
+    class Request(aiohttp.ClientRequest):
+        """Asks once more when it has its connection, which may have taken long to come."""
+
+        async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+            """Write the request."""
+            if not may_leave():
+                raise NotSentError
+            return await super().send(conn)
+
+    return Request
 
 
 class _Response(aiohttp.ClientResponse):

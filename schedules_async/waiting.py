@@ -7,19 +7,19 @@ through a subscription of its own, and leaves it when it ends, is cancelled, or 
 import asyncio
 import math
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Generator
-from typing import Any, TypeVar
+from typing import Any, Never, TypeVar
 
 from attrs import define, field, frozen
 
 from schedules_async.base_errors import own_copy
 from schedules_async.clock import Clock, Seconds, Timer, Timers, to_seconds
-from schedules_async.errors import OperationFailedError, OperationStalledError, OperationTimeoutError, SchedulesError
+from schedules_async.errors import OperationFailedError, OperationStalledError, OperationTimeoutError
+from schedules_async.looking import COPIED
 from schedules_async.models import Operation
 from schedules_async.polling import PollingPolicy, TimeRemaining
 from schedules_async.refs import OperationRef
-from schedules_async.watching import Subscription, Watch, Watches
+from schedules_async.watching import Ending, Subscription, Watch, Watches
 
-Ending = Operation | BaseException
 Result = TypeVar("Result")
 
 
@@ -131,6 +131,7 @@ class Wait:
     _enter: Callable[[], Surroundings]
     is_closed: bool = field(init=False, default=False)
     outcome: Ending | None = field(init=False, default=None)
+    watch: Watch | None = field(init=False, default=None)
     _first_use: float | None = field(init=False, default=None)
     _uses: "dict[_Use, None]" = field(init=False, factory=dict)
     _latest: Operation | None = field(init=False, default=None)
@@ -173,12 +174,15 @@ class Wait:
         """Keep what a use that ends has seen."""
         del self._uses[use]
         self._latest = use.subscription.latest or self._latest
-        if not isinstance(use.subscription.outcome, asyncio.CancelledError):
-            self.outcome = self.outcome or use.subscription.outcome
+
+    def remember(self, outcome: Ending) -> None:
+        """Take how the first of the uses ended: so did the wait, unless somebody only cancelled."""
+        if self.outcome is None and not isinstance(outcome, asyncio.CancelledError):
+            self.outcome = outcome
 
     def conclude(self, outcome: Ending) -> Operation:
         """Give the final snapshot, or raise what became of the wait: a new exception for each who is told."""
-        if isinstance(outcome, SchedulesError):
+        if isinstance(outcome, COPIED):
             raise own_copy(outcome)
         if isinstance(outcome, BaseException):
             raise outcome
@@ -208,11 +212,13 @@ class _Use:
 
     def __attrs_post_init__(self) -> None:
         policy = self._wait.options.polling
-        self.subscription = Subscription(policy, self._first_use + policy.not_found_grace, self._wakes_on_change)
+        not_found_until = self._first_use + policy.not_found_grace
+        self.subscription = Subscription(policy, not_found_until, self._wakes_on_change, self._wait.remember)
 
     def begin(self) -> None:
         """Join the operation's watch."""
-        self._watch = self._surroundings.watches.join(self._wait.ref, self.subscription)
+        wait = self._wait
+        self._watch = wait.watch = self._surroundings.watches.join(wait.ref, self.subscription, wait.watch)
         self._set_timer()
 
     @property
@@ -274,7 +280,8 @@ def _last_seen(latest: Operation | None) -> str:
 class Changes(AsyncIterator[Operation]):
     """One iteration over a wait: the newest snapshot first, then each change, the final one once and last.
 
-    A cancelled `anext` leaves the wait; the next one joins it again where it was left.
+    A cancelled `anext` loses nothing: the polling goes on, and the next one goes on reading. The polling ends with
+    the iteration, which is over when it is closed or dropped.
     """
 
     _wait: Wait
@@ -283,42 +290,47 @@ class Changes(AsyncIterator[Operation]):
     _is_over: bool = field(init=False, default=False)
 
     async def __anext__(self) -> Operation:
-        if self._is_over:
-            raise StopAsyncIteration
-        try:
-            change = await self._next_change()
-        except asyncio.CancelledError:
-            self._leave()
-            raise
-        if change is None:
-            await self.aclose()
-            if self._wait.outcome is not None:
-                self._wait.conclude(self._wait.outcome)
-            raise StopAsyncIteration
-        self._last = change
-        return change
+        while not isinstance(step := self._step(), Operation):
+            try:
+                await step.news()
+            except asyncio.CancelledError:
+                del self  # a traceback that somebody keeps must not keep this iteration, and with it the polling
+                raise
+        self._last = step
+        return step
 
-    async def _next_change(self) -> Operation | None:
-        """Wait for a snapshot that was not given yet; None at the end."""
-        if self._use is None and self._wait.is_closed:
-            return None
-        if self._use is None and self._wait.outcome is not None:
-            final = self._wait.outcome
-            return final if isinstance(final, Operation) and final != self._last else None
+    def _step(self) -> Operation | Subscription:
+        """Give a snapshot that was not given yet, or who will have news of one; raise what the iteration ends with."""
+        if self._is_over or (self._use is None and self._wait.is_closed):
+            raise StopAsyncIteration
+        ending = self._wait.outcome
+        if self._use is not None or ending is None:
+            subscription = self._begin()
+            change, ending = self._fresh(subscription.read()), subscription.outcome
+            if change is not None or ending is None:
+                return change or subscription
+        return self._fresh(ending) or self._end(ending)
+
+    def _begin(self) -> Subscription:
         if self._use is None:
             self._use = self._wait.use(wakes_on_change=True)
-        subscription = self._use.subscription
-        while True:
-            change = subscription.read()
-            if change is not None and change != self._last:
-                return change
-            if subscription.outcome is not None:
-                return None
-            await subscription.news()
+        return self._use.subscription
+
+    def _fresh(self, seen: Ending | None) -> Operation | None:
+        return seen if isinstance(seen, Operation) and seen != self._last else None
+
+    def _end(self, ending: Ending) -> Never:
+        self._is_over = True
+        self._leave()
+        if not self._wait.is_closed:
+            self._wait.conclude(ending)
+        raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """End this iteration."""
+        """End this iteration, also for whoever waits for its next change."""
         self._is_over = True
+        if self._use is not None:
+            self._use.end(asyncio.CancelledError())
         self._leave()
 
     def _leave(self) -> None:

@@ -13,13 +13,15 @@ from attrs import define, field
 
 from schedules_async.base_errors import own_copy
 from schedules_async.clock import Clock
-from schedules_async.errors import NotFoundError, ResponseError, SchedulesError
-from schedules_async.looking import Looks, Outcome
+from schedules_async.errors import NotFoundError, ResponseError
+from schedules_async.looking import COPIED, Looks, Outcome
 from schedules_async.models import Operation
 from schedules_async.polling import PollingPolicy, Progress, TimeRemaining, jitter_seed
 from schedules_async.refs import OperationRef
 from schedules_async.responses import Seen
 from schedules_async.stats import Tally
+
+Ending = Operation | BaseException
 
 
 @define(eq=False, repr=False)
@@ -29,11 +31,12 @@ class Subscription:
     policy: PollingPolicy
     not_found_until: float
     wakes_on_change: bool
+    _remember: Callable[[Ending], None]
     latest: Operation | None = field(init=False, default=None)
     unread: Operation | None = field(init=False, default=None)
-    outcome: Operation | BaseException | None = field(init=False, default=None)
+    outcome: Ending | None = field(init=False, default=None)
     due: float = field(init=False, default=-math.inf)
-    _waiting: "asyncio.Future[None] | None" = field(init=False, default=None)
+    _waiting: "list[asyncio.Future[None]]" = field(init=False, factory=list)
 
     def show(self, operation: Operation) -> None:
         """Take a change; an older one that was not read gives way."""
@@ -46,19 +49,25 @@ class Subscription:
         unread, self.unread = self.unread, None
         return unread
 
-    def end(self, outcome: Operation | BaseException) -> None:
+    def end(self, outcome: Ending) -> None:
         """Take the end: the final snapshot, or an error."""
         self.outcome = outcome
+        self._remember(outcome)
         self._wake()
 
     def _wake(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
 
     async def news(self) -> None:
         """Wait until there is something to read that was not there."""
-        self._waiting = asyncio.get_running_loop().create_future()
-        await self._waiting
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        try:
+            await waiting
+        finally:
+            self._waiting.remove(waiting)
 
 
 @define(eq=False, repr=False)
@@ -88,11 +97,15 @@ class Watch:
         return self._progress.time_remaining(self._clock.monotonic())
 
     def join(self, subscription: Subscription) -> None:
-        """Let one more reader in; it starts from the newest snapshot, if there is one."""
-        self._subscriptions[subscription] = None
+        """Let one more reader in; it starts from the newest snapshot of a running watch.
+
+        A watch that was left and is joined again goes on with the look that was due.
+        """
         if self.latest is not None:
-            subscription.show(self.latest)
+            if self._subscriptions:
+                subscription.show(self.latest)
             self._set_due(subscription)
+        self._subscriptions[subscription] = None
         self._want_look()
 
     def leave(self, subscription: Subscription) -> None:
@@ -135,7 +148,7 @@ class Watch:
         else:
             self._end(list(self._subscriptions), outcome)
 
-    def gate_closed(self, until: float, refusal: ResponseError) -> None:
+    def put_off(self, until: float, refusal: ResponseError) -> None:
         """End those whose policy does not sleep through that long a refusal."""
         pause = until - self._clock.monotonic()
         self._end([each for each in self._subscriptions if pause > each.policy.max_retry_after], refusal)
@@ -145,8 +158,7 @@ class Watch:
         self._progress.observe(operation, self._clock.monotonic(), seen.date)
         if operation.is_done:
             self._measure_delay(seen)
-        if operation != self.latest:
-            self._show(operation)
+        self._show(operation)
         if operation.is_done:
             self._end(list(self._subscriptions), operation)
         else:
@@ -160,10 +172,14 @@ class Watch:
             self._want_another_look(0.0)
 
     def _show(self, operation: Operation) -> None:
-        self.latest, self.changed_at = operation, self._clock.monotonic()
-        self._tally.updates += 1
+        """Show a change to all, and to those who have seen nothing yet what is as it was."""
+        is_change = operation != self.latest
+        if is_change:
+            self.latest, self.changed_at = operation, self._clock.monotonic()
+            self._tally.updates += 1
         for subscription in self._subscriptions:
-            subscription.show(operation)
+            if is_change or subscription.latest is None:
+                subscription.show(operation)
 
     def _measure_delay(self, seen: Seen) -> None:
         """Count how late the end was seen, if the operation was seen running before."""
@@ -172,9 +188,9 @@ class Watch:
             delay = max((seen.date - ended).total_seconds(), 0.0)
             self._tally.detection_delay = self._tally.detection_delay.with_one_more(delay)
 
-    def _end(self, subscriptions: list[Subscription], outcome: Operation | BaseException) -> None:
+    def _end(self, subscriptions: list[Subscription], outcome: Ending) -> None:
         for subscription in subscriptions:
-            subscription.end(own_copy(outcome, self.ref) if isinstance(outcome, SchedulesError) else outcome)
+            subscription.end(own_copy(outcome, self.ref) if isinstance(outcome, COPIED) else outcome)
         self._remove(subscriptions)
 
 
@@ -188,11 +204,12 @@ class Watches:
     _random: Callable[[], float]
     _watches: dict[OperationRef, Watch] = field(init=False, factory=dict)
 
-    def join(self, ref: OperationRef, subscription: Subscription) -> Watch:
-        """Let a reader into the watch of an operation, which starts now if there is none."""
-        watch = self._watches.get(ref)
+    def join(self, ref: OperationRef, subscription: Subscription, left: Watch | None) -> Watch:
+        """Let a reader into the running watch of an operation, else into the one that it left, else into a new one."""
+        watch = self._watches.get(ref) or left
         if watch is None:
             forget = partial(self._watches.pop, ref)
-            watch = self._watches[ref] = Watch(ref, self._looks, self._tally, self._clock, self._random, forget)
+            watch = Watch(ref, self._looks, self._tally, self._clock, self._random, forget)
+        self._watches[ref] = watch
         watch.join(subscription)
         return watch

@@ -217,8 +217,8 @@ async def test_what_waits_in_line_may_be_cancelled_by_the_loop(
 async def test_a_call_hears_one_outcome_only(clock: FakeClock) -> None:
     """Refused twice before it wakes, and told of an end after that, it raises the first."""
     getter = Getter(OperationRef("s", "o"), clock, 10.0)
-    getter.gate_closed(20.0, RateLimitedError("first"))
-    getter.gate_closed(30.0, RateLimitedError("second"))
+    getter.put_off(20.0, RateLimitedError("first"))
+    getter.put_off(30.0, RateLimitedError("second"))
     getter.look_ended(asyncio.CancelledError())
     with pytest.raises(RateLimitedError, match="first"):
         await getter.operation()

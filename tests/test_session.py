@@ -395,6 +395,66 @@ async def test_a_callers_broken_store_is_seen_by_the_caller(
     assert "unforeseen" in caplog.text
 
 
+async def test_a_broken_store_costs_no_place_in_a_rate_window(make_session: MakeSession, server: FakeSchedules) -> None:
+    class Broken(dict[OperationRef, Operation]):
+        is_broken = True
+
+        def get(self, ref: OperationRef, default: Any = None) -> Any:
+            if self.is_broken:
+                raise LookupError("store down")
+            return super().get(ref, default)
+
+    store = Broken()
+    session = make_session(snapshots=store, rate_limits=[RateLimit(2, 1)])
+    ref = server.script_operation(DONE)
+    for _ in range(3):
+        with pytest.raises(LookupError):
+            await session.get_operation(*ref)
+    store.is_broken = False
+    assert (await session.get_operation(*ref)).is_succeeded
+
+
+async def test_a_request_that_still_connects_when_the_gate_closes_stays(
+    make_session: MakeSession, server: FakeSchedules
+) -> None:
+    """Here for want of a connection; with many it is the name server or the handshake that takes long."""
+    refs = [server.script_operation(throttled(10, delay=1), DONE)] + [server.script_operation(DONE) for _ in range(4)]
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http:
+        session = make_session(http=http)
+        await asyncio.gather(*(session.get_operation(*ref) for ref in refs))
+        await session.close()
+    times = [request.time for request in server.requests]
+    assert times[0] == 0
+    assert min(times[1:]) >= 11
+    assert session.stats.requests == len(server.requests) == 6
+
+
+async def test_a_callers_own_error_with_its_own_constructor_reaches_everybody(make_session: MakeSession) -> None:
+    class OwnError(AuthenticationError):
+        def __init__(self, vault: str, shelf: str) -> None:
+            super().__init__(f"{vault}/{shelf}")
+
+    async def give() -> str:
+        raise OwnError("vault", "shelf")
+
+    session = make_session(auth=give)
+    results = await asyncio.gather(*(session.get_operation("s", "o") for _ in range(2)), return_exceptions=True)
+    assert [type(result) for result in results] == [OwnError, OwnError]
+    assert results[0] is not results[1]
+
+
+async def test_a_cancelled_close_still_closes_the_connections(server: FakeSchedules) -> None:
+    session = SchedulesSession(server.token, base_url=server.url)
+    call = asyncio.create_task(session.get_operation(*server.script_operation(stall())))
+    while not server.requests:
+        await turns(1)
+    closing = asyncio.create_task(session.close())
+    await turns(1)
+    closing.cancel()
+    await asyncio.wait({closing, call})
+    await until_no_connection(server)
+
+
 async def test_a_closed_session_says_so(make_session: MakeSession, server: FakeSchedules) -> None:
     session = make_session()
     async with session:

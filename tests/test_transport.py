@@ -308,7 +308,7 @@ def test_a_base_url_keeps_its_encoding() -> None:
 
 
 async def test_closing_twice_is_harmless() -> None:
-    transport = Transport("http://127.0.0.1:1", 1.0, None)
+    transport = Transport("http://127.0.0.1:1", 1.0, None, lambda: True)
     with pytest.raises(TransportError):
         await transport.get(REF, {})
     await transport.aclose()

@@ -519,6 +519,109 @@ async def test_a_coroutine_closed_halfway_leaves_the_wait(
     assert len(server.requests) == 2
 
 
+async def test_short_waits_for_the_next_change_keep_to_the_policy(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """A cancelled `anext` stops nothing, not even a request that is under way."""
+    ref = server.script_operation(started(10, '"E1"'), operation_answer("Succeeded", delay=7))
+    changes = aiter(session.wait_for_operation(*ref, polling=PollingPolicy.fixed(20), stall_timeout=30))
+    seen = [await anext(changes)]
+    while not seen[-1].is_done:
+        pending = asyncio.ensure_future(anext(changes))
+        await clock.sleep(2)
+        pending.cancel()
+        await asyncio.wait({pending})
+        seen += [] if pending.cancelled() else [pending.result()]
+    assert (len(server.requests), clock.monotonic()) == (2, 28)
+
+
+async def test_short_awaits_of_one_waiter_keep_to_the_policy(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    waiter = session.wait_for_operation(*server.script_operation(started(10)), polling=PollingPolicy.fixed(60))
+    for _ in range(50):
+        task = asyncio.create_task(waiter)
+        await clock.sleep(2)
+        task.cancel()
+        await asyncio.wait({task})
+    assert len(server.requests) == 2
+
+
+async def test_an_iteration_begun_anew_waits_for_a_look_of_its_own(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """What was seen before nobody polled is no news, but the look that was due then still is."""
+    waiter = session.wait_for_operation(*server.script_operation(started(10), started(10), DONE))
+    async for _ in waiter:
+        break
+    assert await percents(aiter(waiter)) == [10, 100]
+    assert clock.monotonic() == 2
+    assert session.stats.updates == 2
+
+
+async def test_a_cancelled_iteration_stops_polling_though_its_task_is_kept(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    async def follow() -> None:
+        async for _ in session.wait_for_operation(*server.script_operation(started(10))):
+            pass
+
+    task = asyncio.create_task(follow())
+    await clock.sleep(2.5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError) as kept:
+        await task
+    await clock.sleep(50)
+    assert len(server.requests) == 3
+    assert kept.value is not None
+
+
+async def test_how_a_wait_ended_holds_for_every_use(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """A reader that is away when the wait ends, and an await after it, hear the same, without a request."""
+    waiter = session.wait_for_operation(*server.script_operation(started(10), Answer(404), DONE))
+    changes = aiter(waiter)
+    await anext(changes)
+    await clock.sleep(30)
+    for use in (waiter, anext(changes)):
+        with pytest.raises(NotFoundError):
+            await use
+    assert len(server.requests) == 2
+
+
+async def test_two_tasks_may_wait_for_the_next_change_of_one_iteration(
+    session: SchedulesSession, server: FakeSchedules
+) -> None:
+    changes = aiter(session.wait_for_operation(*server.script_operation(started(10), started(20), DONE)))
+    await anext(changes)
+    both = await asyncio.gather(anext(changes), anext(changes))
+    assert sorted(operation.percent_complete for operation in both) == [20, 100]
+
+
+async def test_closing_an_iteration_ends_who_waits_for_its_next_change(
+    session: SchedulesSession, server: FakeSchedules
+) -> None:
+    changes = aiter(session.wait_for_operation(*server.script_operation(started(10))))
+    await anext(changes)
+    rest = asyncio.create_task(percents(changes))
+    await turns(3)
+    await changes.aclose()
+    assert await rest == []
+
+
+async def test_a_fault_that_names_a_time_is_slept_through_by_a_wait(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """As far as its policy goes; a single call has less patience."""
+    ref = server.script_operation(fault(500, retry_after=300), DONE)
+    impatient = session.wait_for_operation(*ref, polling=PollingPolicy(max_retry_after=200))
+    results = await asyncio.gather(session.wait_for_operation(*ref), impatient, return_exceptions=True)
+    assert isinstance(results[0], Operation)
+    assert isinstance(results[1], ServerError)
+    assert clock.monotonic() >= 300
+
+
 async def test_an_iteration_can_be_closed(session: SchedulesSession, server: FakeSchedules) -> None:
     waiter = session.wait_for_operation(*server.script_operation(started(10), DONE))
     async with contextlib.aclosing(aiter(waiter)) as changes:
