@@ -12,12 +12,12 @@ async def clone_schedule(session: SchedulesSession, schedule_id: str, operation_
 
 
 async def live_through_a_bad_day() -> None:
-    clock = FakeClock()  # the same for the server and the session
+    clock = FakeClock()
     async with FakeSchedules(clock=clock) as server:
         ref = server.script_operation(
             operation_answer("Queued"), throttled(retry_after=600), fault(503), operation_answer("Succeeded")
         )
-        async with SchedulesSession(server.token, base_url=server.url, clock=clock) as session:
+        async with server.session() as session:  # with the server's url, token and clock
             assert (await clone_schedule(session, *ref)).is_succeeded
         assert clock.monotonic() >= 600  # ten minutes, in no time
         assert len(server.requests) == 4

@@ -180,6 +180,7 @@ class Looks:
         while True:
             sent = await self._pacing.slot(due)
             self._tally.requests += 1
+            self._tally.in_flight += 1
             try:
                 held = None if is_unconditional else self._snapshots.get(ref)
                 answer = await self._transport.get(ref, request_headers(token, held))
@@ -187,6 +188,7 @@ class Looks:
                 self._tally.requests -= 1
                 continue
             finally:
+                self._tally.in_flight -= 1
                 self._pacing.ended()
             self._learn(ref, answer, sent)
             return held, answer

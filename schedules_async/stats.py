@@ -27,7 +27,7 @@ class SessionStats:
 
     `requests` went to the API (token requests do not count), `not_modified` were answered with 304,
     `throttled` with an answer that closed the gate; `retried` are repeats after a fault, `updates` the
-    changes seen by waits.
+    changes seen by waits; `in_flight` requests are under way now.
     """
 
     requests: int = 0
@@ -36,6 +36,7 @@ class SessionStats:
     retried: int = 0
     updates: int = 0
     detection_delay: DetectionDelay = DetectionDelay()
+    in_flight: int = 0
 
 
 @define(eq=False, repr=False)
@@ -48,9 +49,16 @@ class Tally:
     retried: int = 0
     updates: int = 0
     detection_delay: DetectionDelay = field(factory=DetectionDelay)
+    in_flight: int = 0
 
     def stats(self) -> SessionStats:
         """Give the counts as they stand."""
         return SessionStats(
-            self.requests, self.not_modified, self.throttled, self.retried, self.updates, self.detection_delay
+            requests=self.requests,
+            not_modified=self.not_modified,
+            throttled=self.throttled,
+            retried=self.retried,
+            updates=self.updates,
+            detection_delay=self.detection_delay,
+            in_flight=self.in_flight,
         )

@@ -28,13 +28,12 @@ async def server(clock: FakeClock) -> AsyncIterator[FakeSchedules]:
 
 
 @pytest.fixture
-async def make_session(server: FakeSchedules, clock: FakeClock) -> AsyncIterator[MakeSession]:
+async def make_session(server: FakeSchedules) -> AsyncIterator[MakeSession]:
     """Make sessions that look every second, without a limit of their own; they are closed in the end."""
     sessions = []
 
     def make(**options: Any) -> SchedulesSession:
-        defaults = {"base_url": server.url, "polling": EVERY_SECOND, "rate_limits": UNLIMITED, "clock": clock}
-        session = SchedulesSession(options.pop("auth", server.token), **{**defaults, **options})
+        session = server.session(**{"polling": EVERY_SECOND, "rate_limits": UNLIMITED, **options})
         sessions.append(session)
         return session
 

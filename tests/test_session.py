@@ -415,14 +415,15 @@ async def test_a_broken_store_costs_no_place_in_a_rate_window(make_session: Make
 
 
 async def test_a_request_that_still_connects_when_the_gate_closes_stays(
-    make_session: MakeSession, server: FakeSchedules
+    server: FakeSchedules, clock: FakeClock
 ) -> None:
     """Here for want of a connection; with many it is the name server or the handshake that takes long."""
     refs = [server.script_operation(throttled(10, delay=1), DONE)] + [server.script_operation(DONE) for _ in range(4)]
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http:
-        session = make_session(http=http)
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http,
+        SchedulesSession(server.token, base_url=server.url, clock=clock, rate_limits=UNLIMITED, http=http) as session,
+    ):
         await asyncio.gather(*(session.get_operation(*ref) for ref in refs))
-        await session.close()
     times = [request.time for request in server.requests]
     assert times[0] == 0
     assert min(times[1:]) >= 11
@@ -535,13 +536,7 @@ async def test_cancelled_at_any_point_nothing_is_left(form: str) -> None:
             ref = server.script_operation(*script)
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
-                async with SchedulesSession(
-                    server.token,
-                    base_url=server.url,
-                    clock=clock,
-                    rate_limits=UNLIMITED,
-                    polling=PollingPolicy.fixed(1),
-                ) as session:
+                async with server.session(rate_limits=UNLIMITED, polling=PollingPolicy.fixed(1)) as session:
                     task = asyncio.create_task(use(session, ref))
                     await turns(point)
                     was_done = task.done()

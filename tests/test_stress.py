@@ -76,15 +76,12 @@ def choose_use(chance: random.Random, session: SchedulesSession, ref: OperationR
     return chance.choice(kinds)()
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(30))
 async def test_every_use_ends_right_and_nothing_is_left(seed: int) -> None:
     chance, clock = random.Random(seed), FakeClock()
     limits = chance.choice(LIMITS)
     async with FakeSchedules(clock=clock, quota=chance.choice([None, 6]), window=5) as server:
-        session = SchedulesSession(
-            server.token,
-            base_url=server.url,
-            clock=clock,
+        session = server.session(
             rate_limits=limits,
             retry=RetryPolicy(attempts=chance.choice([1, 3, 5])),
             polling=chance.choice(POLICIES),

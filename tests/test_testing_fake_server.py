@@ -540,3 +540,16 @@ async def test_many_at_once(server: FakeSchedules, clock: FakeClock) -> None:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         await asyncio.gather(*(watch(Client(http, server)) for _ in range(300)))
     assert [request.time for request in server.requests] == [second for second in range(4) for _ in range(300)]
+
+
+async def test_its_sessions_share_its_clock_which_stands_still_while_they_wait_for_an_answer() -> None:
+    """However long the answer takes for real; a delay of the server's own clock passes."""
+    clock = FakeClock()
+    async with FakeSchedules(clock=clock) as server, server.session(rate_limits=()) as session:
+        ref = server.script_operation(operation_answer("Queued", delay=5))
+        call = asyncio.create_task(session.get_operation(*ref))
+        sleeping = asyncio.create_task(clock.sleep(3))
+        assert (await call).status == "Queued"
+        assert sleeping.done()
+        assert clock.monotonic() == 5
+        assert session.stats.in_flight == 0

@@ -620,10 +620,14 @@ async def test_a_fault_that_names_a_time_is_slept_through_by_a_wait(
     assert isinstance(results[0], Operation)
     assert isinstance(results[1], ServerError)
     assert clock.monotonic() >= 300
+    with pytest.raises(ServerError):
+        await session.wait_for_operation(*server.script_operation(fault(500, retry_after=5000)))
+    assert clock.monotonic() < 400
 
 
 async def test_an_iteration_can_be_closed(session: SchedulesSession, server: FakeSchedules) -> None:
     waiter = session.wait_for_operation(*server.script_operation(started(10), DONE))
+    await aiter(waiter).aclose()
     async with contextlib.aclosing(aiter(waiter)) as changes:
         await anext(changes)
     with pytest.raises(StopAsyncIteration):

@@ -6,11 +6,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from aiohttp import web
 from attrs import define, evolve, field
 
+from schedules_async import SchedulesSession
 from schedules_async.clock import Clock, SystemClock
 from schedules_async.refs import OperationRef
 from schedules_async.testing.answers import START_OF_TIME, Answer, not_modified, throttled
@@ -82,6 +83,7 @@ class FakeSchedules:
     _interruptions: deque[Answer] = field(init=False, factory=deque)
     _counter: WindowCounter = field(init=False, factory=WindowCounter)
     _numbers: "itertools.count[int]" = field(init=False, factory=lambda: itertools.count(1))
+    _sessions: list[SchedulesSession] = field(init=False, factory=list)
     _zero: datetime = field(init=False)
     _listener: Listener = field(init=False)
 
@@ -90,6 +92,22 @@ class FakeSchedules:
         self._listener = Listener(self.clock, self._receive, self._to_date)
         if isinstance(self.clock, FakeClock):
             self.clock.add_busy(lambda: self.is_busy)
+            self.clock.add_busy(self._is_awaited)
+
+    def session(self, **options: Any) -> SchedulesSession:
+        """Make a session that talks to this server: its url, token and clock, and `SchedulesSession`'s other options.
+
+        A `FakeClock` stands still while a request of such a session is on its way, here or back; so do not lend it
+        an `http` session whose connector keeps requests waiting for one that the clock holds back.
+        """
+        defaults = {"auth": self.token, "base_url": self.url, "clock": self.clock}
+        session = SchedulesSession(**{**defaults, **options})
+        self._sessions.append(session)
+        return session
+
+    def _is_awaited(self) -> bool:
+        """Tell whether a session waits for more answers than the server holds back."""
+        return sum(session.stats.in_flight for session in self._sessions) > self._listener.resting
 
     async def start(self) -> None:
         """Listen on a free port, or on the port given; RuntimeError when it runs already."""

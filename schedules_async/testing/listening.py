@@ -5,7 +5,7 @@ import json
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from email.utils import format_datetime
 from typing import cast
@@ -56,6 +56,7 @@ class Listener:
     _server: asyncio.Server | None = field(init=False, default=None)
     _web: web.Server | None = field(init=False, default=None)
     _working: int = field(init=False, default=0)
+    resting: int = field(init=False, default=0)  # requests that wait for the clock, or for ever
 
     @property
     def is_busy(self) -> bool:
@@ -109,9 +110,11 @@ class Listener:
     @contextmanager
     def _resting(self) -> Iterator[None]:
         self._working -= 1
+        self.resting += 1
         try:
             yield
         finally:
+            self.resting -= 1
             self._working += 1
 
     async def _pause(self, seconds: float) -> None:
@@ -125,7 +128,7 @@ class Listener:
             received.status = answer.status
             return web.Response(status=answer.status, headers=self._headers(answer), body=body)
         _ACTIONS[answer.delivery](cast("asyncio.Transport", request.transport), body)
-        with self._resting():
+        with self._resting() if answer.delivery in _SILENT else nullcontext():
             return await _never()
 
     def _headers(self, answer: Answer) -> CIMultiDict[str]:
@@ -164,6 +167,7 @@ def _do_nothing(_: asyncio.Transport, __: bytes) -> None:
     pass
 
 
+_SILENT = (Delivery.FRAGMENT, Delivery.STALL)
 _ACTIONS: dict[Delivery, Callable[[asyncio.Transport, bytes], None]] = {
     Delivery.RAW: _send_and_close,
     Delivery.FRAGMENT: _send,
