@@ -23,11 +23,11 @@ from schedules_async.watching import Ending, Subscription, Watch, Watches
 Result = TypeVar("Result")
 
 
-def to_timeout(name: str, value: Seconds | None, *, least: float = 0.0) -> float:
-    """Read a timeout, None as infinity; ValueError unless it is a number not below `least`."""
+def to_timeout(name: str, value: Seconds | None) -> float:
+    """Read a timeout, None as infinity; ValueError unless it is a number and not negative."""
     seconds = math.inf if value is None else to_seconds(value)
-    if math.isnan(seconds) or seconds < least:
-        raise ValueError(f"{name} must not be below {least:g}, and is {seconds}")
+    if math.isnan(seconds) or seconds < 0:
+        raise ValueError(f"{name} must not be below 0, and is {seconds}")
     return seconds
 
 
