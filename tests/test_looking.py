@@ -183,8 +183,19 @@ async def test_at_most_a_hundred_requests_are_in_flight(make_session: MakeSessio
     assert most == 100
 
 
-async def test_a_cut_connection_frees_its_place(session: SchedulesSession, server: FakeSchedules) -> None:
-    """A task that is cancelled before it began gives its place back too."""
+async def test_a_look_dropped_before_it_began_gives_its_place_back(
+    session: SchedulesSession, server: FakeSchedules
+) -> None:
+    for number in range(20):
+        waiter = session.wait_for_operation("schedule", str(number))
+        waiter.send(None)
+        waiter.close()
+    async with asyncio.timeout(20):  # without its places the session hangs
+        await session.get_operation(*server.script_operation(DONE))
+    assert len(server.requests) == 1
+
+
+async def test_cancelled_calls_free_their_places(session: SchedulesSession, server: FakeSchedules) -> None:
     refs = [OperationRef("s", str(number)) for number in range(30)]
     for ref in refs:
         server.script_operation(DONE, schedule_id=ref.schedule_id, operation_id=ref.operation_id)
