@@ -41,7 +41,7 @@ class TimeRemaining:
         return TimeRemaining(max(self.low - seconds, 0.0), max(self.high - seconds, 0.0))
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _ServerClock:
     """The service's wall clock, as the answers' Date headers show it beside a monotonic clock.
 
@@ -66,7 +66,7 @@ class _ServerClock:
         return seconds if 0 <= seconds <= _LONGEST_AGE else None
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Start:
     """When an operation went from Queued to Started, as far as looks can tell.
 
@@ -103,7 +103,7 @@ class _Start:
         return age if run is None else min(run, age)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Forecast:
     """What the reported progress says of the end, and how far it can be believed.
 
@@ -166,7 +166,7 @@ def _mix(old: float | None, new: float, weight: float) -> float:
     return new if old is None else old + weight * (new - old)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Progress:
     """All that has been seen of one operation, whatever policy reads it.
 
