@@ -447,7 +447,7 @@ FAULTS: dict[str, tuple[Answer, type[SchedulesError], int | None]] = {
 async def test_each_kind_of_fault_is_survived_four_times_and_raised_the_fifth(
     make_session: MakeSession, server: FakeSchedules, kind: str
 ) -> None:
-    session = make_session(request_timeout=0.05 if kind == "timeout" else 30)
+    session = make_session(request_timeout=0.25 if kind == "timeout" else 30)
     answer, error, status = FAULTS[kind]
     ref = server.script_operation(started(10), *[answer] * 4, started(20), *[answer] * 5, DONE)
     changes = aiter(session.wait_for_operation(*ref))
