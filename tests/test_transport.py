@@ -205,7 +205,7 @@ async def test_two_etag_fields_count_as_none(once: SchedulesSession, server: Fak
 
 async def test_several_attempts_have_deadlines_of_their_own(server: FakeSchedules) -> None:
     async with SchedulesSession(
-        server.token, base_url=server.url, request_timeout=0.3, retry=ONCE, rate_limits=()
+        server.token, base_url=server.url, request_timeout=0.8, retry=ONCE, rate_limits=()
     ) as session:
         refs = [server.script_operation(stall()) for _ in range(4)]
         good = server.script_operation(operation_answer("Succeeded"))
