@@ -75,10 +75,10 @@ class Transport:
 
         NotSentError tells that the gate closed while the request waited for a connection.
         """
-        http = self._http or self._open()
         attempt = self._deadlines.begin()
         fault: BaseException
         try:
+            http = self._http or self._open()
             response = await http.get(_to_url(self._base_url + ref.path), headers=headers, allow_redirects=False)
             return await _read(response)
         except _FAULTS as error:
@@ -96,6 +96,8 @@ class Transport:
 
     def _open(self) -> aiohttp.ClientSession:
         borrowed = self._borrowed
+        if borrowed is not None and borrowed.closed:
+            raise RuntimeError("the borrowed http session is closed")
         self._http = aiohttp.ClientSession(
             connector=borrowed.connector if borrowed else _new_connector(),
             connector_owner=borrowed is None,

@@ -86,8 +86,8 @@ async def test_wait_tells_each_change_and_how_it_ended(
 async def test_a_wait_that_takes_too_long_ends_with_exit_code_3(option: str, sentence: str) -> None:
     result = await invoke_on("wait", (RUNNING,), option, "0.2")
     assert result.exit_code == 3
-    assert result.errors.startswith(f"schedules-async: {sentence}; ")
-    assert result.errors.count("\n") == 1
+    seen = ("last seen Started at 40 %", "never seen")  # a slow machine may not have had its first answer
+    assert result.errors in [f"schedules-async: {sentence}; {state}\n" for state in seen]
 
 
 async def test_json_is_one_line_for_each_change_and_nothing_else() -> None:
@@ -244,10 +244,14 @@ def test_the_demo_draws_bars_on_a_terminal() -> None:
 
 
 class Interrupting(io.StringIO):
-    """Output that presses Ctrl-C when the first line comes."""
+    """Output that presses Ctrl-C, once, when the first line comes."""
+
+    is_pressed = False
 
     def write(self, text: str) -> int:
-        signal.raise_signal(signal.SIGINT)
+        if not self.is_pressed:
+            self.is_pressed = True
+            signal.raise_signal(signal.SIGINT)
         return len(text)
 
 

@@ -286,6 +286,16 @@ async def test_of_a_borrowed_session_only_the_connector_counts(
         make_session(http=http)
 
 
+async def test_a_borrowed_session_closed_too_early_is_not_replaced(server: FakeSchedules, clock: FakeClock) -> None:
+    """By a connector of our own, without the caller's certificates: it is a fault."""
+    http = aiohttp.ClientSession()
+    async with SchedulesSession(server.token, base_url=server.url, http=http, clock=clock) as session:
+        await http.close()
+        with pytest.raises(TransportError, match="borrowed http session is closed"):
+            await session.get_operation(*server.script_operation(DONE))
+    assert server.requests == []
+
+
 async def test_a_plain_token_is_not_repeated_after_a_401(make_session: MakeSession, server: FakeSchedules) -> None:
     ref = server.script_operation(DONE)
     with pytest.raises(AuthenticationError) as caught:
@@ -452,7 +462,8 @@ async def test_a_cancelled_close_still_closes_the_connections(server: FakeSchedu
     closing = asyncio.create_task(session.close())
     await turns(1)
     closing.cancel()
-    await asyncio.wait({closing, call})
+    results = await asyncio.gather(closing, call, return_exceptions=True)
+    assert [type(result) for result in results] == [asyncio.CancelledError, SessionClosedError]
     await until_no_connection(server)
 
 

@@ -125,9 +125,11 @@ async def serve(
 ) -> AsyncIterator[str]:
     """Serve every connection with `talk`; it is cut off in the end."""
     writers: list[asyncio.StreamWriter] = []
+    talks: list[asyncio.Task[None] | None] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
+        talks.append(asyncio.current_task())
         await reader.readuntil(b"\r\n\r\n")
         await talk(reader, writer)
 
@@ -137,7 +139,8 @@ async def serve(
         yield f"http{'s' if context else ''}://127.0.0.1:{port}"
         for writer in writers:
             writer.close()
-            await asyncio.wait({asyncio.ensure_future(writer.wait_closed())})
+            await asyncio.gather(writer.wait_closed(), return_exceptions=True)
+        await asyncio.gather(*filter(None, talks), return_exceptions=True)
 
 
 async def flood_with_informational_answers(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
