@@ -8,6 +8,7 @@ from schedules_async.errors import (
     MalformedResponseError,
     NotFoundError,
     OperationFailedError,
+    OperationGroupError,
     OperationStalledError,
     OperationTimeoutError,
     PermissionDeniedError,
@@ -27,7 +28,7 @@ from schedules_async.retrying import RetryPolicy
 from schedules_async.session import SchedulesSession
 from schedules_async.stats import SessionStats
 from schedules_async.version import __version__
-from schedules_async.waiting import OperationWaiter
+from schedules_async.waiting import OperationGroupWaiter, OperationWaiter
 
 __all__ = [
     "COMMUNITY_TIER",
@@ -42,6 +43,8 @@ __all__ = [
     "NotFoundError",
     "Operation",
     "OperationFailedError",
+    "OperationGroupError",
+    "OperationGroupWaiter",
     "OperationRef",
     "OperationStalledError",
     "OperationStatus",

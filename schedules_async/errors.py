@@ -10,16 +10,17 @@ SchedulesError                 .ref (None where no operation is concerned)
 │   ├── RateLimitedError       429, also .limits: the ITwinPlatform-RateLimited-* headers
 │   └── ServerError            5xx
 ├── SessionClosedError
-└── WaitError                  .operation (last snapshot or None)
-    ├── OperationFailedError
-    ├── OperationTimeoutError  also a TimeoutError
-    └── OperationStalledError
+├── WaitError                  .operation (last snapshot or None)
+│   ├── OperationFailedError
+│   ├── OperationTimeoutError  also a TimeoutError
+│   └── OperationStalledError
+└── OperationGroupError        also an ExceptionGroup: .exceptions, one for each lost operation; .operations
 
-Each takes its message as the only positional argument and carries its facts as attributes, so that copies
-and pickles keep them. The caller's own mistakes are ValueError and TypeError.
+Each takes its message as the only positional argument (the group: its exceptions too) and carries its facts as
+attributes, so that copies and pickles keep them. The caller's own mistakes are ValueError and TypeError.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -34,6 +35,7 @@ __all__ = [
     "MalformedResponseError",
     "NotFoundError",
     "OperationFailedError",
+    "OperationGroupError",
     "OperationStalledError",
     "OperationTimeoutError",
     "PermissionDeniedError",
@@ -146,3 +148,25 @@ class OperationTimeoutError(WaitError, TimeoutError):
 
 class OperationStalledError(WaitError):
     """Nothing of the operation changed for `stall_timeout`; the operation may go on."""
+
+
+class OperationGroupError(SchedulesError, ExceptionGroup[Exception]):
+    """Some operations of a group did not succeed: `exceptions` holds one for each of them, with its `ref`.
+
+    `operations` holds the newest snapshot of every operation that was seen, those that succeeded included.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        exceptions: Sequence[Exception],
+        *,
+        operations: Mapping[OperationRef, Operation] | None = None,
+    ) -> None:
+        ExceptionGroup.__init__(self, message, exceptions)
+        self.ref = None
+        self.operations = dict(operations or {})
+
+    def derive(self, excs: Sequence[Any], /) -> Any:
+        """Make the group that `split`, `subgroup` and `except*` give."""
+        return OperationGroupError(self.message, excs, operations=self.operations)

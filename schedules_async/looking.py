@@ -100,6 +100,10 @@ class Looks:
         else:
             self._drop(look)
 
+    def remember(self, operation: Operation) -> None:
+        """Hold a snapshot from elsewhere, unless there is one; its tag goes along with the next look."""
+        self._snapshots.setdefault(operation.ref, operation)
+
     async def aclose(self) -> None:
         """End every look with SessionClosedError."""
         for look in list(self._looks.values()):

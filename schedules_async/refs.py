@@ -74,6 +74,27 @@ class OperationRef:
         return None if location is None else cls.from_url(location)
 
 
+RefLike = OperationRef | tuple[str, str] | str | URL
+
+
+def as_ref(value: RefLike) -> OperationRef:
+    """Accept a ref, a pair of ids, or the URL of an operation; TypeError or ValueError for anything else."""
+    if isinstance(value, OperationRef):
+        return value
+    if isinstance(value, str | URL):
+        return OperationRef.from_url(value)
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise TypeError(f"expected an OperationRef, a pair of ids or the URL of an operation, not {value!r:.80}")
+    return OperationRef(*value)
+
+
+def as_refs(values: Iterable[RefLike]) -> tuple[OperationRef, ...]:
+    """Accept the operations of a group."""
+    if isinstance(values, OperationRef | str | URL):
+        raise TypeError(f"expected an iterable of operations, not one {type(values).__name__}")
+    return tuple(as_ref(value) for value in values)
+
+
 @lru_cache(maxsize=1024)
 def _path(schedule_id: str, operation_id: str) -> str:
     return f"/schedules/{quote(schedule_id, safe='')}/operations/{quote(operation_id, safe='')}"

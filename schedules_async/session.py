@@ -4,27 +4,29 @@ import asyncio
 import math
 import random
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar, cast, overload
 
 import aiohttp
 from attrs import define, field, frozen
 from yarl import URL
 
 from schedules_async.auth import TokenProvider, as_token_provider
+from schedules_async.checkpoints import read_checkpoint
 from schedules_async.clock import Clock, Seconds, SystemClock, Timers, to_seconds
 from schedules_async.environments import DEV
-from schedules_async.errors import SessionClosedError
+from schedules_async.errors import SchedulesError, SessionClosedError
 from schedules_async.looking import Getter, Looks
 from schedules_async.models import Operation
 from schedules_async.pacing import COMMUNITY_TIER, Pace, Pacing, RateLimit
 from schedules_async.polling import PollingPolicy
-from schedules_async.refs import OperationRef
+from schedules_async.refs import OperationRef, RefLike, as_refs
 from schedules_async.retrying import RetryPolicy
 from schedules_async.stats import SessionStats, Tally
 from schedules_async.transport import Transport, check_base_url
-from schedules_async.waiting import OperationWaiter, Surroundings, Wait, WaitOptions, to_timeout
+from schedules_async.waiting import GroupWaiter, OperationGroupWaiter, OperationWaiter
+from schedules_async.waits import Surroundings, Wait, WaitOptions, to_timeout
 from schedules_async.watching import Watches
 
 Value = TypeVar("Value")
@@ -175,14 +177,78 @@ class SchedulesSession:
         OperationFailedError, unless `check` is False. All waits of a session for one operation share one
         polling loop; `polling` is the session's unless given.
         """
-        options = WaitOptions(
+        ref = OperationRef(schedule_id, operation_id)
+        options = self._make_options(timeout, stall_timeout, polling, check=check)
+        return OperationWaiter(Wait((ref,), options, lambda: self._enter(ref).surroundings, {}))
+
+    @overload
+    def wait_for_operations(
+        self,
+        refs: Iterable[RefLike],
+        *,
+        timeout: Seconds | None = None,
+        stall_timeout: Seconds | None = None,
+        check: Literal[True] = True,
+        polling: PollingPolicy | None = None,
+    ) -> OperationGroupWaiter: ...
+
+    @overload
+    def wait_for_operations(
+        self,
+        refs: Iterable[RefLike],
+        *,
+        timeout: Seconds | None = None,
+        stall_timeout: Seconds | None = None,
+        check: bool,
+        polling: PollingPolicy | None = None,
+    ) -> GroupWaiter[Operation | SchedulesError]: ...
+
+    def wait_for_operations(
+        self,
+        refs: Iterable[RefLike],
+        *,
+        timeout: Seconds | None = None,
+        stall_timeout: Seconds | None = None,
+        check: bool = True,
+        polling: PollingPolicy | None = None,
+    ) -> OperationGroupWaiter | GroupWaiter[Operation | SchedulesError]:
+        """Make a wait for the end of many operations, to be awaited or iterated over; nothing is sent yet.
+
+        `refs` are OperationRefs, pairs of ids, or URLs of operations; one that comes twice costs nothing more.
+        Awaited, it gives the final snapshots in the order asked. What becomes of one operation disturbs no other:
+        those that did not succeed make one OperationGroupError in the end, or stand in the list if `check` is False.
+        `timeout` (seconds, None for none) bounds the whole wait from its first use, `stall_timeout` the time without
+        a change of each operation; both lose the operations concerned, and none that has ended.
+        """
+        options = self._make_options(timeout, stall_timeout, polling, check=check)
+        waiter = OperationGroupWaiter(Wait(as_refs(refs), options, self._lend, {}))
+        return waiter if check else cast("GroupWaiter[Operation | SchedulesError]", waiter)
+
+    def resume(
+        self, checkpoint: str, *, polling: PollingPolicy | None = None
+    ) -> OperationWaiter | OperationGroupWaiter:
+        """Make the wait that a waiter's `checkpoint()` wrote down, in this process or another; nothing is sent yet.
+
+        Its snapshots count as `latest`, and their tags go along with the first requests. An operation that had ended
+        is not asked for again; one that was lost is. ValueError for foreign, damaged or newer text.
+        """
+        saved = read_checkpoint(checkpoint)
+        options = self._make_options(saved.timeout, saved.stall_timeout, polling, check=saved.check)
+        wait = Wait(saved.refs, options, self._lend, saved.seen)
+        return OperationGroupWaiter(wait) if saved.is_group else OperationWaiter(wait)
+
+    def _make_options(
+        self, timeout: Seconds | None, stall_timeout: Seconds | None, polling: PollingPolicy | None, *, check: bool
+    ) -> WaitOptions:
+        return WaitOptions(
             timeout=to_timeout("timeout", timeout),
             stall_timeout=to_timeout("stall_timeout", stall_timeout),
             check=check,
             polling=self._polling if polling is None else _expect(PollingPolicy, "polling", polling),
         )
-        ref = OperationRef(schedule_id, operation_id)
-        return OperationWaiter(Wait(ref, options, lambda: self._enter(ref).surroundings))
+
+    def _lend(self) -> Surroundings:
+        return self._enter().surroundings
 
     def _is_gate_open(self) -> bool:
         return self._pace.closed_until <= self._clock.monotonic()

@@ -1,53 +1,20 @@
-"""Waiters: what `wait_for_operation` gives, to be awaited, run as a task, or iterated over.
-
-A waiter does nothing until it is used. Each use (one await, or one iterator) reads the operation's watch
-through a subscription of its own, and leaves it when it ends, is cancelled, or is dropped.
-"""
+"""Waiters: what `wait_for_operation` and `wait_for_operations` give, to be awaited, run as a task, or iterated over."""
 
 import asyncio
-import math
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Generator
-from typing import Any, Never, TypeVar
+from typing import Any, Generic, Never, TypeVar
 
-from attrs import define, field, frozen
+from attrs import define, field
 
-from schedules_async.base_errors import own_copy
-from schedules_async.clock import Clock, Seconds, Timer, Timers, to_seconds
-from schedules_async.errors import OperationFailedError, OperationStalledError, OperationTimeoutError
-from schedules_async.looking import COPIED
+from schedules_async.errors import OperationGroupError
 from schedules_async.models import Operation
-from schedules_async.polling import PollingPolicy, TimeRemaining
+from schedules_async.polling import TimeRemaining
 from schedules_async.refs import OperationRef
-from schedules_async.watching import Ending, Subscription, Watch, Watches
+from schedules_async.waits import Member, Reader, Wait
 
 Result = TypeVar("Result")
-
-
-def to_timeout(name: str, value: Seconds | None) -> float:
-    """Read a timeout, None as infinity; ValueError unless it is a number and not negative."""
-    seconds = math.inf if value is None else to_seconds(value)
-    if math.isnan(seconds) or seconds < 0:
-        raise ValueError(f"{name} must not be below 0, and is {seconds}")
-    return seconds
-
-
-@frozen
-class WaitOptions:
-    """How one wait differs from another; timeouts in seconds, infinity for none."""
-
-    timeout: float
-    stall_timeout: float
-    check: bool
-    polling: PollingPolicy
-
-
-@frozen(eq=False)
-class Surroundings:
-    """What a session lends to its waits."""
-
-    watches: Watches
-    timers: Timers
-    clock: Clock
+Item = TypeVar("Item")
+_MOST_NAMED = 5  # operations in a group error's message; `exceptions` has them all
 
 
 class Reawaitable(Coroutine[Any, Any, Result]):
@@ -92,9 +59,10 @@ class OperationWaiter(Reawaitable[Operation], AsyncIterable[Operation]):
     a second await gives the remembered outcome. Cancelling a wait never touches the operation.
     """
 
-    def __init__(self, wait: "Wait") -> None:
-        super().__init__(wait.final)
+    def __init__(self, wait: Wait) -> None:
+        super().__init__(self._finish)
         self._wait = wait
+        (self._member,) = wait.members.values()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.ref} {self.latest.raw_status if self.latest else 'not seen yet'}>"
@@ -102,191 +70,132 @@ class OperationWaiter(Reawaitable[Operation], AsyncIterable[Operation]):
     @property
     def ref(self) -> OperationRef:
         """The operation that is waited for."""
-        return self._wait.ref
+        return self._member.ref
 
     @property
     def latest(self) -> Operation | None:
         """The newest snapshot that this wait has seen, None before the first."""
-        return self._wait.latest
+        return self._member.latest
 
     @property
     def time_remaining(self) -> TimeRemaining | None:
         """The range in which the end is expected, in seconds from now; None without credible progress."""
-        return self._wait.time_remaining
+        return self._member.time_remaining
+
+    async def _finish(self) -> Operation:
+        await self._wait.finish()
+        return self._conclude()
+
+    def _conclude(self) -> Operation:
+        (result,) = self._wait.results()
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     def __aiter__(self) -> "Changes":
-        return Changes(self._wait)
+        return Changes(self._wait, self._conclude)
+
+    def checkpoint(self) -> str:
+        """Give the wait as JSON text for `SchedulesSession.resume`, in this process or another; no token is in it."""
+        return self._wait.checkpoint(is_group=False)
 
     async def aclose(self) -> None:
         """End every use of this waiter: iterations end, awaits are cancelled; the operation goes on."""
         self._wait.close()
 
 
-@define(eq=False, repr=False)
-class Wait:
-    """What all uses of one waiter share: the deadline, what was seen, and how it ended."""
+class GroupWaiter(Reawaitable[list[Item]], AsyncIterable[Operation], Generic[Item]):
+    """What `OperationGroupWaiter` is, whatever the items of its result are."""
 
-    ref: OperationRef
-    options: WaitOptions
-    _enter: Callable[[], Surroundings]
-    is_closed: bool = field(init=False, default=False)
-    outcome: Ending | None = field(init=False, default=None)
-    watch: Watch | None = field(init=False, default=None)
-    _first_use: float | None = field(init=False, default=None)
-    _uses: "dict[_Use, None]" = field(init=False, factory=dict)
-    _latest: Operation | None = field(init=False, default=None)
+    def __init__(self, wait: Wait) -> None:
+        super().__init__(self._finish)
+        self._wait = wait
+        self._members = wait.members.values()
+
+    def __repr__(self) -> str:
+        ended = sum(member.outcome is not None for member in self._members)
+        return f"<{type(self).__name__} {ended} of {len(self._members)} operations ended>"
 
     @property
-    def latest(self) -> Operation | None:
-        """The newest snapshot that any use has seen."""
-        seen = [use.subscription.latest for use in self._uses]
-        return next((operation for operation in seen if operation is not None), self._latest)
+    def refs(self) -> list[OperationRef]:
+        """The operations that are waited for, as asked."""
+        return list(self._wait.refs)
 
     @property
-    def time_remaining(self) -> TimeRemaining | None:
-        """The expectation of the watch, while there is one."""
-        return next((use.time_remaining for use in self._uses), None)
+    def latest(self) -> dict[OperationRef, Operation]:
+        """The newest snapshot of each operation that was seen."""
+        return {member.ref: member.latest for member in self._members if member.latest is not None}
 
-    async def final(self) -> Operation:
-        """Wait for the end."""
-        if self.outcome is not None:
-            return self.conclude(self.outcome)
-        use = self.use(wakes_on_change=False)
-        try:
-            outcome = await use.outcome()
-        finally:
-            use.leave()
-        return self.conclude(outcome)
-
-    def use(self, *, wakes_on_change: bool) -> "_Use":
-        """Begin one more use; the first starts the clock of the timeout."""
-        if self.is_closed:
-            raise asyncio.CancelledError
-        surroundings = self._enter()
-        if self._first_use is None:
-            self._first_use = surroundings.clock.monotonic()
-        use = _Use(self, surroundings, self._first_use, wakes_on_change)
-        self._uses[use] = None
-        use.begin()
-        return use
-
-    def used(self, use: "_Use") -> None:
-        """Keep what a use that ends has seen."""
-        del self._uses[use]
-        self._latest = use.subscription.latest or self._latest
-
-    def remember(self, outcome: Ending) -> None:
-        """Take how the first of the uses ended: so did the wait, unless somebody only cancelled."""
-        if self.outcome is None and not isinstance(outcome, asyncio.CancelledError):
-            self.outcome = outcome
-
-    def conclude(self, outcome: Ending) -> Operation:
-        """Give the final snapshot, or raise what became of the wait: a new exception for each who is told."""
-        if isinstance(outcome, COPIED):
-            raise own_copy(outcome)
-        if isinstance(outcome, BaseException):
-            raise outcome
-        if outcome.is_failed and self.options.check:
-            reason = outcome.failure_description or "no reason given"
-            raise OperationFailedError(f"{self.ref} failed: {reason}", ref=self.ref, operation=outcome)
-        return outcome
-
-    def close(self) -> None:
-        """End every use now, and any later one at once."""
-        self.is_closed = True
-        for use in list(self._uses):
-            use.end(asyncio.CancelledError())
-
-
-@define(eq=False, repr=False)
-class _Use:
-    """One await or one iteration: a subscription, ended at the waiter's deadlines."""
-
-    _wait: Wait
-    _surroundings: Surroundings
-    _first_use: float
-    _wakes_on_change: bool
-    subscription: Subscription = field(init=False)
-    _watch: Watch = field(init=False)
-    _timer: Timer | None = field(init=False, default=None)
-
-    def __attrs_post_init__(self) -> None:
-        policy = self._wait.options.polling
-        not_found_until = self._first_use + policy.not_found_grace
-        self.subscription = Subscription(policy, not_found_until, self._wakes_on_change, self._wait.remember)
-
-    def begin(self) -> None:
-        """Join the operation's watch."""
-        wait = self._wait
-        self._watch = wait.watch = self._surroundings.watches.join(wait.ref, self.subscription, wait.watch)
-        self._set_timer()
+    @property
+    def percent_complete(self) -> float:
+        """The mean over all operations; one that has ended for this wait counts 100, one not seen yet 0."""
+        shares = [_share(member) for member in self._members]
+        return 100 * sum(shares) / len(shares) if shares else 100.0
 
     @property
     def time_remaining(self) -> TimeRemaining | None:
-        """The watch's expectation."""
-        return self._watch.time_remaining
+        """The range in which the last one ends, in seconds from now; None unless the progress of all is credible."""
+        ranges = [member.time_remaining for member in self._members if member.outcome is None]
+        known = [one for one in ranges if one is not None]
+        if not known or len(known) < len(ranges):
+            return None
+        return TimeRemaining(max(one.low for one in known), max(one.high for one in known))
 
-    async def outcome(self) -> Ending:
-        """Wait for the end."""
-        while self.subscription.outcome is None:
-            await self.subscription.news()
-        return self.subscription.outcome
+    async def _finish(self) -> list[Item]:
+        await self._wait.finish()
+        return self._conclude()
 
-    def end(self, outcome: Ending) -> None:
-        """End this use now; the polling goes on for others only."""
-        if self.subscription.outcome is None:
-            self.subscription.end(outcome)
-        self._watch.leave(self.subscription)
+    def _conclude(self) -> list[Item]:
+        results: list[Any] = self._wait.results()
+        asked = zip(self._wait.refs, results, strict=True)
+        lost = {ref: result for ref, result in asked if isinstance(result, Exception)}
+        if lost and self._wait.options.check:
+            message = _count_lost(list(lost), len(self._members))
+            raise OperationGroupError(message, list(lost.values()), operations=self.latest)
+        return results
 
-    def leave(self) -> None:
-        """Let go of everything."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._watch.leave(self.subscription)
-        self._wait.used(self)
+    def __aiter__(self) -> "Changes":
+        return Changes(self._wait, self._conclude)
 
-    def _set_timer(self) -> None:
-        """Look at the deadlines at the earlier of them; a stall counts from the newest change."""
-        when = min(self._timeout_at, self._stalled_at)
-        if when < math.inf and self.subscription.outcome is None:
-            self._timer = self._surroundings.timers.call_at(when, self._check_deadlines)
+    def checkpoint(self) -> str:
+        """Give the wait as JSON text for `SchedulesSession.resume`, in this process or another; no token is in it."""
+        return self._wait.checkpoint(is_group=True)
 
-    @property
-    def _timeout_at(self) -> float:
-        return self._first_use + self._wait.options.timeout
-
-    @property
-    def _stalled_at(self) -> float:
-        return max(self._first_use, self._watch.changed_at) + self._wait.options.stall_timeout
-
-    def _check_deadlines(self) -> None:
-        now = self._surroundings.clock.monotonic()
-        ref, latest, options = self._wait.ref, self._wait.latest, self._wait.options
-        if now >= self._timeout_at:
-            text = f"{ref} did not end within {options.timeout:g} s; {_last_seen(latest)}"
-            self.end(OperationTimeoutError(text, ref=ref, operation=latest))
-        elif now >= self._stalled_at:
-            text = f"{ref} did not change for {options.stall_timeout:g} s; {_last_seen(latest)}"
-            self.end(OperationStalledError(text, ref=ref, operation=latest))
-        else:
-            self._set_timer()
+    async def aclose(self) -> None:
+        """End every use of this waiter: iterations end, awaits are cancelled; the operations go on."""
+        self._wait.close()
 
 
-def _last_seen(latest: Operation | None) -> str:
-    return "never seen" if latest is None else f"last seen {latest.raw_status} at {latest.percent_complete:g} %"
+class OperationGroupWaiter(GroupWaiter[Operation]):
+    """A wait for many operations: await it for all final snapshots in the order asked, or iterate over changes.
+
+    What becomes of one disturbs no other. When all have ended and some did not succeed, both forms raise one
+    OperationGroupError, unless `check` is False. It is a coroutine too, as an OperationWaiter is.
+    """
+
+
+def _share(member: Member) -> float:
+    if member.outcome is not None:
+        return 1.0
+    return 0.0 if member.latest is None else member.latest.fraction
+
+
+def _count_lost(refs: list[OperationRef], count: int) -> str:
+    more = f" and {len(refs) - _MOST_NAMED} more" if len(refs) > _MOST_NAMED else ""
+    return f"{len(refs)} of {count} operations did not succeed: {', '.join(map(str, refs[:_MOST_NAMED]))}{more}"
 
 
 @define(eq=False, repr=False)
 class Changes(AsyncIterator[Operation]):
-    """One iteration over a wait: the newest snapshot first, then each change, the final one once and last.
+    """One iteration over a wait: the newest snapshots first, then each change, each final one once.
 
     A cancelled `anext` loses nothing: the polling goes on, and the next one goes on reading. The polling ends with
     the iteration, which is over when it is closed or dropped.
     """
 
     _wait: Wait
-    _use: _Use | None = field(init=False, default=None)
-    _last: Operation | None = field(init=False, default=None)
+    _conclude: Callable[[], object]
+    _reader: Reader | None = field(init=False, default=None)
     _is_over: bool = field(init=False, default=False)
 
     async def __anext__(self) -> Operation:
@@ -296,47 +205,39 @@ class Changes(AsyncIterator[Operation]):
             except asyncio.CancelledError:
                 del self  # a traceback that somebody keeps must not keep this iteration, and with it the polling
                 raise
-        self._last = step
         return step
 
-    def _step(self) -> Operation | Subscription:
+    def _step(self) -> Operation | Reader:
         """Give a snapshot that was not given yet, or who will have news of one; raise what the iteration ends with."""
-        if self._is_over or (self._use is None and self._wait.is_closed):
+        if self._is_over or (self._reader is None and self._wait.is_closed):
             raise StopAsyncIteration
-        ending = self._wait.outcome
-        if self._use is not None or ending is None:
-            subscription = self._begin()
-            change, ending = self._fresh(subscription.read()), subscription.outcome
-            if change is not None or ending is None:
-                return change or subscription
-        return self._fresh(ending) or self._end(ending)
+        if self._reader is None:
+            self._reader = self._wait.begin(wakes_on_change=True)
+        change = self._reader.read()
+        if change is None and (self._wait.is_over or self._reader.interruption is not None):
+            self._end(self._reader)
+        return change or self._reader
 
-    def _begin(self) -> Subscription:
-        if self._use is None:
-            self._use = self._wait.use(wakes_on_change=True)
-        return self._use.subscription
-
-    def _fresh(self, seen: Ending | None) -> Operation | None:
-        return seen if isinstance(seen, Operation) and seen != self._last else None
-
-    def _end(self, ending: Ending) -> Never:
+    def _end(self, reader: Reader) -> Never:
         self._is_over = True
         self._leave()
-        if not self._wait.is_closed:
-            self._wait.conclude(ending)
+        if self._wait.is_over:
+            self._conclude()
+        elif not self._wait.is_closed:
+            reader.raise_interruption()
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
         """End this iteration, also for whoever waits for its next change."""
         self._is_over = True
-        if self._use is not None:
-            self._use.end(asyncio.CancelledError())
+        if self._reader is not None:
+            self._reader.wake()
         self._leave()
 
     def _leave(self) -> None:
-        use, self._use = self._use, None
-        if use is not None:
-            use.leave()
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            self._wait.leave(reader)
 
     def __del__(self) -> None:
         self._leave()

@@ -1,13 +1,12 @@
 """Watches: one polling loop for each operation that is waited for, shared by all who wait for it.
 
-A watch has no task of its own: it wants a look, hears what the look gave, tells its subscriptions, and wants
-the next. It ends with the operation, with an error, or when the last subscription leaves.
+A watch has no task of its own: it wants a look, hears what the look gave, tells its subscribers, and wants
+the next. It ends with the operation, with an error, or when the last subscriber leaves.
 """
 
-import asyncio
 import math
 from collections.abc import Callable
-from functools import partial
+from typing import Protocol
 
 from attrs import define, field
 
@@ -24,68 +23,35 @@ from schedules_async.stats import Tally
 Ending = Operation | BaseException
 
 
-@define(eq=False, repr=False)
-class Subscription:
-    """What one reader has not read yet: the newest change, then how the watch ended for it."""
+class Subscriber(Protocol):
+    """Somebody who follows an operation; `not_found_until` is the time up to which a 404 means "not yet"."""
 
-    policy: PollingPolicy
     not_found_until: float
-    wakes_on_change: bool
-    _remember: Callable[[Ending], None]
-    latest: Operation | None = field(init=False, default=None)
-    unread: Operation | None = field(init=False, default=None)
-    outcome: Ending | None = field(init=False, default=None)
-    due: float = field(init=False, default=-math.inf)
-    _waiting: "list[asyncio.Future[None]]" = field(init=False, factory=list)
+
+    @property
+    def policy(self) -> PollingPolicy:
+        """Say when to look."""
 
     def show(self, operation: Operation) -> None:
-        """Take a change; an older one that was not read gives way."""
-        self.latest = self.unread = operation
-        if self.wakes_on_change:
-            self._wake()
-
-    def read(self) -> Operation | None:
-        """Give the unread change, which then counts as read."""
-        unread, self.unread = self.unread, None
-        return unread
+        """Take a change; the first snapshot since joining counts as one."""
 
     def end(self, outcome: Ending) -> None:
         """Take the end: the final snapshot, or an error."""
-        self.outcome = outcome
-        self._remember(outcome)
-        self._wake()
-
-    def _wake(self) -> None:
-        for waiting in self._waiting:
-            if not waiting.done():
-                waiting.set_result(None)
-
-    async def news(self) -> None:
-        """Wait until there is something to read that was not there."""
-        waiting = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiting)
-        try:
-            await waiting
-        finally:
-            self._waiting.remove(waiting)
 
 
 @define(eq=False, repr=False)
 class Watch:
-    """The polling of one operation."""
+    """The polling of one operation; `latest` is what was seen of it before, if anything was."""
 
     ref: OperationRef
-    _looks: Looks
-    _tally: Tally
-    _clock: Clock
-    _random: Callable[[], float]
-    _forget: Callable[[], object]
-    latest: Operation | None = field(init=False, default=None)
+    _watches: "Watches"
+    latest: Operation | None
     changed_at: float = field(init=False, default=-math.inf)
     _looked_at: float = field(init=False, default=-math.inf)
     _postponement: float = field(init=False, default=0.0)
     _progress: Progress = field(init=False, factory=Progress)
-    _subscriptions: dict[Subscription, None] = field(init=False, factory=dict)
+    _subscribers: dict[Subscriber, bool] = field(init=False, factory=dict)  # with whether anything was shown
+    _dues: dict[PollingPolicy, float] = field(init=False, factory=dict)
     _seed: float = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -94,49 +60,53 @@ class Watch:
     @property
     def time_remaining(self) -> TimeRemaining | None:
         """Give the range in which the operation is expected to end, in seconds from now."""
-        return self._progress.time_remaining(self._clock.monotonic())
+        return self._progress.time_remaining(self._watches.clock.monotonic())
 
-    def join(self, subscription: Subscription) -> None:
-        """Let one more reader in; it starts from the newest snapshot of a running watch.
+    def join(self, subscriber: Subscriber) -> None:
+        """Let one more in, who starts from the newest snapshot of a running watch.
 
         A watch that was left and is joined again goes on with the look that was due.
         """
-        if self.latest is not None:
-            if self._subscriptions:
-                subscription.show(self.latest)
-            self._set_due(subscription)
-        self._subscriptions[subscription] = None
+        is_running = bool(self._subscribers)
+        self._subscribers[subscriber] = False
+        if subscriber.policy not in self._dues:
+            self._set_due(subscriber.policy)
+        if self.latest is not None and is_running:
+            self._show_to(subscriber, self.latest)
         self._want_look()
 
-    def leave(self, subscription: Subscription) -> None:
-        """Let a reader go, if it is still here; the last one ends the polling."""
-        if subscription in self._subscriptions:
-            self._remove([subscription])
-            if self._subscriptions:
+    def leave(self, subscriber: Subscriber) -> None:
+        """Let one go, if it is still here; the last one ends the polling."""
+        if subscriber in self._subscribers:
+            is_one_policy = len(self._dues) == 1
+            self._remove([subscriber])
+            if self._subscribers and not is_one_policy:
                 self._want_look()
 
-    def _remove(self, subscriptions: list[Subscription]) -> None:
-        for subscription in subscriptions:
-            del self._subscriptions[subscription]
-        if subscriptions and not self._subscriptions:
-            self._forget()
-            self._looks.release(self.ref, self)
+    def _remove(self, subscribers: list[Subscriber]) -> None:
+        for subscriber in subscribers:
+            del self._subscribers[subscriber]
+        if not self._subscribers:
+            self._dues.clear()
+            self._watches.forget(self)
+        elif len(self._dues) > 1:
+            wanted = {subscriber.policy for subscriber in self._subscribers}
+            self._dues = {policy: due for policy, due in self._dues.items() if policy in wanted}
 
-    def _set_due(self, subscription: Subscription) -> None:
-        """Plan for a reader by its policy; a Retry-After of the last answer is a floor, as far as a wait sleeps."""
-        policy = subscription.policy
-        pause = policy.pause(self._progress, self._seed, self._random())
-        subscription.due = self._looked_at + max(pause, min(self._postponement, policy.max_retry_after))
+    def _set_due(self, policy: PollingPolicy) -> None:
+        """Plan by a policy; a Retry-After of the last answer is a floor, as far as a wait sleeps."""
+        pause = policy.pause(self._progress, self._seed, self._watches.random())
+        self._dues[policy] = self._looked_at + max(pause, min(self._postponement, policy.max_retry_after))
 
     def _want_look(self) -> None:
-        """Want the next look, at the earliest that any reader's policy asks for."""
-        due = min(subscription.due for subscription in self._subscriptions)
-        self._looks.want(self.ref, self, due if due > -math.inf else self._clock.monotonic())
+        """Want the next look, at the earliest that any policy asks for."""
+        due = min(self._dues.values())
+        self._watches.looks.want(self.ref, self, due if due > -math.inf else self._watches.clock.monotonic())
 
     def _want_another_look(self, postponement: float) -> None:
-        self._looked_at, self._postponement = self._clock.monotonic(), postponement
-        for subscription in self._subscriptions:
-            self._set_due(subscription)
+        self._looked_at, self._postponement = self._watches.clock.monotonic(), postponement
+        for policy in self._dues:
+            self._set_due(policy)
         self._want_look()
 
     def look_ended(self, outcome: Outcome) -> None:
@@ -146,70 +116,84 @@ class Watch:
         elif isinstance(outcome, NotFoundError):
             self._missed(outcome)
         else:
-            self._end(list(self._subscriptions), outcome)
+            self._end(list(self._subscribers), outcome)
 
     def put_off(self, until: float, refusal: ResponseError) -> None:
         """End those whose policy does not sleep through that long a refusal."""
-        pause = until - self._clock.monotonic()
-        self._end([each for each in self._subscriptions if pause > each.policy.max_retry_after], refusal)
+        pause = until - self._watches.clock.monotonic()
+        if any(pause > policy.max_retry_after for policy in self._dues):
+            self._end([each for each in self._subscribers if pause > each.policy.max_retry_after], refusal)
 
     def _saw(self, seen: Seen) -> None:
         operation = seen.operation
-        self._progress.observe(operation, self._clock.monotonic(), seen.date)
+        self._progress.observe(operation, self._watches.clock.monotonic(), seen.date)
         if operation.is_done:
             self._measure_delay(seen)
         self._show(operation)
         if operation.is_done:
-            self._end(list(self._subscriptions), operation)
+            self._end(list(self._subscribers), operation)
         else:
             self._want_another_look(seen.retry_after or 0.0)
 
     def _missed(self, error: NotFoundError) -> None:
         """End those for whom a 404 no longer means "not yet"."""
-        now = self._clock.monotonic()
-        self._end([each for each in self._subscriptions if now >= each.not_found_until], error)
-        if self._subscriptions:
+        now = self._watches.clock.monotonic()
+        self._end([each for each in self._subscribers if now >= each.not_found_until], error)
+        if self._subscribers:
             self._want_another_look(0.0)
 
     def _show(self, operation: Operation) -> None:
         """Show a change to all, and to those who have seen nothing yet what is as it was."""
         is_change = operation != self.latest
         if is_change:
-            self.latest, self.changed_at = operation, self._clock.monotonic()
-            self._tally.updates += 1
-        for subscription in self._subscriptions:
-            if is_change or subscription.latest is None:
-                subscription.show(operation)
+            self.latest, self.changed_at = operation, self._watches.clock.monotonic()
+            self._watches.tally.updates += 1
+        for subscriber, has_seen in self._subscribers.items():
+            if is_change or not has_seen:
+                self._show_to(subscriber, operation)
+
+    def _show_to(self, subscriber: Subscriber, operation: Operation) -> None:
+        self._subscribers[subscriber] = True
+        subscriber.show(operation)
 
     def _measure_delay(self, seen: Seen) -> None:
         """Count how late the end was seen, if the operation was seen running before."""
-        ended = seen.operation.updated_at
+        ended, tally = seen.operation.updated_at, self._watches.tally
         if self.latest is not None and ended is not None and seen.date is not None:
             delay = max((seen.date - ended).total_seconds(), 0.0)
-            self._tally.detection_delay = self._tally.detection_delay.with_one_more(delay)
+            tally.detection_delay = tally.detection_delay.with_one_more(delay)
 
-    def _end(self, subscriptions: list[Subscription], outcome: Ending) -> None:
-        for subscription in subscriptions:
-            subscription.end(own_copy(outcome, self.ref) if isinstance(outcome, COPIED) else outcome)
-        self._remove(subscriptions)
+    def _end(self, subscribers: list[Subscriber], outcome: Ending) -> None:
+        for subscriber in subscribers:
+            subscriber.end(own_copy(outcome, self.ref) if isinstance(outcome, COPIED) else outcome)
+        self._remove(subscribers)
 
 
 @define(eq=False, repr=False)
 class Watches:
     """The watches of a session, one for each operation that is waited for."""
 
-    _looks: Looks
-    _tally: Tally
-    _clock: Clock
-    _random: Callable[[], float]
+    looks: Looks
+    tally: Tally
+    clock: Clock
+    random: Callable[[], float]
     _watches: dict[OperationRef, Watch] = field(init=False, factory=dict)
 
-    def join(self, ref: OperationRef, subscription: Subscription, left: Watch | None) -> Watch:
-        """Let a reader into the running watch of an operation, else into the one that it left, else into a new one."""
+    def join(self, ref: OperationRef, subscriber: Subscriber, left: Watch | None, seen: Operation | None) -> Watch:
+        """Let one into the running watch of an operation, else into the one that it left, else into a new one.
+
+        `seen` is a snapshot from before there was any watch: its tag goes along with the first look.
+        """
         watch = self._watches.get(ref) or left
         if watch is None:
-            forget = partial(self._watches.pop, ref)
-            watch = Watch(ref, self._looks, self._tally, self._clock, self._random, forget)
+            watch = Watch(ref, self, seen)
+            if seen is not None:
+                self.looks.remember(seen)
         self._watches[ref] = watch
-        watch.join(subscription)
+        watch.join(subscriber)
         return watch
+
+    def forget(self, watch: Watch) -> None:
+        """Let go of a watch that nobody follows any more."""
+        self._watches.pop(watch.ref, None)
+        self.looks.release(watch.ref, watch)

@@ -5,7 +5,7 @@ import re
 
 import schedules_async
 import schedules_async.errors as tree
-from schedules_async import SchedulesError
+from schedules_async import OperationGroupError, SchedulesError
 from schedules_async.version import __version__
 
 PUBLIC = {
@@ -21,6 +21,8 @@ PUBLIC = {
     "NotFoundError",
     "Operation",
     "OperationFailedError",
+    "OperationGroupError",
+    "OperationGroupWaiter",
     "OperationRef",
     "OperationStalledError",
     "OperationStatus",
@@ -86,4 +88,7 @@ def test_the_drawn_tree_is_the_real_one() -> None:
 def test_the_drawn_attributes_exist() -> None:
     for name, _, said in drawn_tree():
         for attribute in re.findall(r"(?:^|[ ,])\.(\w+)", said):
-            assert hasattr(getattr(tree, name)("x"), attribute), f"{name}.{attribute}"
+            error = (
+                OperationGroupError("x", [ValueError()]) if name == "OperationGroupError" else getattr(tree, name)("x")
+            )
+            assert hasattr(error, attribute), f"{name}.{attribute}"

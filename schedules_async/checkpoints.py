@@ -1,0 +1,118 @@
+"""Checkpoints: a wait as JSON text, to go on with it in another process. Pure; no credentials.
+
+The text is an object of `format`, `version`, `wait`, and `digest`, the SHA-256 of `wait` written canonically.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import frozen
+
+from schedules_async.base_errors import MalformedResponseError
+from schedules_async.http_values import parse_tag
+from schedules_async.models import Operation, read_json, structure_operation, to_document
+from schedules_async.refs import OperationRef
+
+_FORMAT = "schedules_async checkpoint"
+_VERSION = 1
+_DAMAGES = (LookupError, TypeError, ValueError, AttributeError, RecursionError, MalformedResponseError)
+
+
+@frozen
+class Checkpoint:
+    """What it takes to go on with a wait: `refs` as asked for, and the newest snapshots of those that were seen.
+
+    `timeout` is what is left of it; timeouts are in seconds, infinity for none.
+    """
+
+    refs: tuple[OperationRef, ...]
+    seen: Mapping[OperationRef, Operation]
+    is_group: bool
+    check: bool
+    timeout: float
+    stall_timeout: float
+
+
+def write_checkpoint(checkpoint: Checkpoint) -> str:
+    """Write the text; its digest shows later whether it was damaged."""
+    numbers = {ref: number for number, ref in enumerate(dict.fromkeys(checkpoint.refs))}
+    wait = {
+        "isGroup": checkpoint.is_group,
+        "check": checkpoint.check,
+        "timeout": _to_number(checkpoint.timeout),
+        "stallTimeout": _to_number(checkpoint.stall_timeout),
+        "operations": [_to_entry(ref, checkpoint.seen.get(ref)) for ref in numbers],
+        "order": [numbers[ref] for ref in checkpoint.refs],
+    }
+    body = _canonical(wait)
+    return f'{{"format":"{_FORMAT}","version":{_VERSION},"digest":"{_digest(body)}","wait":{body}}}'
+
+
+def read_checkpoint(text: str) -> Checkpoint:
+    """Read what `write_checkpoint` wrote; ValueError for foreign, damaged or newer text."""
+    if not isinstance(text, str):
+        raise TypeError(f"a checkpoint is text, not {type(text).__name__}")
+    try:
+        document = read_json(text)
+        is_ours = document["format"] == _FORMAT
+        version, digest, wait = document["version"], document["digest"], document["wait"]
+    except _DAMAGES as error:
+        raise ValueError("this is no checkpoint of schedules_async") from error
+    if not is_ours:
+        raise ValueError("this is no checkpoint of schedules_async")
+    if version != _VERSION or isinstance(version, bool | float):
+        raise ValueError(f"a checkpoint of version {version!r:.20}; this release reads version {_VERSION}")
+    try:
+        return _read_wait(wait, digest)
+    except _DAMAGES as error:
+        raise ValueError("the checkpoint is damaged") from error
+
+
+def _read_wait(wait: dict[str, Any], digest: str) -> Checkpoint:
+    if _digest(_canonical(wait)) != digest:
+        raise ValueError("the digest does not fit")
+    operations = [_read_entry(entry) for entry in wait["operations"]]
+    refs = tuple(operations[number][0] for number in wait["order"])
+    if not wait["isGroup"] and len(refs) != 1:
+        raise ValueError("a wait for one operation names one")
+    return Checkpoint(
+        refs=refs,
+        seen={ref: operation for ref, operation in operations if operation is not None},
+        is_group=bool(wait["isGroup"]),
+        check=bool(wait["check"]),
+        timeout=_read_number(wait["timeout"]),
+        stall_timeout=_read_number(wait["stallTimeout"]),
+    )
+
+
+def _to_entry(ref: OperationRef, seen: Operation | None) -> dict[str, Any]:
+    return {"id": ref.operation_id, "scheduleId": ref.schedule_id} if seen is None else to_document(seen)
+
+
+def _read_entry(entry: dict[str, Any]) -> tuple[OperationRef, Operation | None]:
+    ref = OperationRef(entry["scheduleId"], entry["id"])
+    if "status" not in entry:
+        return ref, None
+    return ref, structure_operation(entry, ref.schedule_id, entry["etag"] and parse_tag([entry["etag"]]))
+
+
+def _to_number(seconds: float) -> float | None:
+    return None if seconds == math.inf else seconds
+
+
+def _read_number(value: Any) -> float:
+    seconds = math.inf if value is None else float(value)
+    if not seconds >= 0:
+        raise ValueError("seconds are not negative")
+    return seconds
+
+
+def _canonical(wait: object) -> str:
+    return json.dumps(wait, sort_keys=True, separators=(",", ":"))
+
+
+def _digest(body: str) -> str:
+    return hashlib.sha256(body.encode()).hexdigest()
