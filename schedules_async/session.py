@@ -267,10 +267,11 @@ class SchedulesSession:
     def _start(self, loop: asyncio.AbstractEventLoop) -> _Engine:
         timers = Timers(self._clock, loop)
         sample = random.Random().random
+        pacing = Pacing(self._pace, self._clock, timers)
         looks = Looks(
             transport=self._transport,
             tokens=self._tokens,
-            pacing=Pacing(self._pace, self._clock, timers),
+            pacing=pacing,
             retry=self._retry,
             snapshots=self._snapshots,
             tally=self._tally,
@@ -278,7 +279,7 @@ class SchedulesSession:
             random=sample,
             loop=loop,
         )
-        watches = Watches(looks, self._tally, self._clock, sample)
+        watches = Watches(looks, pacing, self._tally, self._clock, sample)
         return _Engine(loop, looks, Surroundings(watches, timers, self._clock))
 
 
