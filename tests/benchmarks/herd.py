@@ -85,7 +85,8 @@ async def run(participant: Participant, url: str, durations: list[float], losses
         async with http.get(f"{url}/herd") as response:
             counts = await response.json()
     share = counts["refused"] / counts["requests"]
-    return Result(counts["requests"], share, sum(not isinstance(each, float) for each in outcomes), statistics.fmean(lags), max(lags), seconds)
+    lost = len(names) - sum(isinstance(each, float) for each in outcomes)
+    return Result(counts["requests"], share, lost, statistics.fmean(lags), max(lags), seconds)
 
 
 def measure(participant: Participant, operations: int, runs: int) -> tuple[Result, set[str]]:
@@ -99,6 +100,16 @@ def measure(participant: Participant, operations: int, runs: int) -> tuple[Resul
     return Result(*(statistics.median(column) for column in zip(*map(astuple, results), strict=True))), losses
 
 
+def line(participant: Participant, operations: int, runs: int) -> str:
+    """Give what to print of a participant."""
+    try:
+        name = " ".join([participant.name, *map(version, participant.packages[:1])])
+        result, losses = measure(participant, operations, runs)
+    except ImportError as error:
+        return f"{participant.name:32} left out: {error}"
+    return f"{name:32}{result}" + (f"\n    (lost by {', '.join(sorted(losses))})" if losses else "")
+
+
 def main() -> None:
     """Measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -108,14 +119,8 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{options.operations} operations, median of {options.runs}\n{HEAD}")
     for participant in PARTICIPANTS:
-        if options.only not in participant.name:
-            continue
-        try:
-            result, losses = measure(participant, options.operations, options.runs)
-        except ImportError as error:
-            print(f"{participant.name:32} left out, not installed: {error.name}")
-        else:
-            print(f"{participant.name:32}{result}", *[f"\n    lost by {', '.join(losses)}"] * bool(losses), flush=True)
+        if options.only in participant.name:
+            print(line(participant, options.operations, options.runs), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Who waits in herd.py: the project, released peers by their own public means, and two yardsticks.
+"""Who waits in herd.py: the project, released peers by their own means and defaults, and two yardsticks.
 
 Each is an async context manager that is told the server and the operations' names, and gives how to wait for one.
 A peer that is not installed raises ImportError.
@@ -33,9 +33,7 @@ class Participant:
 
 
 @asynccontextmanager
-async def _ours(
-    url: str, _: list[str], *, polling: PollingPolicy, limits: Sequence[RateLimit]
-) -> AsyncIterator[Wait]:
+async def _ours(url: str, _: list[str], *, polling: PollingPolicy, limits: Sequence[RateLimit]) -> AsyncIterator[Wait]:
     async with SchedulesSession("token", base_url=url, polling=polling, rate_limits=limits) as session:
         yield partial(session.wait_for_operation, "herd")
 
@@ -46,7 +44,8 @@ async def _azure(url: str, names: list[str]) -> AsyncIterator[Wait]:
     core, policies = import_module("azure.core"), import_module("azure.core.pipeline.policies")
     rest, polling = import_module("azure.core.rest"), import_module("azure.core.polling")
     method = import_module("azure.core.polling.async_base_polling").AsyncLROBasePolling
-    chain = [policies.RequestIdPolicy(), policies.UserAgentPolicy("herd"), policies.AsyncRetryPolicy()]
+    async_retry = policies.AsyncRetryPolicy()
+    chain = [policies.RequestIdPolicy(), policies.UserAgentPolicy("herd"), async_retry]
     async with core.AsyncPipelineClient(base_url=url, policies=chain) as client:
         requests = {name: rest.HttpRequest("POST", f"{url}/azure/start/{name}") for name in names}
         started = {
@@ -67,7 +66,8 @@ async def _google(url: str, _: list[str]) -> AsyncIterator[Wait]:
     """Poll as Google's generated clients do: `operation_async.from_gapic` over the REST operations client."""
     auth, retrying = import_module("google.auth.aio.credentials"), import_module("google.api_core.retry_async")
     transports = import_module("google.api_core.operations_v1.transports.rest_asyncio")
-    operations, futures = import_module("google.api_core.operations_v1"), import_module("google.api_core.operation_async")
+    operations = import_module("google.api_core.operations_v1")
+    futures = import_module("google.api_core.operation_async")
     messages, empty = import_module("google.longrunning.operations_pb2"), import_module("google.protobuf.empty_pb2")
     predicate = import_module("google.api_core.future.async_future").RETRY_PREDICATE
     transport = transports.AsyncOperationsRestTransport(
@@ -114,7 +114,9 @@ async def _boto(url: str, _: list[str]) -> AsyncIterator[Wait]:
 
 
 @asynccontextmanager
-async def _naive(url: str, _: list[str], *, limiter: AbstractAsyncContextManager[Any] | None = None) -> AsyncIterator[Wait]:
+async def _naive(
+    url: str, _: list[str], *, limiter: AbstractAsyncContextManager[Any] | None = None
+) -> AsyncIterator[Wait]:
     """Look every second; sleep through a Retry-After."""
     turn = limiter or nullcontext()
     async with aiohttp.ClientSession() as http:
@@ -147,7 +149,7 @@ PARTICIPANTS = (
     Participant("azure-core", _azure, ("azure-core",)),
     Participant("google-api-core", _google, ("google-api-core", "google-auth", "grpcio")),
     Participant("fal-client", _fal, ("fal-client",)),
-    Participant("aiobotocore, adaptive", _boto, ("aiobotocore",)),
+    Participant("adaptive aiobotocore", _boto, ("aiobotocore",)),
     Participant("naive loop", _naive),
-    Participant(f"limiter, {NAIVE_RATE} a second", _limited, ("aiolimiter",)),
+    Participant(f"naive, {NAIVE_RATE}/s by aiolimiter", _limited, ("aiolimiter",)),
 )
