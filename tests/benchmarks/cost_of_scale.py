@@ -11,6 +11,7 @@ memory of all go instead.
 import argparse
 import asyncio
 import cProfile
+import itertools
 import json
 import pstats
 import subprocess
@@ -127,7 +128,7 @@ def cpu_seconds(figures: Figures, name: str) -> Iterator[None]:
 
 async def seen(session: SchedulesSession, count: int) -> None:
     """Wait until so many changes were seen."""
-    for _ in iter(lambda: session.stats.updates < count, False):
+    for _ in itertools.takewhile(lambda _: session.stats.updates < count, itertools.count()):
         await asyncio.sleep(0.05)
 
 
