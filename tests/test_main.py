@@ -156,6 +156,7 @@ def test_on_a_terminal_the_demo_draws_bars_and_gives_the_cursor_back(early: tupl
     assert shown.count("━") > 100
     assert "Rule 7 needs a calendar" in shown
     assert "✓" in shown
+    assert "✗" in shown
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
 
 
