@@ -179,7 +179,7 @@ class SchedulesSession:
         """
         ref = OperationRef(schedule_id, operation_id)
         options = self._make_options(timeout, stall_timeout, polling, check=check)
-        return OperationWaiter(Wait((ref,), options, lambda: self._enter(ref).surroundings, {}))
+        return OperationWaiter(Wait((ref,), options, self._lend, {}))
 
     @overload
     def wait_for_operations(
@@ -247,8 +247,8 @@ class SchedulesSession:
             polling=self._polling if polling is None else _expect(PollingPolicy, "polling", polling),
         )
 
-    def _lend(self) -> Surroundings:
-        return self._enter().surroundings
+    def _lend(self, ref: OperationRef | None) -> Surroundings:
+        return self._enter(ref).surroundings
 
     def _is_gate_open(self) -> bool:
         return self._pace.closed_until <= self._clock.monotonic()

@@ -1,6 +1,7 @@
 """Waiters: what `wait_for_operation` and `wait_for_operations` give, to be awaited, run as a task, or iterated over."""
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Generator
 from typing import Any, Generic, Never, TypeVar
 
@@ -17,19 +18,36 @@ Item = TypeVar("Item")
 _MOST_NAMED = 5  # operations in a group error's message; `exceptions` has them all
 
 
-class Reawaitable(Coroutine[Any, Any, Result]):
+class Reawaitable(Coroutine[Any, Any, Result], AsyncIterable[Operation]):
     """A coroutine that may be awaited again and again, and run by several tasks at once.
 
     `asyncio.create_task` refuses an object that only has `__await__`. Each task drives a coroutine of its own,
     made when it begins: an object that is dropped unused warns of nothing.
     """
 
-    def __init__(self, begin: Callable[[], Coroutine[Any, Any, Result]]) -> None:
-        self._begin = begin
+    __slots__ = ("__weakref__", "_driven", "_wait")
+
+    def __init__(self, wait: Wait) -> None:
+        self._wait = wait
         self._driven: dict[asyncio.Task[Any] | None, Coroutine[Any, Any, Result]] = {}
 
+    @abstractmethod
+    def _conclude(self) -> Result:
+        """Give the result of a wait that is over, or raise."""
+
+    async def _finish(self) -> Result:
+        await self._wait.finish()
+        return self._conclude()
+
     def __await__(self) -> Generator[Any, None, Result]:
-        return self._begin().__await__()
+        return self._finish().__await__()
+
+    def __aiter__(self) -> "Changes":
+        return Changes(self._wait, self._conclude)
+
+    async def aclose(self) -> None:
+        """End every use of this waiter: iterations end, awaits are cancelled; what it waits for goes on."""
+        self._wait.close()
 
     def send(self, value: Any) -> Any:
         """Drive the running task's coroutine."""
@@ -46,22 +64,23 @@ class Reawaitable(Coroutine[Any, Any, Result]):
 
     def _drive(self, method: str, *arguments: Any) -> Any:
         task = asyncio.current_task()
-        coroutine = self._driven.pop(task, None) or self._begin()
+        coroutine = self._driven.pop(task, None) or self._finish()
         result = getattr(coroutine, method)(*arguments)
         self._driven[task] = coroutine
         return result
 
 
-class OperationWaiter(Reawaitable[Operation], AsyncIterable[Operation]):
+class OperationWaiter(Reawaitable[Operation]):
     """A wait for one operation: await it for the final snapshot, or iterate over its changes.
 
     It is a coroutine too, for `create_task`, `TaskGroup`, `gather` and `wait_for`. Making one sends nothing;
     a second await gives the remembered outcome. Cancelling a wait never touches the operation.
     """
 
+    __slots__ = ("_member",)
+
     def __init__(self, wait: Wait) -> None:
-        super().__init__(self._finish)
-        self._wait = wait
+        super().__init__(wait)
         (self._member,) = wait.members.values()
 
     def __repr__(self) -> str:
@@ -82,34 +101,24 @@ class OperationWaiter(Reawaitable[Operation], AsyncIterable[Operation]):
         """The range in which the end is expected, in seconds from now; None without credible progress."""
         return self._member.time_remaining
 
-    async def _finish(self) -> Operation:
-        await self._wait.finish()
-        return self._conclude()
-
     def _conclude(self) -> Operation:
         (result,) = self._wait.results()
         if isinstance(result, Exception):
             raise result
         return result
 
-    def __aiter__(self) -> "Changes":
-        return Changes(self._wait, self._conclude)
-
     def checkpoint(self) -> str:
         """Give the wait as JSON text for `SchedulesSession.resume`, in this process or another; no token is in it."""
         return self._wait.checkpoint(is_group=False)
 
-    async def aclose(self) -> None:
-        """End every use of this waiter: iterations end, awaits are cancelled; the operation goes on."""
-        self._wait.close()
 
-
-class GroupWaiter(Reawaitable[list[Item]], AsyncIterable[Operation], Generic[Item]):
+class GroupWaiter(Reawaitable[list[Item]], Generic[Item]):
     """What `OperationGroupWaiter` is, whatever the items of its result are."""
 
+    __slots__ = ("_members",)
+
     def __init__(self, wait: Wait) -> None:
-        super().__init__(self._finish)
-        self._wait = wait
+        super().__init__(wait)
         self._members = wait.members.values()
 
     def __repr__(self) -> str:
@@ -141,10 +150,6 @@ class GroupWaiter(Reawaitable[list[Item]], AsyncIterable[Operation], Generic[Ite
             return None
         return TimeRemaining(max(one.low for one in known), max(one.high for one in known))
 
-    async def _finish(self) -> list[Item]:
-        await self._wait.finish()
-        return self._conclude()
-
     def _conclude(self) -> list[Item]:
         results: list[Any] = self._wait.results()
         asked = zip(self._wait.refs, results, strict=True)
@@ -154,16 +159,9 @@ class GroupWaiter(Reawaitable[list[Item]], AsyncIterable[Operation], Generic[Ite
             raise OperationGroupError(message, list(lost.values()), operations=self.latest)
         return results
 
-    def __aiter__(self) -> "Changes":
-        return Changes(self._wait, self._conclude)
-
     def checkpoint(self) -> str:
         """Give the wait as JSON text for `SchedulesSession.resume`, in this process or another; no token is in it."""
         return self._wait.checkpoint(is_group=True)
-
-    async def aclose(self) -> None:
-        """End every use of this waiter: iterations end, awaits are cancelled; the operations go on."""
-        self._wait.close()
 
 
 class OperationGroupWaiter(GroupWaiter[Operation]):
@@ -172,6 +170,8 @@ class OperationGroupWaiter(GroupWaiter[Operation]):
     What becomes of one disturbs no other. When all have ended and some did not succeed, both forms raise one
     OperationGroupError, unless `check` is False. It is a coroutine too, as an OperationWaiter is.
     """
+
+    __slots__ = ()
 
 
 def _share(member: Member) -> float:

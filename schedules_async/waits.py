@@ -59,14 +59,13 @@ class Surroundings:
 class Reader:
     """One use of a wait: which members have changes that it has not read, and what ends it alone."""
 
-    _wakes_on_change: bool
+    _fresh: "OrderedDict[Member, None] | None"  # None for one who waits for the end alone
     interruption: BaseException | None = field(init=False, default=None)
-    _fresh: "OrderedDict[Member, None]" = field(init=False, factory=OrderedDict)
     _waiting: "list[asyncio.Future[None]]" = field(init=False, factory=list)
 
     def show(self, members: "Iterable[Member]") -> None:
         """Take changes; one that was not read gives way to a newer one of the same member."""
-        if self._wakes_on_change:
+        if self._fresh is not None:
             self._fresh.update(dict.fromkeys(members))
             self.wake()
 
@@ -196,7 +195,7 @@ class Wait:
 
     refs: tuple[OperationRef, ...]
     options: WaitOptions
-    _enter: Callable[[], Surroundings]
+    _enter: Callable[[OperationRef | None], Surroundings]
     _seen: Mapping[OperationRef, Operation]
     members: dict[OperationRef, Member] = field(init=False)
     is_closed: bool = field(init=False, default=False)
@@ -235,13 +234,13 @@ class Wait:
 
     def begin(self, *, wakes_on_change: bool) -> Reader:
         """Begin one more use, which starts from what was seen; the first one starts the clock of the timeout."""
-        reader = Reader(wakes_on_change)
+        reader = Reader(OrderedDict() if wakes_on_change else None)
         reader.show(member for member in self.members.values() if member.is_showable)
         if self.is_over:
             return reader
         if self.is_closed:
             raise asyncio.CancelledError
-        self._surroundings = self._enter()
+        self._surroundings = self._enter(self.refs[0] if len(self.refs) == 1 else None)
         self._readers[reader] = None
         if len(self._readers) == 1:
             self._join(self._surroundings)
