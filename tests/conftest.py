@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -54,6 +55,23 @@ def complaints() -> Iterator[list[dict[str, Any]]]:
     yield heard
     gc.collect()
     assert heard == []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def jobs(request: pytest.FixtureRequest) -> Iterator[dict[str, "Future[Any]"]]:
+    """Do beside the suite what the chosen tests name as `early`: run processes that mostly wait."""
+    specs = {item.nodeid: getattr(item, "callspec", None) for item in request.session.items}
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        yield {
+            name: pool.submit(spec.params["early"]) for name, spec in specs.items() if spec and "early" in spec.params
+        }
+        pool.shutdown(cancel_futures=True)
+
+
+@pytest.fixture
+def early(request: pytest.FixtureRequest, jobs: dict[str, "Future[Any]"]) -> Any:
+    """Give the result of the function that `parametrize` names, indirectly; it was called when the suite began."""
+    return jobs[request.node.nodeid].result()
 
 
 async def turns(count: int) -> None:

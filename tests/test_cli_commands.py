@@ -233,16 +233,6 @@ async def test_wait_draws_a_bar_on_a_terminal_and_keeps_json_clean(*, is_redirec
     assert '"operation"' not in shown
 
 
-def test_the_demo_draws_bars_on_a_terminal() -> None:
-    isolation = CliRunner().isolation(env={"TERM": "xterm", "NO_COLOR": None})
-    with terminal() as (screen, pieces), isolation, redirect_stdout(screen):
-        assert run(["demo", "--seconds", "2"]) == 0
-    shown = b"".join(pieces).decode()
-    assert "✓" in shown
-    assert "✗" in shown
-    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
-
-
 class Interrupting(io.StringIO):
     """Output that presses Ctrl-C, once, when the first line comes."""
 

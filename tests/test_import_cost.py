@@ -3,12 +3,17 @@
 import subprocess
 import sys
 
+import pytest
+
 BESIDE = {"rich", "click", "schedules_async.testing", "schedules_async.cli", "pytest", "numpy"}
 
 
-def test_neither_the_testing_kit_nor_an_extra_is_imported() -> None:
+def imported_modules() -> set[str]:
     code = "import sys, schedules_async; print(*sys.modules)"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    modules = set(result.stdout.split())
-    assert "schedules_async.session" in modules
-    assert modules & BESIDE == set()
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+@pytest.mark.parametrize("early", [imported_modules], indirect=True)
+def test_neither_the_testing_kit_nor_an_extra_is_imported(early: set[str]) -> None:
+    assert "schedules_async.session" in early
+    assert early & BESIDE == set()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -71,16 +72,26 @@ def test_the_module_runs_as_a_program() -> None:
     assert leaving.value.code == 0
 
 
-@pytest.mark.parametrize(("arguments", "exit_code"), [(("--version",), 0), (("get", "nonsense"), 2)])
-def test_a_process_ends_with_the_exit_code(arguments: tuple[str, ...], exit_code: int) -> None:
+def run_command(*arguments: str) -> tuple[int, str]:
+    """Give the exit code and what was complained of."""
     done = subprocess.run(
         (*COMMAND, *arguments), env=environment(), capture_output=True, text=True, timeout=60, check=False
     )
-    assert done.returncode == exit_code
-    assert done.stderr.count("\n") == (1 if exit_code else 0)
+    return done.returncode, done.stderr
 
 
-def test_ctrl_c_leaves_with_130_and_without_a_traceback() -> None:
+@pytest.mark.parametrize(
+    ("early", "exit_code"),
+    [(partial(run_command, "--version"), 0), (partial(run_command, "get", "nonsense"), 2)],
+    indirect=["early"],
+)
+def test_a_process_ends_with_the_exit_code(early: tuple[int, str], exit_code: int) -> None:
+    assert early[0] == exit_code
+    assert early[1].count("\n") == (1 if exit_code else 0)
+
+
+def press_ctrl_c() -> tuple[int | None, str]:
+    """Interrupt the demo at its first line; give the exit code and what was complained of."""
     with subprocess.Popen(
         (*COMMAND, "demo"), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -88,11 +99,16 @@ def test_ctrl_c_leaves_with_130_and_without_a_traceback() -> None:
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert errors == ""
+    return process.returncode, errors
 
 
-def test_a_closed_pipe_ends_without_a_traceback() -> None:
+@pytest.mark.parametrize("early", [press_ctrl_c], indirect=True)
+def test_ctrl_c_leaves_with_130_and_without_a_traceback(early: tuple[int, str]) -> None:
+    assert early == (130, "")
+
+
+def close_the_pipe() -> tuple[int | None, bytes]:
+    """Read one line of the demo and leave; give the exit code and what was complained of."""
     with subprocess.Popen(
         (*COMMAND, "demo", "--seconds", "2"), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -100,8 +116,13 @@ def test_a_closed_pipe_ends_without_a_traceback() -> None:
         assert process.stderr is not None
         process.stdout.readline()
         process.stdout.close()
-        assert process.stderr.read() == b""
-    assert process.returncode == 141
+        errors = process.stderr.read()
+    return process.returncode, errors
+
+
+@pytest.mark.parametrize("early", [close_the_pipe], indirect=True)
+def test_a_closed_pipe_ends_without_a_traceback(early: tuple[int, bytes]) -> None:
+    assert early == (141, b"")
 
 
 def run_on_a_terminal(variables: Mapping[str, str], interrupted_at: str | None = None) -> tuple[int, str]:
@@ -128,25 +149,37 @@ def read_piece(terminal: int) -> str:
         return ""
 
 
-def test_on_a_terminal_the_demo_draws_bars_and_gives_the_cursor_back() -> None:
-    exit_code, shown = run_on_a_terminal(environment(TERM="xterm"))
+@pytest.mark.parametrize("early", [partial(run_on_a_terminal, environment(TERM="xterm"))], indirect=True)
+def test_on_a_terminal_the_demo_draws_bars_and_gives_the_cursor_back(early: tuple[int, str]) -> None:
+    exit_code, shown = early
     assert exit_code == 0
     assert shown.count("━") > 100
     assert "Rule 7 needs a calendar" in shown
     assert "✓" in shown
+    assert "✗" in shown
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
 
 
-def test_ctrl_c_on_a_terminal_stops_the_bars_and_gives_the_cursor_back() -> None:
-    exit_code, shown = run_on_a_terminal(environment(TERM="xterm"), interrupted_at="━")
+@pytest.mark.parametrize(
+    "early", [partial(run_on_a_terminal, environment(TERM="xterm"), interrupted_at="━")], indirect=True
+)
+def test_ctrl_c_on_a_terminal_stops_the_bars_and_gives_the_cursor_back(early: tuple[int, str]) -> None:
+    exit_code, shown = early
     assert exit_code == 130
     assert "Traceback" not in shown
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
 
 
-@pytest.mark.parametrize("wish", [{"TERM": "dumb"}, {"TERM": "xterm", "NO_COLOR": "1"}])
-def test_a_terminal_that_cannot_or_shall_not_draw_gets_lines(wish: dict[str, str]) -> None:
-    exit_code, shown = run_on_a_terminal(environment(**wish), interrupted_at="Started")
+@pytest.mark.parametrize(
+    "early",
+    [
+        partial(run_on_a_terminal, environment(**wish), interrupted_at="Started")
+        for wish in ({"TERM": "dumb"}, {"TERM": "xterm", "NO_COLOR": "1"})
+    ],
+    indirect=True,
+)
+def test_a_terminal_that_cannot_or_shall_not_draw_gets_lines(early: tuple[int, str]) -> None:
+    exit_code, shown = early
     assert exit_code == 130
     assert "\x1b[?25l" not in shown
     assert re.search(r"\d s  \S[^\n]* Started, ", shown)

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,23 +28,18 @@ def test_it_opens_with_the_two_commands() -> None:
     assert README.index(commands[1]) < README.index("\n## ")
 
 
-@pytest.fixture(scope="module")
-def running() -> dict[Path, "subprocess.Popen[str]"]:
-    """Start all examples at once: they mostly wait."""
-    return {
-        example: subprocess.Popen(
-            [sys.executable, "-W", "error", str(example)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for example in EXAMPLES
-    }
+def run_example(path: Path) -> "subprocess.CompletedProcess[str]":
+    command = (sys.executable, "-W", "error", str(path))
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_every_example_runs(running: dict[Path, "subprocess.Popen[str]"], example: Path) -> None:
+@pytest.mark.parametrize(
+    "early", [partial(run_example, path) for path in EXAMPLES], ids=[path.stem for path in EXAMPLES], indirect=True
+)
+def test_every_example_runs(early: "subprocess.CompletedProcess[str]") -> None:
     """With warnings as errors, and something to show for it."""
-    shown, complaints = running[example].communicate(timeout=60)
-    assert (running[example].returncode, complaints) == (0, "")
-    assert shown
+    assert (early.returncode, early.stderr) == (0, "")
+    assert early.stdout
 
 
 def test_the_top_level_is_what_the_design_card_says() -> None:

@@ -2,6 +2,7 @@ import asyncio
 import gc
 import itertools
 import re
+import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -553,3 +554,13 @@ async def test_its_sessions_share_its_clock_which_stands_still_while_they_wait_f
         assert sleeping.done()
         assert clock.monotonic() == 5
         assert session.stats.in_flight == 0
+
+
+async def test_it_does_not_keep_the_sessions_that_it_made() -> None:
+    async with FakeSchedules() as server:
+        session = server.session()
+        await session.close()
+        made = weakref.ref(session)
+        del session
+        gc.collect()
+        assert made() is None

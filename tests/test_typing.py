@@ -2,7 +2,10 @@
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+import pytest
 
 import schedules_async
 
@@ -17,19 +20,21 @@ async def forget(session: SchedulesSession) -> float:
 """
 
 
-def mypy(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mypy", "--strict", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=TOP)
-
-
-def test_users_types_are_right_and_a_forgotten_await_is_flagged(tmp_path: Path) -> None:
+def check_forgetful() -> str:
     """Plain `--strict` flags the use of a wait as its result; a statement needs the code `unused-awaitable`."""
-    forgetful = tmp_path / "forgetful.py"
-    forgetful.write_text(FORGETFUL, encoding="utf-8")
-    result = mypy("--config-file=", "--enable-error-code=unused-awaitable", str(forgetful), "tests/typing_usage.py")
-    assert "typing_usage" not in result.stdout, result.stdout
-    assert 'Value of type "OperationWaiter" must be used' in result.stdout
-    assert '"OperationWaiter" has no attribute "percent_complete"' in result.stdout
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--enable-error-code=unused-awaitable"]
+    with tempfile.TemporaryDirectory() as folder:
+        forgetful = Path(folder, "forgetful.py")
+        forgetful.write_text(FORGETFUL, encoding="utf-8")
+        files = (str(forgetful), "tests/typing_usage.py")
+        return subprocess.run([*command, *files], capture_output=True, text=True, check=False, cwd=TOP).stdout
+
+
+@pytest.mark.parametrize("early", [check_forgetful], indirect=True)
+def test_users_types_are_right_and_a_forgotten_await_is_flagged(early: str) -> None:
+    assert "typing_usage" not in early, early
+    assert 'Value of type "OperationWaiter" must be used' in early
+    assert '"OperationWaiter" has no attribute "percent_complete"' in early
 
 
 def test_the_package_says_that_it_is_typed() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakSet
 
 from aiohttp import web
 from attrs import define, evolve, field
@@ -83,7 +84,7 @@ class FakeSchedules:
     _interruptions: deque[Answer] = field(init=False, factory=deque)
     _counter: WindowCounter = field(init=False, factory=WindowCounter)
     _numbers: "itertools.count[int]" = field(init=False, factory=lambda: itertools.count(1))
-    _sessions: list[SchedulesSession] = field(init=False, factory=list)
+    _sessions: WeakSet[SchedulesSession] = field(init=False, factory=WeakSet)
     _zero: datetime = field(init=False)
     _listener: Listener = field(init=False)
 
@@ -102,7 +103,7 @@ class FakeSchedules:
         """
         defaults = {"auth": self.token, "base_url": self.url, "clock": self.clock}
         session = SchedulesSession(**{**defaults, **options})
-        self._sessions.append(session)
+        self._sessions.add(session)
         return session
 
     def _is_awaited(self) -> bool:
