@@ -145,7 +145,7 @@ class Pace:
 
     def lasting_rate(self, now: float) -> float:
         """Give how many requests a second may leave in the long run."""
-        return min(self.rate, *[window.lasting_rate(now) for window in self._windows])
+        return min([self.rate, *[window.lasting_rate(now) for window in self._windows]])
 
     def take(self, now: float) -> None:
         """Count a request that leaves."""
