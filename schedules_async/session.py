@@ -12,6 +12,7 @@ import aiohttp
 from attrs import define, field, frozen
 from yarl import URL
 
+from schedules_async.addresses import check_base_url
 from schedules_async.auth import TokenProvider, as_token_provider
 from schedules_async.clock import Clock, Seconds, SystemClock, Timers, to_seconds
 from schedules_async.environments import DEV
@@ -23,7 +24,7 @@ from schedules_async.polling import PollingPolicy
 from schedules_async.refs import OperationRef
 from schedules_async.retrying import RetryPolicy
 from schedules_async.stats import SessionStats, Tally
-from schedules_async.transport import Transport, check_base_url
+from schedules_async.transport import Transport
 from schedules_async.waiting import OperationWaiter, Surroundings, Wait, WaitOptions, to_timeout
 from schedules_async.watching import Watches
 

@@ -14,11 +14,12 @@ PACKAGE = Path(schedules_async.__file__).parent
 TESTS = Path(__file__).parent
 NAME = PACKAGE.name
 LAYERS = (
-    ("clock", "version", "http_values", "refs"),
+    ("addresses", "clock", "version", "http_values", "refs"),
     ("base_errors",),
     ("models",),
     ("errors", "environments", "stats"),
     ("auth", "responses", "retrying", "pacing", "polling"),
+    ("receiving",),
     ("transport",),
     ("looking",),
     ("watching",),
@@ -30,7 +31,7 @@ LAYERS = (
     ("__main__",),
 )
 DOORS = {  # who may import it; nobody else
-    "aiohttp": ("transport", "session", "testing.*", "cli.*"),
+    "aiohttp": ("receiving", "transport", "session", "testing.*", "cli.*"),
     "time": ("clock", "testing.*"),
     "random": ("session",),
     "click": ("cli.*",),
