@@ -13,7 +13,7 @@ from attrs import define, field, frozen
 from yarl import URL
 
 from schedules_async.addresses import check_base_url
-from schedules_async.auth import TokenProvider, as_token_provider
+from schedules_async.auth import TokenProvider, Tokens, as_token_provider
 from schedules_async.clock import Clock, Seconds, SystemClock, Timers, to_seconds
 from schedules_async.environments import DEV
 from schedules_async.errors import SessionClosedError
@@ -100,7 +100,7 @@ class SchedulesSession:
         clock: Clock | None = None,
     ) -> None:
         """See what can be wrong with the arguments now: ValueError and TypeError name what is."""
-        self._tokens = as_token_provider(auth)
+        self._tokens = Tokens(as_token_provider(auth))
         self._base_url = check_base_url(base_url)
         self._polling = _expect(PollingPolicy, "polling", polling)
         self._retry = _expect(RetryPolicy, "retry", retry)
