@@ -60,3 +60,12 @@ async def turns(count: int) -> None:
     """Let the event loop turn a number of times."""
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+class HastyLoop(asyncio.SelectorEventLoop):
+    """Lets its time be put forward."""
+
+    ahead = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.ahead

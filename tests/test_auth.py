@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from conftest import HastyLoop
 
 from schedules_async.auth import TokenProvider, as_token_provider, ask_for_token, check_token
 from schedules_async.errors import AuthenticationError
@@ -154,15 +155,6 @@ async def test_an_authentication_error_of_the_source_stays_what_it_is() -> None:
 async def test_a_cancelled_source_is_no_token() -> None:
     with pytest.raises(AuthenticationError, match="CancelledError"):
         await ask_for_token(Provider(asyncio.CancelledError()))
-
-
-class HastyLoop(asyncio.SelectorEventLoop):
-    """Lets its time be put forward."""
-
-    ahead = 0.0
-
-    def time(self) -> float:
-        return super().time() + self.ahead
 
 
 @pytest.mark.parametrize(("seconds", "is_too_long"), [(29.0, False), (30.5, True)])

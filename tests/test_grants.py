@@ -44,8 +44,16 @@ def test_a_token_and_its_life_are_read(grant: dict[str, object], life: float) ->
         (86401, 86400),
         (10**400, 86400),
         (math.inf, 86400),
-        *[(nonsense, 3600) for nonsense in (None, "3600", "", "soon", 0, 0.0, -5, -(10**400), math.nan, -math.inf)],
-        *[(nonsense, 3600) for nonsense in (True, [], {}, [60])],
+        (None, 3600),
+        ("3600", 3600),
+        ("soon", 3600),
+        (0, 3600),
+        (-5, 3600),
+        (-(10**400), 3600),
+        (math.nan, 3600),
+        (-math.inf, 3600),
+        (True, 3600),
+        ([60], 3600),
     ],
 )
 def test_a_life_that_means_nothing_is_an_hour(expires_in: object, life: float) -> None:
