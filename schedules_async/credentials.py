@@ -139,7 +139,7 @@ class ClientCredentials:
         try:
             text, life = read_grant(await self._endpoint.ask())
         except SchedulesError as error:
-            return error
+            return own_copy(error)  # without the frames that hold the answer
         finally:
             self._in_flight -= 1
         return _Token(text, sent + renewal_age(life), sent + life)

@@ -28,7 +28,7 @@ from schedules_async.errors import (
 from schedules_async.models import Operation
 from schedules_async.pacing import Pacing, Plan
 from schedules_async.refs import OperationRef
-from schedules_async.responses import Answer, Seen, read_answer, read_refusal, request_headers
+from schedules_async.responses import Answer, Seen, hide, read_answer, read_refusal, request_headers
 from schedules_async.retrying import RetryPolicy, is_passing, pause_before_repeat
 from schedules_async.stats import Tally
 from schedules_async.transport import NotSentError, Transport
@@ -183,7 +183,7 @@ class Looks:
             self._tally.in_flight += 1
             try:
                 held = None if is_unconditional else self._snapshots.get(ref)
-                answer = await self._transport.get(ref, request_headers(token, held))
+                answer = hide(token, await self._transport.get(ref, request_headers(token, held)))
             except NotSentError:
                 self._tally.requests -= 1
                 continue
