@@ -35,6 +35,7 @@ DOORS = {  # who may import it; nobody else
     "random": ("session",),
     "click": ("cli.*",),
     "rich": ("cli.*",),
+    "pytest": ("testing.plugin",),
 }
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text("utf-8"))
