@@ -119,7 +119,7 @@ class OperationsApp(App[None]):
     Row .name { width: 18; }
     Row ProgressBar { width: 32; }
     Row Bar { width: 24; }
-    Row .words { width: 1fr; }
+    Row .words { width: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }
     Row .left { width: auto; }
     Row.succeeded .words { color: $text-success; }
     Row.failed .words { color: $text-error; }

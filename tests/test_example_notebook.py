@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from chromium import load
 
 NOTEBOOK = Path(__file__).parent.parent / "examples" / "notebook.ipynb"
 
@@ -18,7 +19,8 @@ def test_it_is_committed_without_what_it_showed() -> None:
 @pytest.mark.browser
 def test_it_runs(tmp_path: Path) -> None:
     """A run without a screen keeps the bar of the cell that awaits, not those that move on in the background."""
-    pytest.importorskip("nbclient", reason="needs the extra `dev`")
+    load("nbclient")
+    load("ipykernel")
     copy = tmp_path / "notebook.ipynb"
     copy.write_bytes(NOTEBOOK.read_bytes())
     code = "import sys; from nbclient.cli import NbClientApp; NbClientApp.launch_instance(sys.argv[1:])"

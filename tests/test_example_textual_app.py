@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from chromium import load
 
 from schedules_async import OperationRef, PollingPolicy, SchedulesSession
 from schedules_async.testing import FakeClock, FakeSchedules
 
-textual_app: Any = pytest.importorskip("textual_app", reason="needs the extra `examples`")
+textual_app = load("textual_app")
 
 
 @pytest.fixture

@@ -2,31 +2,18 @@
 
 import asyncio
 import json
-import os
-import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from importlib import import_module
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
+from chromium import launched, load
 from web_dashboard import Dashboard, serving
 
 from schedules_async import OperationRef, PollingPolicy, SchedulesSession
 from schedules_async.testing import FakeClock, FakeSchedules, fault, operation_answer
-
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-REQUIRED = os.environ.get("SCHEDULES_REQUIRE_BROWSER") == "1"
 
 
 @pytest.fixture
@@ -102,20 +89,10 @@ async def test_what_was_lost_is_asked_for_again_by_the_next_browser(
     assert (state["outcome"], state["percent"], state["words"]) == ("failed", 100.0, "Failed: The disk is full.")
 
 
-def load(name: str) -> Any:
-    return import_module(name) if REQUIRED else pytest.importorskip(name)
-
-
 @pytest.fixture
 async def browser() -> AsyncIterator[Any]:
-    """Start Chromium; skip where it is missing, unless SCHEDULES_REQUIRE_BROWSER=1."""
-    chromium = shutil.which("chromium")
-    if not REQUIRED and chromium is None:
-        pytest.skip("there is no chromium")
-    async with load("playwright.async_api").async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+    async with launched() as browser:
         yield browser
-        await browser.close()
 
 
 async def visit(browser: Any, url: str, **options: Any) -> Any:
