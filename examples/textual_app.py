@@ -191,7 +191,7 @@ async def operations_to_show(named: list[OperationRef]) -> AsyncIterator[tuple[S
 async def main(refs: list[OperationRef], seconds: float | None) -> None:
     async with operations_to_show(refs) as (session, shown):
         await OperationsApp(session, shown, seconds).run_async(headless=not sys.stdout.isatty())
-        print(f"{session.stats.requests} requests, {session.stats.not_modified} of them saved by 304")
+        print(f"requests: {session.stats.requests}, of them saved by 304: {session.stats.not_modified}")
 
 
 if __name__ == "__main__":

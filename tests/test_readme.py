@@ -6,17 +6,39 @@ import sys
 from pathlib import Path
 
 import pytest
+from chromium import load
 
 TOP = Path(__file__).parent.parent
 README = (TOP / "README.md").read_text(encoding="utf-8")
 EXAMPLES = sorted((TOP / "examples").glob("*.py"))
+NOTEBOOKS = sorted((TOP / "examples").glob("*.ipynb"))
+BLOCKS = dict(re.findall(r"`(examples/\w+\.py)`:\n\n```python\n(.*?)```", README, re.DOTALL))
+
+
+def name_of(example: Path) -> str:
+    return f"examples/{example.name}"
+
+
+def command_of(example: Path) -> list[str]:
+    """A file of tests is run by pytest; what waits for a person takes `--seconds` to end by itself."""
+    command = [sys.executable, "-W", "error"]
+    if example.name.startswith("test_"):
+        return [*command, "-m", "pytest", "-q", str(example)]
+    return [*command, str(example), *(["--seconds", "1"] if "--seconds" in example.read_text("utf-8") else [])]
 
 
 def test_every_python_block_is_an_example() -> None:
-    blocks = re.findall(r"`(examples/\w+\.py)`:\n\n```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == README.count("```python") == len(EXAMPLES)
-    for name, text in blocks:
+    assert len(BLOCKS) == README.count("```python")
+    for name, text in BLOCKS.items():
         assert (TOP / name).read_text(encoding="utf-8") == text
+
+
+def test_every_example_is_quoted_in_full_or_named() -> None:
+    """What is only named, for it is long or needs a screen, has tests of its own."""
+    examples = [*EXAMPLES, *NOTEBOOKS]
+    assert [name_of(example) for example in examples if f"`{name_of(example)}`" not in README] == []
+    named = [example for example in examples if name_of(example) not in BLOCKS]
+    assert [one.stem for one in named if not (TOP / "tests" / f"test_example_{one.stem}.py").exists()] == []
 
 
 def test_it_opens_with_the_two_commands() -> None:
@@ -32,7 +54,7 @@ def running() -> dict[Path, "subprocess.Popen[str]"]:
     """Start all examples at once: they mostly wait."""
     return {
         example: subprocess.Popen(
-            [sys.executable, "-W", "error", str(example)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command_of(example), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=TOP
         )
         for example in EXAMPLES
     }
@@ -42,6 +64,8 @@ def running() -> dict[Path, "subprocess.Popen[str]"]:
 def test_every_example_runs(running: dict[Path, "subprocess.Popen[str]"], example: Path) -> None:
     """With warnings as errors, and something to show for it."""
     shown, complaints = running[example].communicate(timeout=60)
+    if name_of(example) not in BLOCKS:
+        load(example.stem)
     assert (running[example].returncode, complaints) == (0, "")
     assert shown
 
