@@ -31,7 +31,7 @@ async def stage() -> AsyncIterator[tuple[FakeClock, FakeSchedules, SchedulesSess
     clock = FakeClock(auto=False)
     async with (
         FakeSchedules(clock=clock) as server,
-        server.session(polling=PollingPolicy.fixed(0.5), rate_limits=()) as session,
+        server.session(polling=PollingPolicy.fixed(2.0), rate_limits=()) as session,
     ):
         yield clock, server, session
 
