@@ -37,6 +37,7 @@ DOORS = {  # who may import it; nobody else
     "random": ("credentials", "session"),
     "click": ("cli.*",),
     "rich": ("cli.*",),
+    "pytest": ("testing.plugin",),
 }
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text("utf-8"))
