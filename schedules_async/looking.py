@@ -53,7 +53,7 @@ class Look:
     """One wanted look and what its attempts have met so far."""
 
     ref: OperationRef
-    users: dict[LookUser, float] = field(factory=dict)
+    users: dict[LookUser, tuple[float, float]] = field(factory=dict)
     plan: Plan | None = None
     task: "asyncio.Task[None] | None" = None
     faults: int = 0
@@ -80,12 +80,15 @@ class Looks:
     _refusal: ResponseError | None = field(init=False, default=None)
     _refusals: int = field(init=False, default=0)
 
-    def want(self, ref: OperationRef, user: LookUser, due: float) -> None:
-        """Let `user` have a look at `due` or before; wanted again, the newer time counts."""
+    def want(self, ref: OperationRef, user: LookUser, due: float, rank: float) -> None:
+        """Let `user` have a look at `due` or before; wanted again, the newer time counts.
+
+        Of the looks that are due, those of lower rank go first when there is no budget for all.
+        """
         look = self._looks.get(ref)
         if look is None:
             look = self._looks[ref] = Look(ref)
-        look.users[user] = due
+        look.users[user] = due, rank
         self._plan(look)
         if self._refusal is not None and self._pacing.pace.closed_until > self._clock.monotonic():
             user.put_off(self._pacing.pace.closed_until, self._refusal)
@@ -114,23 +117,24 @@ class Looks:
 
     def _plan(self, look: Look) -> None:
         """Plan the next attempt for the earliest of its users, unless one is under way."""
-        due = max(min(look.users.values()), look.not_before)
-        if look.is_under_way or (look.plan is not None and look.plan.due == due):
+        due = max(min(due for due, _ in look.users.values()), look.not_before)
+        rank = max(min(rank for _, rank in look.users.values()), due)
+        if look.is_under_way or (look.plan is not None and (look.plan.due, look.plan.rank) == (due, rank)):
             return
         if look.plan is not None:
             self._pacing.forget(look.plan)
-        look.plan = self._pacing.plan(due, partial(self._start, look, due))
+        look.plan = self._pacing.plan(due, rank, partial(self._start, look, rank))
 
-    def _start(self, look: Look, due: float) -> None:
+    def _start(self, look: Look, rank: float) -> None:
         look.plan, look.is_under_way = None, True
-        look.task = asyncio.Task(self._run(look, due), loop=self._loop)  # never eager, whatever the task factory
+        look.task = asyncio.Task(self._run(look, rank), loop=self._loop)  # never eager, whatever the task factory
 
-    async def _run(self, look: Look, due: float) -> None:
+    async def _run(self, look: Look, rank: float) -> None:
         """Make one attempt, and decide at once on what it gave."""
         look.has_begun = True
         outcome: Outcome | None = None
         try:
-            outcome = await self._attempt(look.ref, due)
+            outcome = await self._attempt(look.ref, rank)
         except COPIED as error:
             outcome = error
         except Exception as error:  # out of the caller's own snapshots or clock
@@ -140,26 +144,26 @@ class Looks:
             self._pacing.finished()
             self._decide(look, outcome or asyncio.CancelledError())
 
-    async def _attempt(self, ref: OperationRef, due: float) -> Seen:
+    async def _attempt(self, ref: OperationRef, rank: float) -> Seen:
         """Look once; a 401 is worth one new token."""
         token = await self._tokens.get()
         try:
-            return await self._ask(ref, due, token)
+            return await self._ask(ref, rank, token)
         except AuthenticationError:
             renewed = await self._tokens.renew(token)
             if renewed == token:
                 raise
-        return await self._ask(ref, due, renewed)
+        return await self._ask(ref, rank, renewed)
 
-    async def _ask(self, ref: OperationRef, due: float, token: str) -> Seen:
+    async def _ask(self, ref: OperationRef, rank: float, token: str) -> Seen:
         """Ask for what changed; a 304 that refers to nothing held is worth one unconditional request."""
-        held, answer = await self._exchange(ref, due, token)
+        held, answer = await self._exchange(ref, rank, token)
         try:
             return self._read(ref, held, answer)
         except MalformedResponseError:
             if answer.status != 304:
                 raise
-        return self._read(ref, *await self._exchange(ref, due, token, is_unconditional=True))
+        return self._read(ref, *await self._exchange(ref, rank, token, is_unconditional=True))
 
     def _read(self, ref: OperationRef, held: Operation | None, answer: Answer) -> Seen:
         try:
@@ -178,11 +182,11 @@ class Looks:
             self._snapshots[ref] = seen.operation
 
     async def _exchange(
-        self, ref: OperationRef, due: float, token: str, *, is_unconditional: bool = False
+        self, ref: OperationRef, rank: float, token: str, *, is_unconditional: bool = False
     ) -> tuple[Operation | None, Answer]:
         """Send one request in its turn; give the answer and the snapshot whose tag went along."""
         while True:
-            sent = await self._pacing.slot(due)
+            sent = await self._pacing.slot(rank)
             self._tally.requests += 1
             self._tally.in_flight += 1
             try:

@@ -266,9 +266,8 @@ class PollingPolicy:
         With it, the next look comes as late before the finish window, or as deep in it, as trust in it allows.
         `seed` (fixed per operation) and `sample` (drawn per look), both in [0, 1), place it within the jitter.
         `stretch` says how many times more is wanted than the budget has: a look costs so much more, and the longest
-        pauses grow alike. A fixed policy is not stretched; it waits in line.
+        pauses grow alike.
         """
-        stretch = 1.0 if self.min_interval == self.max_predicted_interval else stretch
         remaining, cost = progress.remaining, self.cost * stretch
         longest = (self.max_interval if remaining is None else self.max_predicted_interval) * stretch
         by_age = _best_pause(progress.age, cost) + 2 * cost

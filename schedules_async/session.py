@@ -155,7 +155,8 @@ class SchedulesSession:
         ref = OperationRef(schedule_id, operation_id)
         engine = self._enter(ref)
         getter = Getter(ref, self._clock, self._retry.max_retry_after)
-        engine.looks.want(ref, getter, self._clock.monotonic())
+        now = self._clock.monotonic()
+        engine.looks.want(ref, getter, now, now)
         try:
             return await getter.operation()
         finally:

@@ -52,7 +52,7 @@ class Watch:
     _postponement: float = field(init=False, default=0.0)
     _progress: Progress = field(init=False, factory=Progress)
     _subscribers: dict[Subscriber, bool] = field(init=False, factory=dict)  # with whether anything was shown
-    _dues: dict[PollingPolicy, float] = field(init=False, factory=dict)
+    _dues: dict[PollingPolicy, tuple[float, float]] = field(init=False, factory=dict)  # each policy's due time and rank
     demand: float = field(init=False, default=0.0)  # looks a second
     _seed: float = field(init=False)
 
@@ -72,7 +72,8 @@ class Watch:
         is_running = bool(self._subscribers)
         self._subscribers[subscriber] = False
         if subscriber.policy not in self._dues:
-            self._dues[subscriber.policy] = -math.inf
+            now = self._watches.clock.monotonic()
+            self._dues[subscriber.policy] = now, now
             if self._looked_at > -math.inf:
                 self._plan()
         if self.latest is not None and is_running:
@@ -103,20 +104,21 @@ class Watch:
         pauses = {policy: policy.pause(self._progress, self._seed, sample) for policy in self._dues}
         self._watches.demand(self, 1 / min(pauses.values()))
         for policy, pause in pauses.items():
-            stretched = self._stretched(policy, pause, sample)
-            self._dues[policy] = self._looked_at + max(stretched, min(self._postponement, policy.max_retry_after))
+            due = self._looked_at + max(pause, min(self._postponement, policy.max_retry_after))
+            self._dues[policy] = due, due + self._room_for_others(policy, pause, sample)
 
-    def _stretched(self, policy: PollingPolicy, pause: float, sample: float) -> float:
-        """Look less often when all want more than the budget has; one round of looks is the most that this may cost."""
-        stretch, one_round = self._watches.pacing.stretch, self._watches.one_round
-        return (
-            min(policy.pause(self._progress, self._seed, sample, stretch), pause + one_round) if stretch > 1 else pause
-        )
+    def _room_for_others(self, policy: PollingPolicy, pause: float, sample: float) -> float:
+        """Give by how much others may be preferred when all want more than the budget has: one round at the most."""
+        stretch = self._watches.pacing.stretch
+        if stretch == 1:
+            return 0.0
+        stretched = policy.pause(self._progress, self._seed, sample, stretch)
+        return min(stretched - pause, self._watches.one_round)
 
     def _want_look(self) -> None:
         """Want the next look, at the earliest that any policy asks for."""
-        due = min(self._dues.values())
-        self._watches.looks.want(self.ref, self, due if due > -math.inf else self._watches.clock.monotonic())
+        due, rank = (min(times) for times in zip(*self._dues.values(), strict=True))
+        self._watches.looks.want(self.ref, self, due, rank)
 
     def _want_another_look(self, postponement: float) -> None:
         self._looked_at, self._postponement = self._watches.clock.monotonic(), postponement
