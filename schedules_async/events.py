@@ -103,8 +103,8 @@ class Looked:
 
     def __str__(self) -> str:
         not_modified = "not modified, " if self.is_not_modified else ""
-        then = "no next look" if self.pause is None else f"next look in {self.pause:.1f} s"
-        return f"look at {_name([self.ref])}: {not_modified}{_describe(self.outcome)}; {then}"
+        then = "" if self.pause is None else f"; next look in {self.pause:.1f} s"
+        return f"look at {_name([self.ref])}: {not_modified}{_describe(self.outcome)}{then}"
 
 
 @frozen

@@ -49,9 +49,9 @@ LINES: list[tuple[Event, str]] = [
     ),
     (WaitEnded(MANY, 1, 4, (DONE,) * 4), "wait for 4 operations ended: 4 succeeded after 1.0 s, looks: 4"),
     (Looked(REF, STARTED, pause=2.5), "look at s/o: Started at 40 %; next look in 2.5 s"),
-    (Looked(REF, STARTED, is_not_modified=True), "look at s/o: not modified, Started at 40 %; no next look"),
-    (Looked(REF, LOST), r"look at s/o: TransportError('reset\nERROR forged'); no next look"),
-    (Looked(OperationRef("a\nERROR b", "ö"), STRANGE), r"look at 'a\nERROR b/\xf6': Unknown at 1.5 %; no next look"),
+    (Looked(REF, STARTED, is_not_modified=True), "look at s/o: not modified, Started at 40 %"),
+    (Looked(REF, LOST), r"look at s/o: TransportError('reset\nERROR forged')"),
+    (Looked(OperationRef("a\nERROR b", "ö"), STRANGE), r"look at 'a\nERROR b/\xf6': Unknown at 1.5 %"),
     (Changed(STARTED), "change of s/o: Started at 40 %"),
     (
         Throttled(REF, RateLimitedError("429"), 60, was_open=True),

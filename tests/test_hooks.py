@@ -317,7 +317,7 @@ async def test_the_log_tells_of_looks_at_debug(
         f"look at {ref}: not modified, Started at 40 %; next look in 1.0 s",
     ]
     assert lines[3][1].startswith(f"look at {ref}: ServerError('500'), fault 1; again in ")
-    assert lines[4][1] == f"look at {ref}: Succeeded at 100 %; no next look"
+    assert lines[4][1] == f"look at {ref}: Succeeded at 100 %"
 
 
 async def test_where_nobody_hears_nothing_is_formatted(
