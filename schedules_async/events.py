@@ -5,6 +5,9 @@
 A hook is called with each record, on the event loop and in the midst of the session's work: it must be quick, and
 not async. What it raises disturbs nobody; the first time it is logged. As text a record is one line, the one that
 the logger `schedules_async` writes of it. No record holds a token. There may be more kinds of records one day.
+
+>>> print(Looked(OperationRef("schedule", "operation"), SchedulesError("reset"), pause=2.5))
+look at schedule/operation: SchedulesError('reset'); next look in 2.5 s
 """
 
 from typing import Protocol
@@ -49,6 +52,12 @@ class WaitEnded:
     `outcomes` has the final snapshot of each operation that has ended for this wait, or the error that it is lost
     by. Operations that are in none of them were left: nobody waits any more, or `interruption` ended the wait,
     as SessionClosedError does.
+
+    >>> from schedules_async import OperationStatus
+    >>> begun = WaitBegun(frozenset(OperationRef("schedule", number) for number in "123"))
+    >>> done = Operation("1", "schedule", OperationStatus.SUCCEEDED)
+    >>> print(WaitEnded(begun, 60.0, 12, (done, SchedulesError("reset"))))
+    wait for 3 operations ended: 1 succeeded, 1 lost, 1 left after 60.0 s, looks: 12
     """
 
     begun: WaitBegun

@@ -89,6 +89,12 @@ class SchedulesSession:
     (in memory, the 10,000 most recently used), for conditional requests. `http` lends its connector, `trust_env`
     and trace configs, and is never closed. `clock` is for tests. `hooks` are told what happens: see
     `schedules_async.events`.
+
+    >>> SchedulesSession("token")
+    <SchedulesSession https://dev-api.bentley.com>
+    >>> SchedulesSession("Bearer token")
+    Traceback (most recent call last):
+    ValueError: an unusable token: empty, or with a character outside 0x21-0x7E (give it without 'Bearer ')
     """
 
     def __init__(
