@@ -25,6 +25,8 @@ from schedules_async.errors import (
     SchedulesError,
     SessionClosedError,
 )
+from schedules_async.events import Looked, Retried, Throttled
+from schedules_async.hooks import Hooks
 from schedules_async.models import Operation
 from schedules_async.pacing import Pacing, Plan
 from schedules_async.refs import OperationRef
@@ -72,6 +74,7 @@ class Looks:
     _retry: RetryPolicy
     _snapshots: MutableMapping[OperationRef, Operation]
     _tally: Tally
+    _hooks: Hooks
     _clock: Clock
     _random: Callable[[], float]
     _loop: asyncio.AbstractEventLoop
@@ -206,18 +209,21 @@ class Looks:
         refusal = read_refusal(answer)
         if refusal is not None:
             refusal.ref = ref
-            self._close_gate(refusal, sent)
+            self._close_gate(ref, refusal, sent)
         elif answer.status < 500:
             self._refusals = 0
             self._pacing.accepted()
 
-    def _close_gate(self, refusal: ResponseError, sent: float) -> None:
+    def _close_gate(self, ref: OperationRef, refusal: ResponseError, sent: float) -> None:
         self._tally.throttled += 1
         self._refusals += 1
         now, pause = self._clock.monotonic(), refusal.retry_after
         if pause is None:
             pause = pause_before_repeat(self._retry, self._refusals, self._random())
-        if self._pacing.pace.refused(now, sent, now + pause):
+        was_open = self._pacing.pace.closed_until <= now
+        is_longer = self._pacing.pace.refused(now, sent, now + pause)
+        self._hooks.tell(Throttled(ref, own_copy(refusal), self._pacing.pace.closed_until - now, was_open))
+        if is_longer:
             self._refusal = refusal
             for look in list(self._looks.values()):
                 self._put_off(look, now + pause, refusal)
@@ -229,8 +235,7 @@ class Looks:
             return
         again = self._repeat_at(look, outcome)
         if again is None:
-            del self._looks[look.ref]
-            self._tell(look, outcome)
+            self._finish(look, outcome)
         elif look.users:
             look.not_before = again
             self._plan(look)
@@ -252,7 +257,26 @@ class Looks:
         if isinstance(outcome, ResponseError) and outcome.retry_after is not None:
             again = max(again, now + outcome.retry_after)
             self._put_off(look, again, outcome)
+        if look.users:
+            self._hooks.tell(Retried(look.ref, own_copy(outcome, look.ref), look.faults, again - now))
         return again
+
+    def _finish(self, look: Look, outcome: Outcome) -> None:
+        """Tell the users; hooks are told of the look before what comes of it, once its users want the next or none."""
+        del self._looks[look.ref]
+        if not self._hooks.hear_of_looks:
+            self._tell(look, outcome)
+            return
+        with self._hooks.held() as events:
+            self._tell(look, outcome)
+            events.insert(0, self._make_record(look.ref, outcome))
+
+    def _make_record(self, ref: OperationRef, outcome: Outcome) -> Looked:
+        following = self._looks.get(ref)
+        pause = None if following is None else max(min(following.users.values()) - self._clock.monotonic(), 0.0)
+        if isinstance(outcome, Seen):
+            return Looked(ref, outcome.operation, outcome.is_not_modified, pause)
+        return Looked(ref, own_copy(outcome, ref) if isinstance(outcome, COPIED) else outcome, pause=pause)
 
     def _put_off(self, look: Look, until: float, refusal: ResponseError) -> None:
         """Let each user of a look decide whether to wait so long."""

@@ -18,6 +18,8 @@ from schedules_async.checkpoints import read_checkpoint
 from schedules_async.clock import Clock, Seconds, SystemClock, Timers, to_seconds
 from schedules_async.environments import DEV
 from schedules_async.errors import SchedulesError, SessionClosedError
+from schedules_async.events import Hook
+from schedules_async.hooks import Hooks
 from schedules_async.looking import Getter, Looks
 from schedules_async.models import Operation
 from schedules_async.pacing import COMMUNITY_TIER, Pace, Pacing, RateLimit
@@ -85,7 +87,14 @@ class SchedulesSession:
     `rate_limits` (the Community tier) what is never exceeded; `()` learns the rate from 429 alone.
     `request_timeout` (30 s) bounds one attempt, from connecting to the last byte. `snapshots` holds what was seen
     (in memory, the 10,000 most recently used), for conditional requests. `http` lends its connector, `trust_env`
-    and trace configs, and is never closed. `clock` is for tests.
+    and trace configs, and is never closed. `clock` is for tests. `hooks` are told what happens: see
+    `schedules_async.events`.
+
+    >>> SchedulesSession("token")
+    <SchedulesSession https://dev-api.bentley.com>
+    >>> SchedulesSession("Bearer token")
+    Traceback (most recent call last):
+    ValueError: an unusable token: empty, or with a character outside 0x21-0x7E (give it without 'Bearer ')
     """
 
     def __init__(
@@ -100,9 +109,11 @@ class SchedulesSession:
         snapshots: MutableMapping[OperationRef, Operation] | None = None,
         http: aiohttp.ClientSession | None = None,
         clock: Clock | None = None,
+        hooks: Sequence[Hook] = (),
     ) -> None:
         """See what can be wrong with the arguments now: ValueError and TypeError name what is."""
-        self._tokens = Tokens(as_token_provider(auth))
+        self._hooks = Hooks(hooks)
+        self._tokens = Tokens(as_token_provider(auth), self._hooks)
         self._base_url = check_base_url(base_url)
         self._polling = _expect(PollingPolicy, "polling", polling)
         self._retry = _expect(RetryPolicy, "retry", retry)
@@ -277,12 +288,13 @@ class SchedulesSession:
             retry=self._retry,
             snapshots=self._snapshots,
             tally=self._tally,
+            hooks=self._hooks,
             clock=self._clock,
             random=sample,
             loop=loop,
         )
-        watches = Watches(looks, pacing, self._tally, self._clock, sample)
-        return _Engine(loop, looks, Surroundings(watches, timers, self._clock))
+        watches = Watches(looks, pacing, self._tally, self._clock, sample, self._hooks)
+        return _Engine(loop, looks, Surroundings(watches, timers, self._clock, self._hooks))
 
 
 def _expect(kind: type[Value], name: str, value: Value) -> Value:

@@ -21,6 +21,8 @@ from schedules_async.errors import (
     OperationTimeoutError,
     SessionClosedError,
 )
+from schedules_async.events import WaitBegun, WaitEnded
+from schedules_async.hooks import Hooks
 from schedules_async.looking import COPIED
 from schedules_async.models import Operation
 from schedules_async.polling import PollingPolicy, TimeRemaining
@@ -53,6 +55,7 @@ class Surroundings:
     watches: Watches
     timers: Timers
     clock: Clock
+    hooks: Hooks
 
 
 @define(eq=False, repr=False)
@@ -147,6 +150,10 @@ class Member:
         if self._watch is not None:
             self._watch.leave(self)
 
+    def looked(self) -> None:
+        """Count a look."""
+        self._wait.looks += 1
+
     def show(self, operation: Operation) -> None:
         """Take a change."""
         self.latest, self.is_shown = operation, True
@@ -199,9 +206,12 @@ class Wait:
     _seen: Mapping[OperationRef, Operation]
     members: dict[OperationRef, Member] = field(init=False)
     is_closed: bool = field(init=False, default=False)
+    looks: int = field(init=False, default=0)  # since it began
     _unfinished: int = field(init=False)
     _surroundings: Surroundings | None = field(init=False, default=None)
     _first_use: float = field(init=False, default=math.nan)
+    _begun: WaitBegun | None = field(init=False, default=None)  # while anybody waits for an end to come
+    _begun_at: float = field(init=False, default=math.nan)
     _readers: dict[Reader, None] = field(init=False, factory=dict)
     _timer: Timer | None = field(init=False, default=None)
 
@@ -247,8 +257,11 @@ class Wait:
         return reader
 
     def _join(self, surroundings: Surroundings) -> None:
+        self._begun_at, self.looks = surroundings.clock.monotonic(), 0
         if math.isnan(self._first_use):
-            self._first_use = surroundings.clock.monotonic()
+            self._first_use = self._begun_at
+        self._begun = WaitBegun(frozenset(self.members))
+        surroundings.hooks.tell(self._begun)
         for member in self._open_members():
             member.join(surroundings, self._first_use)
         if self.options.timeout < math.inf and not self.is_over:
@@ -257,13 +270,30 @@ class Wait:
     def leave(self, reader: Reader) -> None:
         """End one use; without any, nobody polls for this wait."""
         if self._readers.pop(reader, reader) is None and not self._readers:
-            self._part()
+            self._part(reader.interruption)
 
-    def _part(self) -> None:
+    def _part(self, interruption: BaseException | None = None) -> None:
+        self._tell_end(interruption)
         if self._timer is not None:
             self._timer.cancel()
         for member in self._open_members():
             member.leave()
+
+    def _tell_end(self, interruption: BaseException | None = None) -> None:
+        """Tell once of what began, unless the event loop was closed meanwhile."""
+        begun, self._begun = self._begun, None
+        if begun is None or self._surroundings is None or self._surroundings.timers.is_over:
+            return
+        outcomes = [member.outcome for member in self.members.values() if member.outcome is not None]
+        self._surroundings.hooks.tell(
+            WaitEnded(
+                begun,
+                self._surroundings.clock.monotonic() - self._begun_at,
+                self.looks,
+                tuple(own_copy(outcome) if isinstance(outcome, COPIED) else outcome for outcome in outcomes),
+                interruption,
+            )
+        )
 
     def _open_members(self) -> list[Member]:
         return [member for member in self.members.values() if member.outcome is None] if self._unfinished else []
@@ -290,6 +320,7 @@ class Wait:
         if self.is_over:
             for reader in self._readers:
                 reader.wake()
+            self._tell_end()
 
     def interrupt(self, error: BaseException) -> None:
         """End every use now; of a group none is named."""

@@ -12,7 +12,9 @@ from attrs import define, field
 
 from schedules_async.base_errors import own_copy
 from schedules_async.clock import Clock
-from schedules_async.errors import NotFoundError, ResponseError
+from schedules_async.errors import NotFoundError, ResponseError, SessionClosedError
+from schedules_async.events import Changed
+from schedules_async.hooks import Hooks
 from schedules_async.looking import COPIED, Looks, Outcome
 from schedules_async.models import Operation
 from schedules_async.pacing import Pacing
@@ -32,6 +34,9 @@ class Subscriber(Protocol):
     @property
     def policy(self) -> PollingPolicy:
         """Say when to look."""
+
+    def looked(self) -> None:
+        """Count a look that came to something."""
 
     def show(self, operation: Operation) -> None:
         """Take a change; the first snapshot since joining counts as one."""
@@ -127,6 +132,9 @@ class Watch:
 
     def look_ended(self, outcome: Outcome) -> None:
         """Hear what a look gave."""
+        if not isinstance(outcome, SessionClosedError):
+            for subscriber in self._subscribers:
+                subscriber.looked()
         if isinstance(outcome, Seen):
             self._saw(outcome)
         elif isinstance(outcome, NotFoundError):
@@ -164,6 +172,8 @@ class Watch:
         if is_change:
             self.latest, self.changed_at = operation, self._watches.clock.monotonic()
             self._watches.tally.updates += 1
+            if self._watches.hooks.hear_of_looks:
+                self._watches.hooks.tell(Changed(operation))
         for subscriber, has_seen in self._subscribers.items():
             if is_change or not has_seen:
                 self._show_to(subscriber, operation)
@@ -194,6 +204,7 @@ class Watches:
     tally: Tally
     clock: Clock
     random: Callable[[], float]
+    hooks: Hooks
     _watches: dict[OperationRef, Watch] = field(init=False, factory=dict)
 
     def join(self, ref: OperationRef, subscriber: Subscriber, left: Watch | None, seen: Operation | None) -> Watch:

@@ -19,6 +19,7 @@ from schedules_async import (
     TimeRemaining,
     TokenProvider,
 )
+from schedules_async.events import Event, Hook, Looked
 from schedules_async.testing import FakeClock
 
 
@@ -47,13 +48,22 @@ async def use(session: SchedulesSession, ref: OperationRef) -> tuple[object, ...
     return operation, final, results, in_time, changes, remaining, stats.detection_delay.mean
 
 
+class Counting:
+    looks = 0
+
+    def __call__(self, event: Event) -> None:
+        self.looks += isinstance(event, Looked)
+
+
 def make() -> list[SchedulesSession]:
     provider: TokenProvider = Provider()
     credentials: TokenProvider = ClientCredentials("id", "secret", token_url=PRODUCTION.token_url, scope="one two")
     clock: Clock = FakeClock()
+    told: list[Event] = []
+    hooks: list[Hook] = [Counting(), told.append, print]
     return [
         SchedulesSession("token", polling=PollingPolicy.EAGER, clock=clock),
         SchedulesSession(give_token, rate_limits=[RateLimit(5, timedelta(seconds=1))]),
         SchedulesSession(credentials, base_url=PRODUCTION.api_url),
-        SchedulesSession(provider, request_timeout=timedelta(seconds=5), snapshots={}),
+        SchedulesSession(provider, request_timeout=timedelta(seconds=5), snapshots={}, hooks=hooks),
     ]

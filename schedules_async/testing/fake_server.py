@@ -3,7 +3,7 @@
 import itertools
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -90,7 +90,7 @@ class FakeSchedules:
     _operations: dict[OperationRef, Callable[[float], Answer]] = field(init=False, factory=dict)
     _interruptions: deque[Answer] = field(init=False, factory=deque)
     _counter: WindowCounter = field(init=False, factory=WindowCounter)
-    _numbers: "itertools.count[int]" = field(init=False, factory=lambda: itertools.count(1))
+    _numbers: Iterator[int] = field(init=False, factory=lambda: itertools.count(1))
     _sessions: WeakSet[SchedulesSession] = field(init=False, factory=WeakSet)
     _credentials: WeakSet[ClientCredentials] = field(init=False, factory=WeakSet)
     _issuer: TokenIssuer = field(init=False, factory=TokenIssuer)
