@@ -63,6 +63,11 @@ class Look:
     is_under_way: bool = False
     has_begun: bool = False
 
+    @property
+    def due(self) -> float:
+        """Give when the next attempt is due: at the earliest time of its users, after a fault not before its pause."""
+        return max(min(due for due, _ in self.users.values()), self.not_before)
+
 
 @define(eq=False, repr=False)
 class Looks:
@@ -120,7 +125,7 @@ class Looks:
 
     def _plan(self, look: Look) -> None:
         """Plan the next attempt for the earliest of its users, unless one is under way."""
-        due = max(min(due for due, _ in look.users.values()), look.not_before)
+        due = look.due
         rank = max(min(rank for _, rank in look.users.values()), due)
         if look.is_under_way or (look.plan is not None and (look.plan.due, look.plan.rank) == (due, rank)):
             return
@@ -273,7 +278,7 @@ class Looks:
 
     def _make_record(self, ref: OperationRef, outcome: Outcome) -> Looked:
         following = self._looks.get(ref)
-        pause = None if following is None else max(min(following.users.values()) - self._clock.monotonic(), 0.0)
+        pause = None if following is None else max(following.due - self._clock.monotonic(), 0.0)
         if isinstance(outcome, Seen):
             return Looked(ref, outcome.operation, outcome.is_not_modified, pause)
         return Looked(ref, own_copy(outcome, ref) if isinstance(outcome, COPIED) else outcome, pause=pause)
