@@ -8,7 +8,6 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, MutableMapping
-from functools import partial
 from typing import Protocol
 
 from attrs import define, field
@@ -55,6 +54,7 @@ class Look:
     """One wanted look and what its attempts have met so far."""
 
     ref: OperationRef
+    _looks: "Looks"
     users: dict[LookUser, tuple[float, float]] = field(factory=dict)
     plan: Plan | None = None
     task: "asyncio.Task[None] | None" = None
@@ -67,6 +67,10 @@ class Look:
     def due(self) -> float:
         """Give when the next attempt is due: at the earliest time of its users, after a fault not before its pause."""
         return max(min(due for due, _ in self.users.values()), self.not_before)
+
+    def start(self, rank: float) -> None:
+        """Begin an attempt, when its plan says so."""
+        self._looks.start(self, rank)
 
 
 @define(eq=False, repr=False)
@@ -95,7 +99,7 @@ class Looks:
         """
         look = self._looks.get(ref)
         if look is None:
-            look = self._looks[ref] = Look(ref)
+            look = self._looks[ref] = Look(ref, self)
         look.users[user] = due, rank
         self._plan(look)
         if self._refusal is not None and self._pacing.pace.closed_until > self._clock.monotonic():
@@ -131,9 +135,10 @@ class Looks:
             return
         if look.plan is not None:
             self._pacing.forget(look.plan)
-        look.plan = self._pacing.plan(due, rank, partial(self._start, look, rank))
+        look.plan = self._pacing.plan(due, rank, look.start)
 
-    def _start(self, look: Look, rank: float) -> None:
+    def start(self, look: Look, rank: float) -> None:
+        """Begin an attempt."""
         look.plan, look.is_under_way = None, True
         look.task = asyncio.Task(self._run(look, rank), loop=self._loop)  # never eager, whatever the task factory
 

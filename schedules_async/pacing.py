@@ -225,7 +225,7 @@ class Plan:
 
     due: float
     rank: float
-    start: Callable[[], None] | None
+    start: Callable[[float], None] | None
 
 
 @define(eq=False, repr=False)
@@ -246,8 +246,8 @@ class Pacing:
     _started: int = field(init=False, default=0)
     _alarm: Timer | None = field(init=False, default=None)
 
-    def plan(self, due: float, rank: float, start: Callable[[], None]) -> Plan | None:
-        """Call `start` at `due`, or as soon after as there is a place for one more request; None when called already.
+    def plan(self, due: float, rank: float, start: Callable[[float], None]) -> Plan | None:
+        """Call `start` with the rank at `due`, or as soon after as there is a place; None when called already.
 
         Whoever is started calls `finished` when it is through.
         """
@@ -258,7 +258,7 @@ class Pacing:
             and due <= self._clock.monotonic()
         ):
             self._started += 1
-            start()
+            start(rank)
             return None
         plan = Plan(due, rank, start)
         heapq.heappush(self._plans, (due, next(self._numbers), plan))
@@ -329,7 +329,7 @@ class Pacing:
             start, plan.start = plan.start, None
             if start is not None:
                 self._started += 1
-                start()
+                start(plan.rank)
         return self._plans[0][0] if self._plans else math.inf
 
     def _wake_first(self, now: float) -> float:
