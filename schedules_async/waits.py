@@ -157,7 +157,7 @@ class Member:
         """Take the end; what ends the session or the task ends the whole wait, and is no outcome of this operation."""
         if isinstance(outcome, SessionClosedError) or not isinstance(outcome, Operation | Exception):
             self._wait.interrupt(outcome)
-        elif self.outcome is None:
+        else:
             self.outcome = outcome
             self._cancel_stall_timer()
             self._wait.member_ended()
@@ -290,12 +290,11 @@ class Wait:
         """Wait until every operation has ended."""
         reader = self.begin(wakes_on_change=False)
         try:
-            while self._unfinished and reader.interruption is None:
+            while self._unfinished:
+                reader.raise_interruption()
                 await reader.news()
         finally:
             self.leave(reader)
-        if self._unfinished:
-            reader.raise_interruption()
 
     def changed(self, member: Member) -> None:
         """Tell every reader of a change."""
