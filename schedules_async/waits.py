@@ -114,6 +114,7 @@ class Member:
     not_found_until: float = field(init=False, default=-math.inf)
     is_shown: bool = field(init=False, default=False)  # anything since it joined
     _watch: Watch | None = field(init=False, default=None)
+    _quiet_since: float = field(init=False, default=-math.inf)
     _stall_timer: Timer | None = field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
@@ -136,17 +137,17 @@ class Member:
         """The expectation of the watch, while anybody reads."""
         return self._watch.time_remaining if self._watch is not None and self._wait.is_polling else None
 
-    def join(self, surroundings: Surroundings, first_use: float) -> None:
-        """Follow the operation's watch."""
+    def join(self, surroundings: Surroundings, first_use: float, away: float) -> None:
+        """Follow the operation's watch; the `away` seconds for which nobody read count in no stall."""
         self.is_shown = False
         self.not_found_until = first_use + self.policy.not_found_grace
+        self._quiet_since = max(first_use, self._quiet_since, self._changed_at) + away
         self._watch = surroundings.watches.join(self.ref, self, self._watch, self.latest)
-        self._set_stall_timer(surroundings, first_use)
+        self._set_stall_timer(surroundings)
 
     def leave(self) -> None:
         """Follow no longer."""
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
+        self._cancel_stall_timer()
         if self._watch is not None:
             self._watch.leave(self)
 
@@ -163,8 +164,9 @@ class Member:
         """Take the end; what ends the session or the task ends the whole wait, and is no outcome of this operation."""
         if isinstance(outcome, SessionClosedError) or not isinstance(outcome, Operation | Exception):
             self._wait.interrupt(outcome)
-        elif self.outcome is None:
+        else:
             self.outcome = outcome
+            self._cancel_stall_timer()
             self._wait.member_ended()
 
     def give_up(self, outcome: Exception) -> None:
@@ -172,21 +174,29 @@ class Member:
         self.leave()
         self.end(outcome)
 
-    def _set_stall_timer(self, surroundings: Surroundings, first_use: float) -> None:
+    @property
+    def _changed_at(self) -> float:
+        return -math.inf if self._watch is None else self._watch.changed_at
+
+    def _set_stall_timer(self, surroundings: Surroundings) -> None:
         """See whether there was a change once there should have been one."""
         allowed = self._wait.options.stall_timeout
-        if self._watch is not None and self.outcome is None and allowed < math.inf:
-            stalled_at = max(first_use, self._watch.changed_at) + allowed
-            check = partial(self._check_stall, surroundings, first_use, stalled_at)
+        if self.outcome is None and allowed < math.inf:
+            stalled_at = max(self._quiet_since, self._changed_at) + allowed
+            check = partial(self._check_stall, surroundings, stalled_at)
             self._stall_timer = surroundings.timers.call_at(stalled_at, check)
 
-    def _check_stall(self, surroundings: Surroundings, first_use: float, stalled_at: float) -> None:
-        if self._watch is not None and self._watch.changed_at + self._wait.options.stall_timeout > stalled_at:
-            self._set_stall_timer(surroundings, first_use)
+    def _check_stall(self, surroundings: Surroundings, stalled_at: float) -> None:
+        allowed = self._wait.options.stall_timeout
+        if self._changed_at + allowed > stalled_at:
+            self._set_stall_timer(surroundings)
         else:
-            allowed = self._wait.options.stall_timeout
             text = f"{self.ref} did not change for {allowed:g} s; {_last_seen(self.latest)}"
             self.give_up(OperationStalledError(text, ref=self.ref, operation=self.latest))
+
+    def _cancel_stall_timer(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
 
 
 def _last_seen(latest: Operation | None) -> str:
@@ -212,6 +222,7 @@ class Wait:
     _first_use: float = field(init=False, default=math.nan)
     _begun: WaitBegun | None = field(init=False, default=None)  # while anybody waits for an end to come
     _begun_at: float = field(init=False, default=math.nan)
+    _parted_at: float = field(init=False, default=math.nan)
     _readers: dict[Reader, None] = field(init=False, factory=dict)
     _timer: Timer | None = field(init=False, default=None)
 
@@ -253,17 +264,22 @@ class Wait:
         self._surroundings = self._enter(self.refs[0] if len(self.refs) == 1 else None)
         self._readers[reader] = None
         if len(self._readers) == 1:
-            self._join(self._surroundings)
+            try:
+                self._join(self._surroundings)
+            except Exception:  # out of the caller's own snapshots or clock
+                self.leave(reader)
+                raise
         return reader
 
     def _join(self, surroundings: Surroundings) -> None:
-        self._begun_at, self.looks = surroundings.clock.monotonic(), 0
+        self._begun_at = now = surroundings.clock.monotonic()
+        self.looks = 0
         if math.isnan(self._first_use):
-            self._first_use = self._begun_at
+            self._first_use = self._parted_at = now
         self._begun = WaitBegun(frozenset(self.members))
         surroundings.hooks.tell(self._begun)
         for member in self._open_members():
-            member.join(surroundings, self._first_use)
+            member.join(surroundings, self._first_use, now - self._parted_at)
         if self.options.timeout < math.inf and not self.is_over:
             self._timer = surroundings.timers.call_at(self._first_use + self.options.timeout, self._time_out)
 
@@ -276,6 +292,8 @@ class Wait:
         self._tell_end(interruption)
         if self._timer is not None:
             self._timer.cancel()
+        if self._surroundings is not None:
+            self._parted_at = self._surroundings.clock.monotonic()
         for member in self._open_members():
             member.leave()
 
@@ -302,12 +320,11 @@ class Wait:
         """Wait until every operation has ended."""
         reader = self.begin(wakes_on_change=False)
         try:
-            while self._unfinished and reader.interruption is None:
+            while self._unfinished:
+                reader.raise_interruption()
                 await reader.news()
         finally:
             self.leave(reader)
-        if self._unfinished:
-            reader.raise_interruption()
 
     def changed(self, member: Member) -> None:
         """Tell every reader of a change."""

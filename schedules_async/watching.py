@@ -53,6 +53,7 @@ class Watch:
     _watches: "Watches"
     latest: Operation | None
     changed_at: float = field(init=False, default=-math.inf)
+    _running_since: float = field(init=False, default=-math.inf)
     _looked_at: float = field(init=False, default=-math.inf)
     _postponement: float = field(init=False, default=0.0)
     _progress: Progress = field(init=False, factory=Progress)
@@ -75,6 +76,8 @@ class Watch:
         A watch that was left and is joined again goes on with the look that was due.
         """
         is_running = bool(self._subscribers)
+        if not is_running:
+            self._running_since = self._watches.clock.monotonic()
         self._subscribers[subscriber] = False
         if subscriber.policy not in self._dues:
             now = self._watches.clock.monotonic()
@@ -183,9 +186,10 @@ class Watch:
         subscriber.show(operation)
 
     def _measure_delay(self, seen: Seen) -> None:
-        """Count how late the end was seen, if the operation was seen running before."""
+        """Count how late the end was seen, if the operation was seen running before and looked at ever since."""
         ended, tally = seen.operation.updated_at, self._watches.tally
-        if self.latest is not None and ended is not None and seen.date is not None:
+        is_continuous = self.latest is not None and self._looked_at >= self._running_since
+        if is_continuous and ended is not None and seen.date is not None:
             delay = max((seen.date - ended).total_seconds(), 0.0)
             tally.detection_delay = tally.detection_delay.with_one_more(delay)
 
