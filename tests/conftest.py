@@ -2,11 +2,13 @@
 
 import asyncio
 import gc
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from schedules_async import PollingPolicy, RateLimit, SchedulesSession
 from schedules_async.testing import FakeClock, FakeSchedules
@@ -15,6 +17,18 @@ EVERY_SECOND = PollingPolicy.fixed(1.0)
 UNLIMITED = (RateLimit(1_000_000, 1),)
 
 MakeSession = Callable[..., SchedulesSession]
+
+# HYPOTHESIS_PROFILE=long searches for minutes and anew each time, the other one in seconds and always the same.
+settings.register_profile("short", deadline=None, derandomize=True, database=None, stateful_step_count=30)
+settings.register_profile(
+    "long",
+    deadline=None,
+    max_examples=5_000,
+    stateful_step_count=100,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 
 @pytest.fixture
