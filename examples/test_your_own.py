@@ -25,8 +25,3 @@ async def live_through_a_bad_day() -> None:
 
 def test_a_bad_day() -> None:
     asyncio.run(live_through_a_bad_day())
-
-
-if __name__ == "__main__":
-    test_a_bad_day()
-    print("passed")

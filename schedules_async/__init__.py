@@ -2,6 +2,7 @@
 
 from schedules_async.auth import TokenProvider
 from schedules_async.clock import Clock
+from schedules_async.credentials import ClientCredentials
 from schedules_async.environments import DEV, PRODUCTION, QA, Environment
 from schedules_async.errors import (
     AuthenticationError,
@@ -37,6 +38,7 @@ __all__ = [
     "QA",
     "STANDARD_TIER",
     "AuthenticationError",
+    "ClientCredentials",
     "Clock",
     "Environment",
     "MalformedResponseError",

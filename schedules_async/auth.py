@@ -3,11 +3,13 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol, runtime_checkable
 
-from attrs import define
+from attrs import define, field
 
 from schedules_async.errors import AuthenticationError
+from schedules_async.sharing import Shared
 
 LONGEST_TOKEN_ATTEMPT = 30.0  # seconds
 _USABLE = re.compile(r"[\x21-\x7e]+")
@@ -85,4 +87,36 @@ async def ask_for_token(provider: TokenProvider, rejected: str | None = None) ->
         raise _no_token(error) from error  # something that the provider waited for was cancelled, not this request
     except Exception as error:
         raise _no_token(error) from error
+    finally:
+        del rejected  # this frame stands in the error's traceback
     return check_token(token)
+
+
+@define(eq=False, repr=False)
+class Tokens:
+    """The tokens of one session: a token that meets a 401 in many requests at once is renewed once."""
+
+    _provider: TokenProvider
+    _newest: str | None = field(init=False, default=None)
+    _renewals: dict[str, Shared[str]] = field(init=False, factory=dict)
+
+    async def get(self) -> str:
+        """Get the token for a request."""
+        self._newest = token = await ask_for_token(self._provider)
+        return token
+
+    async def renew(self, rejected: str) -> str:
+        """Get another token for one that met a 401; the same one where the provider has no other."""
+        if rejected != self._newest:  # another request may have met the 401 before, and had it renewed
+            token = await self.get()
+            if token != rejected:
+                return token
+        renewal = self._renewals.setdefault(rejected, Shared(partial(self._replace, rejected)))
+        return await renewal.result()
+
+    async def _replace(self, rejected: str) -> str:
+        try:
+            self._newest = token = await ask_for_token(self._provider, rejected)
+            return token
+        finally:
+            self._renewals.pop(rejected, None)

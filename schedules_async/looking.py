@@ -13,7 +13,7 @@ from typing import Protocol
 
 from attrs import define, field
 
-from schedules_async.auth import TokenProvider, ask_for_token
+from schedules_async.auth import Tokens
 from schedules_async.base_errors import own_copy
 from schedules_async.clock import Clock
 from schedules_async.errors import (
@@ -28,7 +28,7 @@ from schedules_async.errors import (
 from schedules_async.models import Operation
 from schedules_async.pacing import Pacing, Plan
 from schedules_async.refs import OperationRef
-from schedules_async.responses import Answer, Seen, read_answer, read_refusal, request_headers
+from schedules_async.responses import Answer, Seen, hide, read_answer, read_refusal, request_headers
 from schedules_async.retrying import RetryPolicy, is_passing, pause_before_repeat
 from schedules_async.stats import Tally
 from schedules_async.transport import NotSentError, Transport
@@ -67,7 +67,7 @@ class Looks:
     """Every look of a session. No operation is ever asked for twice at the same time."""
 
     _transport: Transport
-    _tokens: TokenProvider
+    _tokens: Tokens
     _pacing: Pacing
     _retry: RetryPolicy
     _snapshots: MutableMapping[OperationRef, Operation]
@@ -142,11 +142,11 @@ class Looks:
 
     async def _attempt(self, ref: OperationRef, due: float) -> Seen:
         """Look once; a 401 is worth one new token."""
-        token = await ask_for_token(self._tokens)
+        token = await self._tokens.get()
         try:
             return await self._ask(ref, due, token)
         except AuthenticationError:
-            renewed = await ask_for_token(self._tokens, rejected=token)
+            renewed = await self._tokens.renew(token)
             if renewed == token:
                 raise
         return await self._ask(ref, due, renewed)
@@ -187,7 +187,7 @@ class Looks:
             self._tally.in_flight += 1
             try:
                 held = None if is_unconditional else self._snapshots.get(ref)
-                answer = await self._transport.get(ref, request_headers(token, held))
+                answer = hide(token, await self._transport.get(ref, request_headers(token, held)))
             except NotSentError:
                 self._tally.requests -= 1
                 continue

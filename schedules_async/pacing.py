@@ -60,26 +60,34 @@ class Window:
 
     def earliest(self, now: float) -> float:
         """Give when the next request may leave; infinity while that depends on an answer."""
-        while self._answered and self._answered[0] + self.limit.per <= now:
-            self._answered.popleft()
+        self._let_go(now)
         used = self._under_way + len(self._answered)
         if used >= self.limit.calls:
             return self._answered[0] + self.limit.per if self._answered else math.inf
-        if self.is_fastest or used < self.limit.calls / 2:
-            return now
-        # A slower limit lets half of it go at the faster one's pace, and spreads the rest, so that it never runs dry.
-        return self._last + 1 / self._lasting_rate(now, self.limit.calls - used)
+        return max(now, self._last + 1 / self.lasting_rate(now))
 
-    def _lasting_rate(self, now: float, free: int) -> float:
-        """Give the rate at which the free slots last until the first, a quarter, half ... of the used ones are free."""
+    def lasting_rate(self, now: float) -> float:
+        """Give the rate that this limit can bear for long; infinity where a faster one decides.
+
+        A slower limit lets half of it go at the faster one's pace, and spreads the rest, so that it never runs dry:
+        the free slots last until the first, a quarter, half ... of the used ones are free.
+        """
+        self._let_go(now)
         held = len(self._answered)
+        free = self.limit.calls - self._under_way - held
+        if self.is_fastest or free > self.limit.calls / 2:
+            return math.inf
         return min(
             (
-                (free + ahead) / (self._answered[ahead] + self.limit.per - now)
+                max(free + ahead, 1) / (self._answered[ahead] + self.limit.per - now)
                 for ahead in range(0, held, held // 4 + 1)
             ),
             default=math.inf,
         )
+
+    def _let_go(self, now: float) -> None:
+        while self._answered and self._answered[0] + self.limit.per <= now:
+            self._answered.popleft()
 
     def take(self, now: float) -> None:
         """Count a request that leaves."""
@@ -134,6 +142,10 @@ class Pace:
             *[window.earliest(now) for window in self._windows],
             now,
         )
+
+    def lasting_rate(self, now: float) -> float:
+        """Give how many requests a second may leave in the long run."""
+        return min([self.rate, *[window.lasting_rate(now) for window in self._windows]])
 
     def take(self, now: float) -> None:
         """Count a request that leaves."""
@@ -195,6 +207,7 @@ class Pacing:
     pace: Pace
     _clock: Clock
     _timers: Timers
+    demand: float = field(init=False, default=0.0)  # the looks a second that all would like, whatever the budget has
     _numbers: "itertools.count[int]" = field(init=False, factory=itertools.count)
     _plans: list[tuple[float, int, Plan]] = field(init=False, factory=list)
     _line: list[tuple[float, int, "asyncio.Future[None]"]] = field(init=False, factory=list)
@@ -293,6 +306,17 @@ class Pacing:
         return math.inf
 
     def accepted(self) -> None:
-        """Learn from an answer that was no refusal; a request that waits beyond its time is unmet demand."""
+        """Learn from an answer that was no refusal; a request that waits, or a stretched pause, is unmet demand."""
         now = self._clock.monotonic()
-        self.pace.accepted(now, is_demand_waiting=bool(self._line) or bool(self._plans and self._plans[0][0] <= now))
+        is_late = bool(self._line) or bool(self._plans and self._plans[0][0] <= now)
+        self.pace.accepted(now, is_demand_waiting=is_late or self.demand > self.pace.rate)
+
+    @property
+    def lasting_rate(self) -> float:
+        """Give how many requests a second the budget has in the long run."""
+        return self.pace.lasting_rate(self._clock.monotonic())
+
+    @property
+    def stretch(self) -> float:
+        """Give how many times more is wanted than the budget has; 1 while there is enough for all."""
+        return max(self.demand / self.lasting_rate, 1.0)

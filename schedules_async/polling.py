@@ -259,29 +259,33 @@ class PollingPolicy:
         """Pause for exactly that long, whatever is seen; no jitter."""
         return cls(min_interval=seconds, max_interval=seconds, max_predicted_interval=seconds, jitter=0.0)
 
-    def pause(self, progress: Progress, seed: float, sample: float) -> float:
+    def pause(self, progress: Progress, seed: float, sample: float, stretch: float = 1.0) -> float:
         """Give the seconds from the last look to the next.
 
         Most durations have no typical size, so without credible progress the pause grows with the root of the age.
         With it, the next look comes as late before the finish window, or as deep in it, as trust in it allows.
         `seed` (fixed per operation) and `sample` (drawn per look), both in [0, 1), place it within the jitter.
+        `stretch` says how many times more is wanted than the budget has: a look costs so much more, and the longest
+        pauses grow alike. A fixed policy is not stretched; it waits in line.
         """
-        remaining = progress.remaining
-        longest = self.max_interval if remaining is None else self.max_predicted_interval
-        by_age = self._price(progress.age) + 2 * self.cost
-        wanted = min(max(by_age, self.min_interval), self.max_interval)
+        stretch = 1.0 if self.min_interval == self.max_predicted_interval else stretch
+        remaining, cost = progress.remaining, self.cost * stretch
+        longest = (self.max_interval if remaining is None else self.max_predicted_interval) * stretch
+        by_age = _best_pause(progress.age, cost) + 2 * cost
+        wanted = min(max(by_age, self.min_interval), self.max_interval * stretch)
         if remaining is not None:
-            inside = self._price(remaining.high - remaining.low) * _stretch(progress.looks_in_window)
+            inside = _best_pause(remaining.high - remaining.low, cost) * _patience(progress.looks_in_window)
             wanted = min(_TRUST * by_age, longest, remaining.low + min(wanted, inside))
         factor = 1 + self.jitter * (2 * seed - 1) + self.jitter / 2 * (2 * sample - 1)
         return min(max(wanted * factor, self.min_interval), longest)
 
-    def _price(self, seconds: float) -> float:
-        """Give the best pause for an end that is as likely anywhere in so many seconds (Keller 1974)."""
-        return math.sqrt(self.cost) * math.sqrt(2 * seconds)
+
+def _best_pause(seconds: float, cost: float) -> float:
+    """Give the best pause for an end that is as likely anywhere in so many seconds (Keller 1974)."""
+    return math.sqrt(cost) * math.sqrt(2 * seconds)
 
 
-def _stretch(looks_in_window: int) -> float:
+def _patience(looks_in_window: int) -> float:
     return math.pow(_IMPATIENCE, min(max(looks_in_window - 1, 0), _MOST_STRETCHES))
 
 

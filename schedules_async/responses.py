@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 
-from attrs import frozen
+from attrs import evolve, frozen
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from schedules_async.base_errors import MalformedResponseError, SchedulesError
@@ -36,6 +36,7 @@ _ERROR_CLASSES: Mapping[int, type[ResponseError]] = {
     429: RateLimitedError,
 }
 _GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
+_SHORTEST_SECRET = 16  # characters; a shorter token may be a word of any answer
 _LIMIT_HEADERS = tuple(f"ITwinPlatform-RateLimited-{name}" for name in ("Tier", "API", "Operation", "Application"))
 
 
@@ -72,6 +73,17 @@ def request_headers(token: str, held: Operation | None) -> dict[str, str]:
     if held is not None and held.etag is not None:
         headers["If-None-Match"] = held.etag
     return headers
+
+
+def hide(token: str, answer: Answer) -> Answer:
+    """Blank out the token where an answer repeats it, as gateways do that explain what they were sent."""
+    if len(token) < _SHORTEST_SECRET:
+        return answer
+    is_in_headers = any(token in value for value in answer.headers.values())
+    if not is_in_headers and token.encode() not in answer.body:
+        return answer
+    headers = CIMultiDict((name, value.replace(token, "***")) for name, value in answer.headers.items())
+    return evolve(answer, headers=headers, body=answer.body.replace(token.encode(), b"***"))
 
 
 def read_answer(ref: OperationRef, held: Operation | None, answer: Answer) -> Seen:

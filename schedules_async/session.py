@@ -12,7 +12,8 @@ import aiohttp
 from attrs import define, field, frozen
 from yarl import URL
 
-from schedules_async.auth import TokenProvider, as_token_provider
+from schedules_async.addresses import check_base_url
+from schedules_async.auth import TokenProvider, Tokens, as_token_provider
 from schedules_async.checkpoints import read_checkpoint
 from schedules_async.clock import Clock, Seconds, SystemClock, Timers, to_seconds
 from schedules_async.environments import DEV
@@ -24,7 +25,7 @@ from schedules_async.polling import PollingPolicy
 from schedules_async.refs import OperationRef, RefLike, as_refs
 from schedules_async.retrying import RetryPolicy
 from schedules_async.stats import SessionStats, Tally
-from schedules_async.transport import Transport, check_base_url
+from schedules_async.transport import Transport
 from schedules_async.waiting import GroupWaiter, OperationGroupWaiter, OperationWaiter
 from schedules_async.waits import Surroundings, Wait, WaitOptions, to_timeout
 from schedules_async.watching import Watches
@@ -101,7 +102,7 @@ class SchedulesSession:
         clock: Clock | None = None,
     ) -> None:
         """See what can be wrong with the arguments now: ValueError and TypeError name what is."""
-        self._tokens = as_token_provider(auth)
+        self._tokens = Tokens(as_token_provider(auth))
         self._base_url = check_base_url(base_url)
         self._polling = _expect(PollingPolicy, "polling", polling)
         self._retry = _expect(RetryPolicy, "retry", retry)
@@ -267,10 +268,11 @@ class SchedulesSession:
     def _start(self, loop: asyncio.AbstractEventLoop) -> _Engine:
         timers = Timers(self._clock, loop)
         sample = random.Random().random
+        pacing = Pacing(self._pace, self._clock, timers)
         looks = Looks(
             transport=self._transport,
             tokens=self._tokens,
-            pacing=Pacing(self._pace, self._clock, timers),
+            pacing=pacing,
             retry=self._retry,
             snapshots=self._snapshots,
             tally=self._tally,
@@ -278,7 +280,7 @@ class SchedulesSession:
             random=sample,
             loop=loop,
         )
-        watches = Watches(looks, self._tally, self._clock, sample)
+        watches = Watches(looks, pacing, self._tally, self._clock, sample)
         return _Engine(loop, looks, Surroundings(watches, timers, self._clock))
 
 

@@ -1,10 +1,8 @@
-"""The only door to aiohttp: one request out, one complete answer back, or a TransportError."""
+"""The door to the API: one request out, one complete answer back, or a TransportError."""
 
 import asyncio
-import ipaddress
 import math
 import urllib.request
-import zlib
 from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
@@ -12,44 +10,15 @@ from typing import Any
 
 import aiohttp
 from aiohttp.connector import Connection
-from aiohttp.http import HttpProcessingError
 from attrs import define, field
 from yarl import URL
 
-from schedules_async.errors import TransportError
+from schedules_async.receiving import FAULTS, read_whole, to_transport_error
 from schedules_async.refs import OperationRef
 from schedules_async.responses import SAME_FOR_ALL, Answer
 
 MAX_REQUESTS_IN_FLIGHT = 100
-LARGEST_BODY = 1024 * 1024
 _KEEPALIVE = 60.0  # seconds; longer than the usual pause between two looks, so that they share a connection
-_GZIP, _ZLIB, _RAW_DEFLATE = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
-_FAULTS = (aiohttp.ClientError, HttpProcessingError, OSError, EOFError, ValueError, RuntimeError)
-_CERTIFICATE_FAULTS = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
-
-
-def check_base_url(base_url: str | URL) -> str:
-    """Give the URL that paths are appended to; ValueError unless it is https, or http to this machine."""
-    if not isinstance(base_url, str | URL):
-        raise TypeError(f"base_url must be a URL, not {type(base_url).__name__}")
-    url = URL(base_url)
-    if url.scheme not in ("https", "http") or not url.host:
-        raise ValueError(f"base_url must be an absolute https URL (or http to this machine), and is {base_url}")
-    if url.user is not None or url.password is not None:
-        raise ValueError("base_url must not carry credentials")
-    if url.raw_query_string or url.raw_fragment:
-        raise ValueError("base_url must not carry a query or a fragment")
-    if url.scheme == "http" and not is_loopback(url.host):
-        raise ValueError(f"plain http would show the token to the network: use https for {url.host}")
-    return str(url).rstrip("/")
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name is this machine's own."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name, no address
-        return host == "localhost"
 
 
 @define(eq=False, repr=False)
@@ -80,8 +49,8 @@ class Transport:
         try:
             http = self._http or self._open()
             response = await http.get(_to_url(self._base_url + ref.path), headers=headers, allow_redirects=False)
-            return await _read(response)
-        except _FAULTS as error:
+            return await read_whole(response)
+        except FAULTS as error:
             fault = error
         except _NotRepeatedError as error:
             fault = error.fault
@@ -91,8 +60,7 @@ class Transport:
             fault = TimeoutError(f"no complete answer within {self._request_timeout:g} s")
         finally:
             attempt.task = None
-        # Outside the except clauses: what aiohttp raised may carry the request's headers, and would be the context.
-        raise _to_error(fault, ref) from _without_request(fault)
+        raise to_transport_error(fault, ref)
 
     def _open(self) -> aiohttp.ClientSession:
         borrowed = self._borrowed
@@ -169,43 +137,6 @@ def _find_proxy(url: str) -> str | None:
     return None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(scheme)
 
 
-def _to_error(fault: BaseException, ref: OperationRef) -> TransportError:
-    text = str(_without_request(fault)) or type(fault).__name__
-    return TransportError(text, ref=ref, is_certificate_failure=isinstance(fault, _CERTIFICATE_FAULTS))
-
-
-def _without_request(fault: BaseException) -> BaseException:
-    """Give what lies behind an error that carries the request (and with it the token) in its repr."""
-    if isinstance(fault, aiohttp.ClientResponseError):
-        return fault.__cause__ or aiohttp.ClientError(fault.message)
-    return fault
-
-
-async def _read(response: aiohttp.ClientResponse) -> Answer:
-    try:
-        if response.status == 304:
-            return Answer(304, response.headers)
-        return Answer(response.status, response.headers, *await _read_body(response))
-    finally:
-        if not response.closed:
-            response.release()
-
-
-async def _read_body(response: aiohttp.ClientResponse) -> tuple[bytes, str | None]:
-    """Read and decode a body piece by piece; give it, or why it cannot be had, never holding more than the bound."""
-    decoder = _Decoder(",".join(response.headers.getall("Content-Encoding", ())))
-    body, received = bytearray(), 0
-    async for piece in response.content.iter_any():
-        received += len(piece)
-        body += decoder.decode(piece, LARGEST_BODY + 1 - len(body))
-        if max(received, len(body)) > LARGEST_BODY:
-            response.close()
-            return b"", f"the body is larger than {LARGEST_BODY} bytes"
-    if not decoder.is_complete:
-        return b"", "the body cannot be decoded"
-    return bytes(body), None
-
-
 @define(eq=False, repr=False)
 class _Attempt:
     """One request under way; `task` is None once it is through."""
@@ -251,41 +182,3 @@ class _Deadlines:
         """Forget the timer."""
         if self._timer is not None:
             self._timer.cancel()
-
-
-@define(eq=False, repr=False)
-class _Decoder:
-    """Undoes one Content-Encoding within a bound; what it cannot decode it leaves out and says so."""
-
-    _encoding: str
-    _zlib: "zlib._Decompress | None" = field(init=False, default=None)
-    _is_broken: bool = field(init=False, default=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._encoding = self._encoding.strip().lower()
-        self._is_broken = self._encoding not in ("", "identity", "gzip", "x-gzip", "deflate")
-
-    def decode(self, piece: bytes, most: int) -> bytes:
-        """Decode the next piece, to `most` bytes at the most."""
-        if self._is_broken or self._encoding in ("", "identity"):
-            return b"" if self._is_broken else piece
-        if self._zlib is None:
-            self._zlib = zlib.decompressobj(self._window_bits(piece[0]))
-        try:
-            return self._zlib.decompress(piece, most)
-        except zlib.error:
-            self._is_broken = True
-            return b""
-
-    def _window_bits(self, first_byte: int) -> int:
-        """Tell gzip, zlib and raw deflate apart; servers send both of the latter as deflate (RFC 9110 8.4.1.2)."""
-        if self._encoding != "deflate":
-            return _GZIP
-        return _ZLIB if first_byte & 0x0F == zlib.DEFLATED else _RAW_DEFLATE
-
-    @property
-    def is_complete(self) -> bool:
-        """Tell whether everything fed could be decoded, to the end of the stream."""
-        if self._is_broken or self._zlib is None:
-            return not self._is_broken
-        return self._zlib.eof and not self._zlib.unused_data

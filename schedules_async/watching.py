@@ -15,6 +15,7 @@ from schedules_async.clock import Clock
 from schedules_async.errors import NotFoundError, ResponseError
 from schedules_async.looking import COPIED, Looks, Outcome
 from schedules_async.models import Operation
+from schedules_async.pacing import Pacing
 from schedules_async.polling import PollingPolicy, Progress, TimeRemaining, jitter_seed
 from schedules_async.refs import OperationRef
 from schedules_async.responses import Seen
@@ -52,6 +53,7 @@ class Watch:
     _progress: Progress = field(init=False, factory=Progress)
     _subscribers: dict[Subscriber, bool] = field(init=False, factory=dict)  # with whether anything was shown
     _dues: dict[PollingPolicy, float] = field(init=False, factory=dict)
+    demand: float = field(init=False, default=0.0)  # looks a second
     _seed: float = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -70,7 +72,9 @@ class Watch:
         is_running = bool(self._subscribers)
         self._subscribers[subscriber] = False
         if subscriber.policy not in self._dues:
-            self._set_due(subscriber.policy)
+            self._dues[subscriber.policy] = -math.inf
+            if self._looked_at > -math.inf:
+                self._plan()
         if self.latest is not None and is_running:
             self._show_to(subscriber, self.latest)
         self._want_look()
@@ -93,10 +97,21 @@ class Watch:
             wanted = {subscriber.policy for subscriber in self._subscribers}
             self._dues = {policy: due for policy, due in self._dues.items() if policy in wanted}
 
-    def _set_due(self, policy: PollingPolicy) -> None:
-        """Plan by a policy; a Retry-After of the last answer is a floor, as far as a wait sleeps."""
-        pause = policy.pause(self._progress, self._seed, self._watches.random())
-        self._dues[policy] = self._looked_at + max(pause, min(self._postponement, policy.max_retry_after))
+    def _plan(self) -> None:
+        """Plan the next look by every policy; a Retry-After of the last answer is a floor, as far as a wait sleeps."""
+        sample = self._watches.random()
+        pauses = {policy: policy.pause(self._progress, self._seed, sample) for policy in self._dues}
+        self._watches.demand(self, 1 / min(pauses.values()))
+        for policy, pause in pauses.items():
+            stretched = self._stretched(policy, pause, sample)
+            self._dues[policy] = self._looked_at + max(stretched, min(self._postponement, policy.max_retry_after))
+
+    def _stretched(self, policy: PollingPolicy, pause: float, sample: float) -> float:
+        """Look less often when all want more than the budget has; one round of looks is the most that this may cost."""
+        stretch, one_round = self._watches.pacing.stretch, self._watches.one_round
+        return (
+            min(policy.pause(self._progress, self._seed, sample, stretch), pause + one_round) if stretch > 1 else pause
+        )
 
     def _want_look(self) -> None:
         """Want the next look, at the earliest that any policy asks for."""
@@ -105,8 +120,7 @@ class Watch:
 
     def _want_another_look(self, postponement: float) -> None:
         self._looked_at, self._postponement = self._watches.clock.monotonic(), postponement
-        for policy in self._dues:
-            self._set_due(policy)
+        self._plan()
         self._want_look()
 
     def look_ended(self, outcome: Outcome) -> None:
@@ -174,6 +188,7 @@ class Watches:
     """The watches of a session, one for each operation that is waited for."""
 
     looks: Looks
+    pacing: Pacing
     tally: Tally
     clock: Clock
     random: Callable[[], float]
@@ -193,7 +208,18 @@ class Watches:
         watch.join(subscriber)
         return watch
 
+    @property
+    def one_round(self) -> float:
+        """Give the seconds that one look at each operation takes."""
+        return len(self._watches) / self.pacing.lasting_rate
+
+    def demand(self, watch: Watch, looks_a_second: float) -> None:
+        """Count what a watch would look if the budget had room for all."""
+        self.pacing.demand += looks_a_second - watch.demand
+        watch.demand = looks_a_second
+
     def forget(self, watch: Watch) -> None:
         """Let go of a watch that nobody follows any more."""
         self._watches.pop(watch.ref, None)
+        self.demand(watch, 0.0)
         self.looks.release(watch.ref, watch)

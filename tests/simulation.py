@@ -1,5 +1,6 @@
 """Operations that run in virtual time, to count the looks a policy takes and how late it finds the end."""
 
+import itertools
 import math
 import random
 from collections.abc import Callable, Iterator
@@ -10,7 +11,8 @@ from measure_policy import Decide, decide_by
 
 from schedules_async.polling import PollingPolicy
 
-Shape = Callable[[float], float]
+Shape = Callable[[float], float]  # from the share of the run to the fraction reported, nan for an Unknown status
+Durations = Callable[[random.Random], float]
 
 SHORTEST, LONGEST = 2.0, 2 * 3600.0
 SHAPES: dict[str, Shape] = {
@@ -23,6 +25,13 @@ SHAPES: dict[str, Shape] = {
     "stuck at 99": lambda share: min(share / 0.7, 0.99),
     "starts again": lambda share: 2 * share % 1,
     "none": lambda _: 0.0,
+}
+MORE_SHAPES: dict[str, Shape] = {
+    "noisy": lambda share: min(max(random.Random(share).gauss(share, 0.01), 0.0), 0.999),
+    "front-loaded": lambda share: min(8 * share, 0.8 + (share - 0.1) * 2 / 9),
+    "paused": lambda share: min(share, max(0.3, share - 0.4)) / 0.6,
+    "unknown gaps": lambda share: math.nan if 5 * share % 1 < 0.4 else share,
+    "garbage": lambda share: random.Random(share).random(),
 }
 
 
@@ -39,7 +48,8 @@ class Run:
         """Give status, fraction and start, as a measuring harness does."""
         if t < self.queued:
             return "Queued", 0.0, math.nan
-        return "Started", self.shape((t - self.queued) / self.planned), self.queued
+        fraction = self.shape((t - self.queued) / self.planned)
+        return ("Unknown", 0.0, math.nan) if math.isnan(fraction) else ("Started", fraction, self.queued)
 
 
 @frozen
@@ -50,11 +60,34 @@ class Score:
     delay: float
 
 
-def workload(shape: Shape, count: int, rng: random.Random, share_ending_early: float = 0.0) -> Iterator[Run]:
-    """Make runs whose durations are log-uniform: none is typical."""
+def log_uniform(rng: random.Random, longest: float = LONGEST) -> float:
+    """Give a duration of which none is typical."""
+    return SHORTEST * math.pow(longest / SHORTEST, rng.random())
+
+
+def uneven(shape: Shape, rng: random.Random) -> Shape:
+    """Let a run go at another speed in each tenth of its time."""
+    speeds = [rng.lognormvariate(0, 0.35) for _ in range(10)]
+    done = [0.0, *itertools.accumulate(speeds)]
+
+    def warped(share: float) -> float:
+        tenth = min(int(10 * share), 9)
+        return shape((done[tenth] + (10 * share - tenth) * speeds[tenth]) / done[-1])
+
+    return warped
+
+
+def workload(
+    shape: Shape,
+    count: int,
+    rng: random.Random,
+    share_ending_early: float = 0.0,
+    durations: Durations = log_uniform,
+) -> Iterator[Run]:
+    """Make runs."""
     for _ in range(count):
         queued = rng.random() + rng.choice((0.0, rng.expovariate(1 / 20)))
-        planned = SHORTEST * (LONGEST / SHORTEST) ** rng.random()
+        planned = durations(rng)
         done = rng.random() if rng.random() < share_ending_early else 1.0
         yield Run(queued, planned, queued + planned * done, shape)
 

@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from conftest import HastyLoop, turns
 
-from schedules_async.auth import TokenProvider, as_token_provider, ask_for_token, check_token
+from schedules_async.auth import TokenProvider, Tokens, as_token_provider, ask_for_token, check_token
 from schedules_async.errors import AuthenticationError
 
 BAD_TOKENS = [
@@ -156,15 +157,6 @@ async def test_a_cancelled_source_is_no_token() -> None:
         await ask_for_token(Provider(asyncio.CancelledError()))
 
 
-class HastyLoop(asyncio.SelectorEventLoop):
-    """Lets its time be put forward."""
-
-    ahead = 0.0
-
-    def time(self) -> float:
-        return super().time() + self.ahead
-
-
 @pytest.mark.parametrize(("seconds", "is_too_long"), [(29.0, False), (30.5, True)])
 def test_a_source_has_half_a_minute(seconds: float, is_too_long: bool) -> None:
     loop = HastyLoop()
@@ -181,3 +173,56 @@ def test_a_source_has_half_a_minute(seconds: float, is_too_long: bool) -> None:
         with pytest.raises(AuthenticationError, match="TimeoutError") as caught:
             runner.run(ask_for_token(as_token_provider(dawdle)))
         assert isinstance(caught.value.__cause__, TimeoutError)
+
+
+class Renewing:
+    """Renews whenever it is told of a rejection, without a look at which token that was."""
+
+    def __init__(self) -> None:
+        self.asked: list[str | None] = []
+
+    async def get_token(self, *, rejected: str | None = None) -> str:
+        self.asked.append(rejected)
+        await asyncio.sleep(0)
+        return f"token-{len([one for one in self.asked if one])}"
+
+
+async def test_a_rejected_token_is_renewed_once_for_all_who_bring_it() -> None:
+    provider = Renewing()
+    tokens = Tokens(provider)
+    old = await tokens.get()
+    assert set(await asyncio.gather(*(tokens.renew(old) for _ in range(50)))) == {"token-1"}
+    assert await tokens.renew(old) == "token-1"  # a 401 that comes late
+    assert [one for one in provider.asked if one] == [old]
+    assert await tokens.renew("token-1") == "token-2"
+
+
+async def test_who_is_cancelled_while_a_token_is_renewed_strands_nobody() -> None:
+    provider = Renewing()
+    tokens = Tokens(provider)
+    old = await tokens.get()
+    renewals = [asyncio.create_task(tokens.renew(old)) for _ in range(5)]
+    await turns(1)
+    renewals[0].cancel()
+    results = await asyncio.gather(*renewals, return_exceptions=True)
+    assert results[1:] == ["token-1"] * 4
+    assert provider.asked == [None, old]
+    for renewal in [asyncio.create_task(tokens.renew("token-1")) for _ in range(5)]:
+        renewal.cancel()
+    assert await tokens.renew("token-1") == "token-2"
+
+
+async def test_a_provider_that_falls_back_to_the_rejected_token_is_told_of_it() -> None:
+    given = iter(["old", "new", "old", "other"])
+
+    asked: list[str | None] = []
+
+    class Fickle:
+        async def get_token(self, *, rejected: str | None = None) -> str:
+            asked.append(rejected)
+            return next(given)
+
+    tokens = Tokens(Fickle())
+    assert [await tokens.get(), await tokens.get()] == ["old", "new"]
+    assert await tokens.renew("old") == "other"
+    assert asked == [None, None, None, "old"]

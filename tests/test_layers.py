@@ -14,12 +14,13 @@ PACKAGE = Path(schedules_async.__file__).parent
 TESTS = Path(__file__).parent
 NAME = PACKAGE.name
 LAYERS = (
-    ("clock", "version", "http_values", "refs"),
+    ("addresses", "clock", "version", "http_values", "refs", "sharing"),
     ("base_errors",),
     ("models",),
     ("errors", "environments", "stats"),
     ("auth", "checkpoints", "responses", "retrying", "pacing", "polling"),
-    ("transport",),
+    ("grants", "receiving"),
+    ("transport", "credentials"),
     ("looking",),
     ("watching",),
     ("waits",),
@@ -31,11 +32,12 @@ LAYERS = (
     ("__main__",),
 )
 DOORS = {  # who may import it; nobody else
-    "aiohttp": ("transport", "session", "testing.*", "cli.*"),
+    "aiohttp": ("credentials", "receiving", "transport", "session", "testing.*", "cli.*"),
     "time": ("clock", "testing.*"),
-    "random": ("session",),
+    "random": ("credentials", "session"),
     "click": ("cli.*",),
     "rich": ("cli.*",),
+    "pytest": ("testing.plugin",),
 }
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text("utf-8"))

@@ -15,6 +15,7 @@ PUBLIC = {
     "QA",
     "STANDARD_TIER",
     "AuthenticationError",
+    "ClientCredentials",
     "Clock",
     "Environment",
     "MalformedResponseError",

@@ -7,17 +7,39 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from chromium import load
 
 TOP = Path(__file__).parent.parent
 README = (TOP / "README.md").read_text(encoding="utf-8")
 EXAMPLES = sorted((TOP / "examples").glob("*.py"))
+NOTEBOOKS = sorted((TOP / "examples").glob("*.ipynb"))
+BLOCKS = dict(re.findall(r"`(examples/\w+\.py)`:\n\n```python\n(.*?)```", README, re.DOTALL))
+
+
+def name_of(example: Path) -> str:
+    return f"examples/{example.name}"
+
+
+def command_of(example: Path) -> list[str]:
+    """A file of tests is run by pytest; what waits for a person takes `--seconds` to end by itself."""
+    command = [sys.executable, "-W", "error"]
+    if example.name.startswith("test_"):
+        return [*command, "-m", "pytest", "-q", str(example)]
+    return [*command, str(example), *(["--seconds", "1"] if "--seconds" in example.read_text("utf-8") else [])]
 
 
 def test_every_python_block_is_an_example() -> None:
-    blocks = re.findall(r"`(examples/\w+\.py)`:\n\n```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == README.count("```python") == len(EXAMPLES)
-    for name, text in blocks:
+    assert len(BLOCKS) == README.count("```python")
+    for name, text in BLOCKS.items():
         assert (TOP / name).read_text(encoding="utf-8") == text
+
+
+def test_every_example_is_quoted_in_full_or_named() -> None:
+    """What is only named, for it is long or needs a screen, has tests of its own."""
+    examples = [*EXAMPLES, *NOTEBOOKS]
+    assert [name_of(example) for example in examples if f"`{name_of(example)}`" not in README] == []
+    named = [example for example in examples if name_of(example) not in BLOCKS]
+    assert [one.stem for one in named if not (TOP / "tests" / f"test_example_{one.stem}.py").exists()] == []
 
 
 def test_it_opens_with_the_two_commands() -> None:
@@ -28,16 +50,19 @@ def test_it_opens_with_the_two_commands() -> None:
     assert README.index(commands[1]) < README.index("\n## ")
 
 
-def run_example(path: Path) -> "subprocess.CompletedProcess[str]":
-    command = (sys.executable, "-W", "error", str(path))
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+def run_example(example: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(command_of(example), capture_output=True, text=True, timeout=60, check=False, cwd=TOP)
 
 
 @pytest.mark.parametrize(
-    "early", [partial(run_example, path) for path in EXAMPLES], ids=[path.stem for path in EXAMPLES], indirect=True
+    ("early", "example"),
+    [pytest.param(partial(run_example, path), path, id=path.stem) for path in EXAMPLES],
+    indirect=["early"],
 )
-def test_every_example_runs(early: "subprocess.CompletedProcess[str]") -> None:
+def test_every_example_runs(early: "subprocess.CompletedProcess[str]", example: Path) -> None:
     """With warnings as errors, and something to show for it."""
+    if name_of(example) not in BLOCKS:
+        load(example.stem)
     assert (early.returncode, early.stderr) == (0, "")
     assert early.stdout
 

@@ -26,6 +26,7 @@ from schedules_async.responses import (
     SAME_FOR_ALL,
     Answer,
     Seen,
+    hide,
     read_answer,
     read_error,
     read_refusal,
@@ -449,3 +450,19 @@ def outcome_of(held: Operation | None, anything: Answer) -> Seen | SchedulesErro
         return read_answer(REF, held, anything)
     except SchedulesError as error:
         return error
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "shown_headers", "shown_body"),
+    [
+        ({"A": "b"}, b"body", {"A": "b"}, b"body"),
+        ({"A": "b"}, b"a canary-of-16-chars b", {"A": "b"}, b"a *** b"),
+        ({"A": "Bearer canary-of-16-chars", "B": "c"}, b"body", {"A": "Bearer ***", "B": "c"}, b"body"),
+    ],
+)
+def test_a_token_that_an_answer_repeats_is_blanked_out(
+    headers: Fields, body: bytes, shown_headers: Fields, shown_body: bytes
+) -> None:
+    given_answer = answer(400, headers, body)
+    assert hide("canary-of-16-chars", given_answer) == answer(400, shown_headers, shown_body)
+    assert hide("body", given_answer) is given_answer  # it may be just a word

@@ -346,6 +346,26 @@ async def test_a_provider_hears_which_token_was_rejected(make_session: MakeSessi
     assert provider.rejected == [None, "old-token"]
 
 
+async def test_a_401_of_many_requests_renews_the_token_once(make_session: MakeSession, server: FakeSchedules) -> None:
+    """Also with a provider of the caller's that renews at every call that tells of a rejection."""
+    renewals = []
+
+    class Provider:
+        token = "old-token"
+
+        async def get_token(self, *, rejected: str | None = None) -> str:
+            if rejected is not None:
+                renewals.append(rejected)
+                server.token = self.token = f"token-{len(renewals)}"
+            return self.token
+
+    session = make_session(auth=Provider())
+    refs = [server.script_operation(operation_answer("Succeeded", delay=number % 3)) for number in range(30)]
+    results = await asyncio.gather(*(session.get_operation(*ref) for ref in refs))
+    assert all(operation.is_succeeded for operation in results)
+    assert renewals == ["old-token"]
+
+
 async def test_no_token_no_request(make_session: MakeSession, server: FakeSchedules) -> None:
     async def fail() -> str:
         raise KeyError("vault")

@@ -26,8 +26,9 @@ from schedules_async import (
     ServerError,
     TransportError,
 )
+from schedules_async.receiving import LARGEST_BODY
 from schedules_async.testing import Answer, FakeClock, FakeSchedules, cut_body, operation_answer, raw, reset, stall
-from schedules_async.transport import LARGEST_BODY, Transport, check_base_url, is_loopback
+from schedules_async.transport import Transport
 
 REF = OperationRef("schedule", "operation")
 ONCE = RetryPolicy(attempts=1)
@@ -296,18 +297,6 @@ async def test_an_untrusted_certificate_is_never_repeated_and_a_borrowed_session
             SchedulesSession("token", base_url=url, http=http, clock=clock) as session,
         ):
             assert (await session.get_operation(*REF)).percent_complete == 10
-
-
-@pytest.mark.parametrize(
-    ("host", "is_own"),
-    [("localhost", True), ("127.8.8.8", True), ("::1", True), ("10.0.0.1", False), ("localhost.example.com", False)],
-)
-def test_what_is_this_machine(host: str, is_own: bool) -> None:
-    assert is_loopback(host) is is_own
-
-
-def test_a_base_url_keeps_its_encoding() -> None:
-    assert check_base_url("https://example.com/a%2Fb/") == "https://example.com/a%2Fb"
 
 
 async def test_closing_twice_is_harmless() -> None:

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 from schedules_async import (
+    PRODUCTION,
+    ClientCredentials,
     Clock,
     Operation,
     OperationRef,
@@ -47,9 +49,11 @@ async def use(session: SchedulesSession, ref: OperationRef) -> tuple[object, ...
 
 def make() -> list[SchedulesSession]:
     provider: TokenProvider = Provider()
+    credentials: TokenProvider = ClientCredentials("id", "secret", token_url=PRODUCTION.token_url, scope="one two")
     clock: Clock = FakeClock()
     return [
         SchedulesSession("token", polling=PollingPolicy.EAGER, clock=clock),
         SchedulesSession(give_token, rate_limits=[RateLimit(5, timedelta(seconds=1))]),
+        SchedulesSession(credentials, base_url=PRODUCTION.api_url),
         SchedulesSession(provider, request_timeout=timedelta(seconds=5), snapshots={}),
     ]

@@ -12,7 +12,7 @@ from weakref import WeakSet
 from aiohttp import web
 from attrs import define, evolve, field
 
-from schedules_async import SchedulesSession
+from schedules_async import ClientCredentials, SchedulesSession
 from schedules_async.clock import Clock, SystemClock
 from schedules_async.refs import OperationRef
 from schedules_async.testing.answers import START_OF_TIME, Answer, not_modified, throttled
@@ -28,6 +28,7 @@ from schedules_async.testing.contract import (
     read_path,
 )
 from schedules_async.testing.fake_clock import FakeClock
+from schedules_async.testing.identity import ENDPOINT, TokenIssuer
 from schedules_async.testing.listening import Listener, ReceivedRequest
 from schedules_async.testing.live import LiveOperation, Progress, to_shape
 from schedules_async.testing.quota import WindowCounter
@@ -67,8 +68,10 @@ class FakeSchedules:
     Runs between `async with` or `start` and `close`. It takes the bearer `token`, and times everything by
     `clock` (the system's unless given; a `FakeClock` stands still while a request is worked on). With a
     `quota` each fixed window of `window` seconds takes so many requests and answers 429 to the rest; a
-    request with a wrong token does not count. `token`, `quota` and `window` may be set while it runs.
-    `prefix` is a path in front of every resource. `requests` lists what came in, in order of arrival.
+    request with a wrong token does not count. `prefix` is a path in front of every resource. `requests` lists
+    what came in, in order of arrival. At `token_url` the client `client_id` gets further tokens for its
+    `client_secret`, each good for `token_life` seconds; `token_requests` lists these requests. Everything
+    named here but `clock` and `prefix` may be set while it runs.
     """
 
     token: str = field(default="test-token")
@@ -78,13 +81,20 @@ class FakeSchedules:
     _prefix: str = field(default="", converter=_to_prefix)
     _host: str = "127.0.0.1"
     _port: int = 0
+    client_id: str = "test-client"
+    client_secret: str = field(default="test-secret")
+    token_life: float = 3600.0
     requests: list[ReceivedRequest] = field(init=False, factory=list)
+    token_requests: list[ReceivedRequest] = field(init=False, factory=list)
     _rejected: set[str] = field(init=False, factory=set)
     _operations: dict[OperationRef, Callable[[float], Answer]] = field(init=False, factory=dict)
     _interruptions: deque[Answer] = field(init=False, factory=deque)
     _counter: WindowCounter = field(init=False, factory=WindowCounter)
     _numbers: "itertools.count[int]" = field(init=False, factory=lambda: itertools.count(1))
     _sessions: WeakSet[SchedulesSession] = field(init=False, factory=WeakSet)
+    _credentials: WeakSet[ClientCredentials] = field(init=False, factory=WeakSet)
+    _issuer: TokenIssuer = field(init=False, factory=TokenIssuer)
+    _token_interruptions: deque[Answer] = field(init=False, factory=deque)
     _zero: datetime = field(init=False)
     _listener: Listener = field(init=False)
 
@@ -106,9 +116,17 @@ class FakeSchedules:
         self._sessions.add(session)
         return session
 
+    def credentials(self, **options: Any) -> ClientCredentials:
+        """Make credentials that this server takes, on its clock: `server.session(auth=server.credentials())`."""
+        defaults = {"client_id": self.client_id, "client_secret": self.client_secret, "token_url": self.token_url}
+        credentials = ClientCredentials(**{**defaults, "_clock": self.clock, **options})
+        self._credentials.add(credentials)
+        return credentials
+
     def _is_awaited(self) -> bool:
-        """Tell whether a session waits for more answers than the server holds back."""
-        return sum(session.stats.in_flight for session in self._sessions) > self._listener.resting
+        """Tell whether clients wait for more answers than the server holds back."""
+        requests = sum(session.stats.in_flight for session in self._sessions)
+        return requests + sum(each.in_flight for each in self._credentials) > self._listener.resting
 
     async def start(self) -> None:
         """Listen on a free port, or on the port given; RuntimeError when it runs already."""
@@ -131,6 +149,11 @@ class FakeSchedules:
     def url(self) -> str:
         """Give the base URL, prefix included, without a slash at its end; RuntimeError unless the server runs."""
         return f"http://{self._listener.address}{self._prefix}"
+
+    @property
+    def token_url(self) -> str:
+        """Give the URL of the token endpoint; RuntimeError unless the server runs."""
+        return self.url + ENDPOINT
 
     @property
     def is_busy(self) -> bool:
@@ -196,6 +219,10 @@ class FakeSchedules:
         """Answer 429 to the next requests for any operations."""
         self.interrupt(*[throttled(retry_after)] * times)
 
+    def interrupt_tokens(self, *answers: Answer) -> None:
+        """Give these answers to the next token requests, one each."""
+        self._token_interruptions.extend(answers)
+
     def reject_token(self, token: str) -> None:
         """Answer 401 to a token from now on, even while it is the server's own."""
         self._rejected.add(token)
@@ -218,8 +245,14 @@ class FakeSchedules:
             path=request.raw_path,
             headers=request.headers,
         )
-        self.requests.append(received)
-        return received, self._decide(received)
+        is_for_token = received.path == self._prefix + ENDPOINT
+        (self.token_requests if is_for_token else self.requests).append(received)
+        return received, self._issue(received) if is_for_token else self._decide(received)
+
+    def _issue(self, received: ReceivedRequest) -> Answer:
+        if self._token_interruptions:
+            return self._token_interruptions.popleft()
+        return self._issuer.answer(received, (self.client_id, self.client_secret), self.token, self.token_life)
 
     def _decide(self, received: ReceivedRequest) -> Answer:
         """Let the first rule that has an answer speak."""
@@ -236,7 +269,8 @@ class FakeSchedules:
         if authorization is None:
             return NO_TOKEN
         token = read_bearer(authorization)
-        return None if token == self.token and token not in self._rejected else WRONG_TOKEN
+        is_good = token == self.token or self._issuer.is_good(token, received.time)
+        return None if is_good and token not in self._rejected else WRONG_TOKEN
 
     def _interrupted(self, received: ReceivedRequest) -> Answer | None:
         return self._interruptions.popleft() if self._interruptions and received.ref is not None else None

@@ -1,0 +1,160 @@
+"""Show live bars in browsers: an aiohttp server, and a page that follows its server-sent events.
+
+    python examples/web_dashboard.py [SCHEDULE_ID/OPERATION_ID ...] [--port PORT] [--seconds SECONDS]
+
+Without ids it shows operations of an embedded server. With ids it asks the service, with the token in SCHEDULES_TOKEN;
+SCHEDULES_BASE_URL names the service unless it is the dev API.
+
+All browsers iterate over the same waits. So a hundred of them cost the requests of one, a new one gets the state at
+once, an ended operation costs nothing more, and nothing is polled while nobody looks.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from schedules_async import DEV, OperationRef, OperationWaiter, PollingPolicy, SchedulesError, SchedulesSession
+from schedules_async.testing import FakeSchedules
+
+PAGE = Path(__file__).with_suffix(".html")
+HEARTBEAT = 10.0  # seconds; the page takes a longer silence for a lost connection
+LIVELY = PollingPolicy(cost=0.02, min_interval=0.5, max_interval=1.0, max_predicted_interval=1.0)
+
+SHOW: tuple[dict[str, Any], ...] = (
+    {
+        "operation_id": "clone-schedule",
+        "duration": 50,
+        "sub_status": ("Reading tasks", "Copying tasks", "Copying links"),
+    },
+    {"operation_id": "import-baselines", "duration": 70, "progress": "steps", "sub_status": "Reading baselines"},
+    {"operation_id": "calculate-dates", "duration": 40, "progress": "none", "sub_status": "Calculating"},
+    {
+        "operation_id": "check-rules",
+        "duration": 30,
+        "progress": lambda x: 63 * x,
+        "fails_with": "Rule 7 needs a calendar.",
+    },
+    {"operation_id": "export-report", "duration": 20, "sub_status": ("Collecting", "Writing", "Compressing")},
+    {"operation_id": "archive", "duration": 60, "queued": 30, "sub_status": "Packing"},
+)
+
+
+class Dashboard:
+    """The page, and a stream of states for each browser."""
+
+    def __init__(self, session: SchedulesSession, refs: Sequence[OperationRef]) -> None:
+        self.session = session
+        self.waiters = {ref: session.wait_for_operation(*ref, check=False) for ref in refs}
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.add_routes([web.get("/", self.page), web.get("/events", self.events)])
+        return app
+
+    async def page(self, _: web.Request) -> web.FileResponse:
+        return web.FileResponse(PAGE, headers={"Cache-Control": "no-cache"})
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """Send every state at once, then each change, for as long as the browser stays."""
+        stream = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+        await stream.prepare(request)
+        await send(stream, *map(describe, self.waiters.values()))
+        with suppress(ConnectionError):
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for ref in self.waiters:
+                        group.create_task(self.send_changes(stream, ref))
+                    group.create_task(keep_alive(stream))
+            except ExceptionGroup as errors:  # the browser has left
+                raise errors.exceptions[0] from None
+        return stream
+
+    async def send_changes(self, stream: web.StreamResponse, ref: OperationRef) -> None:
+        waiter = self.waiters[ref]
+        try:
+            async for _ in waiter:
+                await send(stream, describe(waiter))
+        except SchedulesError as error:
+            self.waiters[ref] = self.session.wait_for_operation(*ref, check=False)  # the next browser asks anew
+            await send(stream, {**describe(waiter), "outcome": "lost", "words": str(error)})
+
+
+async def send(stream: web.StreamResponse, *states: dict[str, object]) -> None:
+    await stream.write(f"retry: 1000\ndata: {json.dumps(states)}\n\n".encode())
+
+
+async def keep_alive(stream: web.StreamResponse) -> None:
+    while True:
+        await asyncio.sleep(HEARTBEAT)
+        await send(stream)
+
+
+def describe(waiter: OperationWaiter) -> dict[str, object]:
+    """Say what the page needs to know of an operation."""
+    state: dict[str, object] = {"ref": str(waiter.ref), "outcome": "running", "percent": 0.0, "words": "not seen yet"}
+    latest, remaining = waiter.latest, waiter.time_remaining
+    if latest is None:
+        return state
+    if latest.is_failed:
+        reached = min(max(latest.percent_complete, 0.0), 100.0)
+        reason = latest.failure_description or "no reason given"
+        return {**state, "outcome": "failed", "percent": reached, "words": f"Failed: {reason}"}
+    if latest.is_succeeded:
+        return {**state, "outcome": "succeeded", "percent": 100.0, "words": "Succeeded"}
+    words = latest.sub_status or latest.raw_status
+    left = remaining and [remaining.low, remaining.high]
+    return {**state, "percent": 100 * latest.fraction, "words": words, "remaining": left}
+
+
+@asynccontextmanager
+async def operations_to_show(named: list[OperationRef]) -> AsyncIterator[tuple[SchedulesSession, list[OperationRef]]]:
+    """Open a session with the service for what was named, or else with a server that has something to show."""
+    if named:
+        base_url = os.environ.get("SCHEDULES_BASE_URL", DEV.api_url)
+        async with SchedulesSession(os.environ["SCHEDULES_TOKEN"], base_url=base_url) as session:
+            yield session, named
+    else:
+        async with FakeSchedules() as server, server.session(polling=LIVELY, rate_limits=()) as session:
+            yield session, [server.start_operation(schedule_id="bridge", **options) for options in SHOW]
+
+
+@asynccontextmanager
+async def serving(dashboard: Dashboard, port: int) -> AsyncIterator[str]:
+    """Serve on this machine alone; give the page's URL."""
+    runner = web.AppRunner(dashboard.app(), handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        host, port = runner.addresses[0]
+        yield f"http://{host}:{port}/"
+    finally:
+        await runner.cleanup()
+
+
+def read_ref(text: str) -> OperationRef:
+    schedule_id, operation_id = text.split("/")
+    return OperationRef(schedule_id, operation_id)
+
+
+async def main(refs: list[OperationRef], port: int, seconds: float | None) -> None:
+    async with operations_to_show(refs) as (session, shown), serving(Dashboard(session, shown), port) as url:
+        print(f"Open {url} in any number of browsers; Ctrl-C ends.", flush=True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("refs", nargs="*", metavar="SCHEDULE_ID/OPERATION_ID", type=read_ref)
+    parser.add_argument("--port", type=int, default=0, help="any free one unless given")
+    parser.add_argument("--seconds", type=float, help="end by itself after so long")
+    with suppress(KeyboardInterrupt):
+        asyncio.run(main(**vars(parser.parse_args())))

@@ -1,0 +1,219 @@
+"""Tokens by client credentials: asked for once however many wait, and renewed before they end.
+
+The OAuth 2 client credentials grant (RFC 6749 section 4.4).
+"""
+
+import asyncio
+import base64
+import math
+import random
+import re
+from urllib.parse import quote_plus
+
+import aiohttp
+from attrs import define, frozen
+from yarl import URL
+
+from schedules_async.addresses import check_token_url
+from schedules_async.base_errors import own_copy
+from schedules_async.clock import Clock, SystemClock
+from schedules_async.environments import DEV
+from schedules_async.errors import AuthenticationError, ResponseError, SchedulesError
+from schedules_async.grants import pause_after, read_grant, renewal_age
+from schedules_async.receiving import FAULTS, read_whole, to_transport_error
+from schedules_async.responses import Answer
+from schedules_async.sharing import Shared
+from schedules_async.version import __version__
+
+LONGEST_ATTEMPT = 10.0  # seconds, so that three fit into the half minute that a session waits for a token
+_PATIENCE = 2.0  # seconds that a request with a good token waits for a newer one
+_PAUSE_AFTER_FAILURE = 30.0  # seconds until a good token is tried to be renewed again
+_PRINTABLE = re.compile(r"[\x20-\x7e]+")  # RFC 6749 appendix A.1, A.2
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*")  # RFC 6749 section 3.3
+
+
+@define(eq=False, repr=False)
+class _Token:
+    """A token, and the readings of the clock from which it is renewed and is over.
+
+    Until `settled_until` a rejection changes nothing: the identity server has just given it once more.
+    """
+
+    text: str
+    renew_at: float
+    ends_at: float
+    settled_until: float = -math.inf
+
+
+class ClientCredentials:
+    """Gives a service application's tokens to any number of sessions; hand it to them as `auth`.
+
+    `client_id` and `client_secret` are those of the registered application, `token_url` its identity server
+    (DEV.token_url; https, or this machine), `scope` what is asked for, names with a space between. Asks on
+    first use, keeps the token, and renews it at 90 % of its life (60 seconds before its end at the latest) or
+    after a 401: with one request however many wait, in at most three attempts. A renewal that fails costs
+    nothing while the token is good; without one it is an AuthenticationError. Holds no connection between two
+    requests, so there is nothing to close.
+    """
+
+    def __init__(
+        self,
+        client_id: str,
+        client_secret: str,
+        *,
+        token_url: str | URL = DEV.token_url,
+        scope: str = "itwin-platform",
+        _clock: Clock | None = None,
+    ) -> None:
+        """See what can be wrong with the arguments now: ValueError and TypeError name what is, the secret unseen."""
+        self._client_id = _check("client_id", client_id, _PRINTABLE)
+        self._endpoint = _Endpoint(
+            check_token_url(token_url),
+            _to_basic(client_id, _check("client_secret", client_secret, _PRINTABLE)),
+            _check("scope", scope, _SCOPE),
+        )
+        self._clock = SystemClock() if _clock is None else _clock
+        self._token: _Token | None = None
+        self._refusal: tuple[float, AuthenticationError] | None = None
+        self._renewal = Shared(self._renew)
+        self._in_flight = 0
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._client_id} at {self._endpoint.url}>"
+
+    def __reduce__(self) -> str:
+        raise TypeError("client credentials hold a secret: they cannot be pickled or copied")
+
+    @property
+    def in_flight(self) -> int:
+        """Count the token requests under way now: one or none."""
+        return self._in_flight
+
+    async def get_token(self, *, rejected: str | None = None) -> str:
+        """Give the current token, asked for or renewed where that is due; `rejected` is one that met a 401.
+
+        Raises AuthenticationError when there is none to be had.
+        """
+        now, token = self._clock.monotonic(), self._token
+        if token is None or token.ends_at <= now:
+            return await self._renewed()
+        if rejected == token.text and token.settled_until <= now:
+            token.renew_at = now  # for the others, who wait with this one
+            return await self._renewed()
+        if token.renew_at <= now:
+            return await self._renewed_or(token)
+        return token.text
+
+    async def _renewed(self) -> str:
+        outcome = await self._renewal.result()
+        if isinstance(outcome, AuthenticationError):
+            raise own_copy(outcome)
+        return outcome.text
+
+    async def _renewed_or(self, good: _Token) -> str:
+        """Try to renew a token that is still good, and go on with it where that fails or takes long."""
+        try:
+            outcome = await self._renewal.result(_PATIENCE)
+        except TimeoutError:
+            good.renew_at = self._clock.monotonic() + _PAUSE_AFTER_FAILURE
+            return good.text
+        return good.text if isinstance(outcome, AuthenticationError) else outcome.text
+
+    async def _renew(self) -> _Token | AuthenticationError:
+        """Ask for a token, three times at most; the outcome is for all who wait."""
+        now = self._clock.monotonic()
+        if self._refusal is not None and self._refusal[0] > now:
+            return self._refusal[1]
+        attempt = 1
+        while isinstance(outcome := await self._ask(), SchedulesError):
+            pause = pause_after(outcome, attempt, random.random())
+            if pause is None:
+                return self._fail(outcome)
+            attempt += 1
+            await self._clock.sleep(pause)
+        return self._keep(outcome)
+
+    async def _ask(self) -> _Token | SchedulesError:
+        sent = self._clock.monotonic()
+        self._in_flight += 1
+        try:
+            text, life = read_grant(await self._endpoint.ask())
+        except SchedulesError as error:
+            return own_copy(error)  # without the frames that hold the answer
+        finally:
+            self._in_flight -= 1
+        return _Token(text, sent + renewal_age(life), sent + life)
+
+    def _keep(self, token: _Token) -> _Token:
+        if self._token is not None and self._token.text == token.text:
+            token.settled_until = self._clock.monotonic() + _PAUSE_AFTER_FAILURE
+        self._token, self._refusal = token, None
+        return token
+
+    def _fail(self, fault: SchedulesError) -> AuthenticationError:
+        """Remember until when the identity server wants to be left alone, and go easy on it in any case."""
+        now, response = self._clock.monotonic(), fault if isinstance(fault, ResponseError) else ResponseError("")
+        said = f"{fault} {response.code}" if response.code else str(fault)
+        error = AuthenticationError(
+            f"no token could be had from {URL(self._endpoint.url).host}: {said}",
+            code=response.code,
+            retry_after=response.retry_after,
+        )
+        error.__cause__ = fault
+        if response.retry_after is not None:
+            self._refusal = (now + response.retry_after, error)
+        if self._token is not None:
+            self._token.renew_at = now + _PAUSE_AFTER_FAILURE
+        return error
+
+
+def _check(name: str, value: str, form: re.Pattern[str]) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be text, not {type(value).__name__}")
+    if not form.fullmatch(value):
+        raise ValueError(f"{name} is empty, or has a character that it must not have (RFC 6749 appendix A)")
+    return value
+
+
+def _to_basic(client_id: str, client_secret: str) -> str:
+    """Write both as HTTP Basic does, form-encoded before (RFC 6749 section 2.3.1).
+
+    Every server supports that; the platform's own client, @itwin/service-authorization, does the same.
+    """
+    pair = f"{quote_plus(client_id)}:{quote_plus(client_secret)}"
+    return f"Basic {base64.b64encode(pair.encode()).decode()}"
+
+
+@frozen(eq=False, repr=False)
+class _Endpoint:
+    """The identity server's token endpoint, and how this client shows there who it is."""
+
+    url: str
+    authorization: str
+    scope: str
+
+    async def ask(self) -> Answer:
+        """Send one token request over a connection of its own; TransportError when no complete answer came in time."""
+        fault: Exception
+        try:
+            async with asyncio.timeout(LONGEST_ATTEMPT), self._open() as http:
+                form = {"grant_type": "client_credentials", "scope": self.scope}
+                response = await http.post(URL(self.url, encoded=True), data=form, allow_redirects=False)
+                return await read_whole(response)
+        except FAULTS as error:
+            fault = error
+        raise to_transport_error(fault)
+
+    def _open(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(force_close=True),
+            headers={
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip, deflate",
+                "Authorization": self.authorization,
+                "User-Agent": f"schedules-async/{__version__}",
+            },
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(),
+            auto_decompress=False,
+        )

@@ -1,0 +1,89 @@
+"""What the identity server's answer to a token request means, and when to ask again. Pure."""
+
+from typing import Any
+
+from multidict import CIMultiDict
+
+from schedules_async.auth import check_token
+from schedules_async.errors import MalformedResponseError, ResponseError, SchedulesError
+from schedules_async.models import read_json
+from schedules_async.responses import Answer, read_error
+from schedules_async.retrying import RetryPolicy, is_passing, pause_before_repeat
+
+_RETRY = RetryPolicy(attempts=3)
+_LONGEST_PAUSE = 5.0  # seconds between two attempts; a longer Retry-After ends them
+_USUAL_LIFE = 3600.0  # seconds: Bentley's, for an answer that names none
+_SHORTEST_LIFE, _LONGEST_LIFE = 1.0, 86400.0  # seconds: what is believed
+_ERROR_CODES = (  # RFC 6749 section 5.2
+    "invalid_client",
+    "invalid_grant",
+    "invalid_request",
+    "invalid_scope",
+    "unauthorized_client",
+    "unsupported_grant_type",
+)
+
+
+def read_grant(answer: Answer) -> tuple[str, float]:
+    """Read a token and its life in seconds out of the identity server's answer; raise the error that it is."""
+    if answer.status >= 300:
+        raise _read_failure(answer)
+    if answer.status != 200:
+        raise MalformedResponseError(f"unexpected status {answer.status}")
+    if answer.problem is not None:
+        raise MalformedResponseError(answer.problem)
+    grant = _read_object(answer.body)
+    kind = grant.get("token_type", "Bearer")
+    if not isinstance(kind, str) or kind.lower() != "bearer":  # RFC 6749 section 7.1
+        raise MalformedResponseError("the token is of a type that is not Bearer")
+    try:
+        return check_token(grant.get("access_token")), read_life(grant.get("expires_in"))
+    except (TypeError, ValueError) as error:
+        raise MalformedResponseError(f"no usable access_token: {error}") from None
+
+
+def _read_object(body: bytes) -> dict[str, Any]:
+    try:
+        document = read_json(body)
+    except (ValueError, RecursionError):
+        document = None  # and what was raised holds the whole body, so it is not chained
+    if not isinstance(document, dict):
+        raise MalformedResponseError("the answer is no JSON object")
+    return document
+
+
+def _read_failure(answer: Answer) -> ResponseError:
+    """Read the status, the times and a code of the standard's: anything else might repeat the secret."""
+    times = [(name, value) for name, value in answer.headers.items() if name.title() in ("Date", "Retry-After")]
+    error = read_error(Answer(answer.status, CIMultiDict(times)))
+    error.code = _read_code(answer.body)
+    return error
+
+
+def _read_code(body: bytes) -> str | None:
+    try:
+        code = _read_object(body).get("error")
+    except MalformedResponseError:
+        return None
+    return code if isinstance(code, str) and code in _ERROR_CODES else None
+
+
+def read_life(expires_in: object) -> float:
+    """Give the seconds that a token lives; what names no such time counts as absent, and a 401 then renews it."""
+    if isinstance(expires_in, bool) or not isinstance(expires_in, int | float) or not expires_in > 0:
+        return _USUAL_LIFE
+    return float(min(max(expires_in, _SHORTEST_LIFE), _LONGEST_LIFE))
+
+
+def renewal_age(life: float) -> float:
+    """Give the age at which a token is renewed: at 90 % of its life or a minute before its end, after half of it."""
+    return max(life / 2, min(0.9 * life, life - 60))
+
+
+def pause_after(fault: SchedulesError, attempt: int, sample: float) -> float | None:
+    """Give the seconds before the next attempt, `sample` in [0, 1) of the longest; None where there is to be none."""
+    status, asked = (fault.status, fault.retry_after) if isinstance(fault, ResponseError) else (None, None)
+    if attempt == _RETRY.attempts or not (is_passing(fault) or status == 429):
+        return None
+    pause = max(pause_before_repeat(_RETRY, attempt, sample), asked or 0.0)
+    return pause if pause <= _LONGEST_PAUSE else None

@@ -1,0 +1,150 @@
+"""What polling costs and how late it finds the end: looks for each operation, and mean seconds of delay.
+
+Run: PYTHONPATH=tests python tests/benchmarks/efficiency.py [operations]. Simulated and seeded: so many operations (100)
+of each of three kinds of duration (log-uniform from 2 s to 6 h, log-normal around 2 min, Pareto from 10 s on) with each
+of sixteen ways to report progress. Prints one line a policy: looks and delay on average by kind of progress, then
+looks, delay and their product beside google-api-core's intervals, which are geometric means over the 48 workloads.
+"""
+
+import math
+import random
+import sys
+from collections.abc import Callable, Iterator
+from itertools import chain
+from statistics import fmean, geometric_mean
+
+from attrs import frozen
+from measure_policy import Decide
+from simulation import (
+    MORE_SHAPES,
+    SHAPES,
+    Durations,
+    Run,
+    Score,
+    by_policy,
+    google,
+    log_uniform,
+    measure,
+    uneven,
+    workload,
+)
+
+from schedules_async import PollingPolicy
+
+LONGEST = 6 * 3600.0
+ALL_SHAPES = {**SHAPES, **MORE_SHAPES}
+EVEN = ("linear", "whole percents")
+SHARE_ENDING_EARLY = 0.3
+KINDS = {
+    "honest": ("linear", "noisy", "whole percents", "s-curve", "unknown gaps"),
+    "uneven": ("accelerating", "decelerating", "front-loaded", "paused"),
+    "coarse": ("steps of 25", "stuck at 99"),
+    "wrong": ("early exit", "starts again", "garbage"),
+    "none": ("none",),
+    "mixed": ("mixed",),
+}
+DURATIONS: dict[str, Durations] = {
+    "log-uniform": lambda rng: log_uniform(rng, LONGEST),
+    "log-normal": lambda rng: min(max(rng.lognormvariate(math.log(120), 1.3), 2.0), LONGEST),
+    "pareto": lambda rng: min(10 * rng.paretovariate(0.9), LONGEST),
+}
+REFERENCE = "google-api-core, 1 to 20 s"
+
+
+@frozen
+class Workload:
+    """Operations that report progress in one way and take their time in another."""
+
+    shape: str
+    runs: list[Run]
+
+
+def make_runs(name: str, durations: Durations, count: int, rng: random.Random) -> Iterator[Run]:
+    """Make runs of a shape; the mixed ones are of any."""
+    if name == "mixed":
+        names = rng.choices([*ALL_SHAPES, "early exit"], k=count)
+        return chain.from_iterable(make_runs(each, durations, 1, rng) for each in names)
+    is_early = name == "early exit"
+    shape = ALL_SHAPES["linear" if is_early else name]
+    return chain.from_iterable(
+        workload(
+            shape if name in EVEN else uneven(shape, rng), 1, rng, SHARE_ENDING_EARLY if is_early else 0.0, durations
+        )
+        for _ in range(count)
+    )
+
+
+def make_workloads(count: int) -> list[Workload]:
+    """Make all."""
+    return [
+        Workload(shape, list(make_runs(shape, durations, count, random.Random(f"{shape} {kind}"))))
+        for shape in chain.from_iterable(KINDS.values())
+        for kind, durations in DURATIONS.items()
+    ]
+
+
+def fixed(seconds: float) -> Callable[[list[Run]], Score]:
+    """Look every so many seconds; no need to simulate that."""
+
+    def score(runs: list[Run]) -> Score:
+        pauses = [math.ceil(run.total / seconds) for run in runs]
+        delays = (count * seconds - run.total for count, run in zip(pauses, runs, strict=True))
+        return Score(1 + fmean(pauses), fmean(delays))
+
+    return score
+
+
+def exponential(_: int) -> Decide:
+    """Look after 1 s, then after twice the pause, up to 60 s."""
+    longest = 0.5
+
+    def decide(_t: float, _status: str, _fraction: float, _started: float, _u: float) -> float:
+        nonlocal longest
+        longest = min(2 * longest, 60.0)
+        return longest
+
+    return decide
+
+
+def simulated(make: Callable[[int], Decide]) -> Callable[[list[Run]], Score]:
+    """Look as decided, look by look."""
+    return lambda runs: measure(runs, make)
+
+
+POLICIES: dict[str, Callable[[list[Run]], Score]] = {
+    "fixed 1 s": fixed(1),
+    "fixed 5 s": fixed(5),
+    "fixed 30 s": fixed(30),
+    "exponential, 1 to 60 s": simulated(exponential),
+    REFERENCE: simulated(google),
+    "ours, EAGER": simulated(by_policy(PollingPolicy.EAGER)),
+    "ours": simulated(by_policy(PollingPolicy())),
+    "ours, FRUGAL": simulated(by_policy(PollingPolicy.FRUGAL)),
+}
+
+
+def line(scores: list[Score], reference: list[Score], workloads: list[Workload]) -> str:
+    """Write what a policy scored."""
+    pairs = list(zip(scores, reference, strict=True))
+    looks = geometric_mean(own.looks / other.looks for own, other in pairs)
+    delay = geometric_mean(own.delay / other.delay for own, other in pairs)
+    cells = []
+    for shapes in KINDS.values():
+        of_kind = [score for score, each in zip(scores, workloads, strict=True) if each.shape in shapes]
+        cells.append(f"{fmean(each.looks for each in of_kind):7.0f} {fmean(each.delay for each in of_kind):5.1f}")
+    return "".join(cells) + f"   {looks:5.2f} {delay:5.2f} {looks * delay:5.2f}"
+
+
+def main() -> None:
+    """Simulate, print."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    workloads = make_workloads(count)
+    results = {name: [score(each.runs) for each in workloads] for name, score in POLICIES.items()}
+    print(f"{count} operations of each of {len(workloads)} workloads: looks, delay in seconds\n")
+    print(f"{'':26}" + "".join(f"{kind:>13}" for kind in KINDS) + "   looks delay product")
+    for name, scores in results.items():
+        print(f"{name:26}{line(scores, results[REFERENCE], workloads)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Long-running operations under a quota, in the shape that each of the benchmark's clients speaks.
+
+Run by herd.py. `POST /herd` starts operations that run for so many seconds each, `GET /herd` tells how many requests
+were sent since and how many of them were refused; both are free. Any other request is a look at one operation: it
+counts in the quota, and is answered 429 with Retry-After once that is used up. Prints its port, and serves until its
+input ends.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from aiohttp import web
+from attrs import define, field
+
+from schedules_async.refs import OperationRef
+from schedules_async.testing.answers import throttled
+from schedules_async.testing.contract import is_held
+from schedules_async.testing.live import LiveOperation
+from schedules_async.testing.quota import WindowCounter
+
+QUOTA, WINDOW = 25, 1.0
+ZERO = datetime.now(UTC) - timedelta(seconds=time.monotonic())
+Render = Callable[[LiveOperation, float], Any]
+
+
+def in_steps_of_five(fraction: float) -> float:
+    """Report progress honestly and coarsely."""
+    return int(20 * fraction) * 5.0
+
+
+def as_azure(operation: LiveOperation, now: float) -> object:
+    """Answer as an operation resource of Azure does."""
+    return {"status": "Succeeded" if now >= operation.ended else "InProgress"}
+
+
+def as_google(operation: LiveOperation, now: float) -> object:
+    """Answer as google.longrunning.Operations does."""
+    name = f"herd/operations/{operation.ref.operation_id}"
+    result = {"@type": "type.googleapis.com/google.protobuf.Empty"}
+    return {"name": name, "done": True, "response": result} if now >= operation.ended else {"name": name}
+
+
+def as_fal(operation: LiveOperation, now: float) -> object:
+    """Answer as fal's queue does."""
+    return {"status": "COMPLETED" if now >= operation.ended else "IN_PROGRESS", "logs": None}
+
+
+def as_dynamodb(operation: LiveOperation, now: float) -> object:
+    """Answer as DynamoDB's DescribeTable does."""
+    status = "ACTIVE" if now >= operation.ended else "CREATING"
+    return {"Table": {"TableName": operation.ref.operation_id, "TableStatus": status}}
+
+
+SHAPES: dict[str, Render] = {"azure": as_azure, "google": as_google, "fal": as_fal, "dynamodb": as_dynamodb}
+REFUSALS: dict[str, Any] = {
+    "azure": {"error": {"code": "TooManyRequests", "message": "too many requests"}},
+    "google": {"error": {"code": 429, "message": "too many requests", "status": "RESOURCE_EXHAUSTED"}},
+    "fal": {"detail": "too many requests"},
+    "dynamodb": {"__type": "com.amazonaws#ThrottlingException", "message": "too many requests"},
+}
+
+
+def respond(status: int, body: object, headers: dict[str, str]) -> web.Response:
+    """Answer with JSON."""
+    return web.Response(status=status, body=json.dumps(body).encode(), headers=headers, content_type="application/json")
+
+
+@define(eq=False)
+class Herd:
+    """The operations, and what was asked of them."""
+
+    _operations: dict[str, LiveOperation] = field(init=False, factory=dict)
+    _counter: WindowCounter = field(init=False, factory=WindowCounter)
+    _requests: int = field(init=False, default=0)
+    _refused: int = field(init=False, default=0)
+
+    async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer any request."""
+        if request.path == "/herd":
+            return respond(200, self._start(await request.json()) if request.method == "POST" else self._counts(), {})
+        if request.path.startswith("/azure/start/"):
+            return respond(202, {}, {"Operation-Location": str(request.url).replace("/start/", "/operations/")})
+        return await self._look(request)
+
+    def _start(self, durations: list[float]) -> dict[str, float]:
+        """Start operations; give when each ends."""
+        now = time.monotonic()
+        self._requests = self._refused = 0
+        self._operations = {
+            f"operation-{number}": LiveOperation(
+                OperationRef("herd", f"operation-{number}"), now, 0.0, duration, in_steps_of_five
+            )
+            for number, duration in enumerate(durations)
+        }
+        return {name: operation.ended for name, operation in self._operations.items()}
+
+    def _counts(self) -> dict[str, int]:
+        return {"requests": self._requests, "refused": self._refused}
+
+    async def _look(self, request: web.BaseRequest) -> web.StreamResponse:
+        now, shape = time.monotonic(), request.path.split("/")[1]
+        self._requests += 1
+        name = (await request.json())["TableName"] if shape == "dynamodb" else request.path.split("/")[-1]
+        wait = self._counter.take(now, QUOTA, WINDOW)
+        if wait is not None:
+            self._refused += 1
+            return self._refuse(shape, wait)
+        operation = self._operations[name]
+        if shape in SHAPES:
+            return respond(200, SHAPES[shape](operation, now), {})
+        return self._as_schedules(request, operation, now)
+
+    def _refuse(self, shape: str, wait: float) -> web.Response:
+        refusal = throttled(wait)
+        after = {"Retry-After": dict(refusal.headers)["retry-after"]}
+        if shape in REFUSALS:
+            return respond(429, REFUSALS[shape], {**after, "x-amz-retry-after": str(round(1000 * wait))})
+        return web.Response(status=429, body=refusal.body, headers=after, content_type="application/json")
+
+    def _as_schedules(self, request: web.BaseRequest, operation: LiveOperation, now: float) -> web.Response:
+        answer = operation.answer(now, lambda reading: ZERO + timedelta(seconds=reading))
+        headers = dict(answer.headers)
+        if is_held(request.headers.get("If-None-Match"), answer.etag):
+            return web.Response(status=304, headers=headers)
+        return web.Response(body=answer.body, headers=headers, content_type="application/json")
+
+
+async def main() -> None:
+    """Serve until the input ends."""
+    runner = web.ServerRunner(web.Server(Herd().serve))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
+    await site.start()
+    print(runner.addresses[0][1], flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    await runner.cleanup()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

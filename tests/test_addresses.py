@@ -1,0 +1,58 @@
+"""Where a secret may go, and what is refused before it could."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from yarl import URL
+
+from schedules_async.addresses import check_base_url, check_token_url, is_loopback
+
+CHECKS = [check_base_url, check_token_url]
+
+
+@pytest.mark.parametrize(
+    ("host", "is_own"),
+    [("localhost", True), ("127.8.8.8", True), ("::1", True), ("10.0.0.1", False), ("localhost.example.com", False)],
+)
+def test_what_is_this_machine(host: str, is_own: bool) -> None:
+    assert is_loopback(host) is is_own
+
+
+def test_a_url_keeps_its_encoding() -> None:
+    assert check_base_url("https://example.com/a%2Fb/") == "https://example.com/a%2Fb"
+    assert check_token_url("https://example.com/a%2Fb/?tenant=x") == "https://example.com/a%2Fb/?tenant=x"
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("url", ["https://example.com/t", URL("http://127.0.0.2:80/t"), "http://[::1]:8080/t"])
+def test_https_and_this_machine_are_taken(check: Callable[[str | URL], str], url: str | URL) -> None:
+    assert check(url) == str(url)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize(
+    ("url", "error", "text"),
+    [
+        ("http://example.com/t", ValueError, "https"),
+        ("http://127.0.0.1.example.com/t", ValueError, "https"),
+        ("ftp://localhost/t", ValueError, "https"),
+        ("/t", ValueError, "absolute"),
+        ("https:///t", ValueError, "absolute"),
+        ("", ValueError, "absolute"),
+        ("https://user:word@example.com/t", ValueError, "credentials"),
+        ("ftp://user:word@example.com/t", ValueError, "credentials"),
+        ("https://example.com/t#part", ValueError, "fragment"),
+        (5, TypeError, "_url must be a URL, not int"),
+        (None, TypeError, "_url must be a URL, not NoneType"),
+    ],
+)
+def test_anything_else_is_refused(check: Callable[[Any], str], url: Any, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text) as caught:
+        check(url)
+    assert "word" not in str(caught.value)
+
+
+def test_a_base_url_has_no_query() -> None:
+    with pytest.raises(ValueError, match="query"):
+        check_base_url("https://example.com/?q=1")

@@ -1,0 +1,191 @@
+"""A canary for a token and one for a client secret: whatever goes wrong, neither is seen in anything that comes out.
+
+conftest.py looks besides at what any test logs or raises.
+"""
+
+import asyncio
+import copy
+import logging
+import pickle
+from collections.abc import Iterator
+
+import pytest
+from conftest import MakeSession, render, shows_secret
+
+from schedules_async import (
+    AuthenticationError,
+    Operation,
+    OperationRef,
+    PollingPolicy,
+    RetryPolicy,
+    SchedulesError,
+    SchedulesSession,
+)
+from schedules_async.testing import (
+    Answer,
+    FakeSchedules,
+    cut_body,
+    fault,
+    not_modified,
+    operation_answer,
+    raw,
+    reset,
+    throttled,
+)
+
+TOKEN = "canary-token-that-must-not-be-seen"
+SECRET = "canary-secret-that-must-not-be-seen"
+DONE = operation_answer("Succeeded", etag='"E1"')
+ANSWERS = {
+    "good": DONE,
+    "failed": operation_answer("Failed", failure="The disk is full."),
+    "reset": reset(),
+    "cut off": cut_body(),
+    "no HTTP": raw(b"\x16\x03\x01"),
+    "bad header": raw(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"),
+    "bad chunk": raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
+    "redirect": Answer(307, b"", {"Location": "http://127.0.0.1:1/"}),
+    "unauthorized": Answer(401),
+    "forbidden": Answer(403),
+    "not found": Answer(404),
+    "throttled": throttled(500),
+    "fault": fault(500),
+    "fault for long": fault(503, retry_after=500),
+    "no JSON": Answer(200, b"<html>"),
+    "another operation": Answer(200, {"operation": {"id": "other", "status": "Queued"}}),
+    "not modified": not_modified(),
+    "undecodable": Answer(200, b"x", {"Content-Encoding": "br"}),
+}
+ECHOES = {
+    "in an error": Answer(
+        400, {"error": {"code": TOKEN, "message": f"not {TOKEN}", "target": TOKEN}}, {"x-correlation-id": TOKEN}
+    ),
+    "in a refusal": Answer(429, b"", {"Retry-After": "500", "ITwinPlatform-RateLimited-Tier": TOKEN}),
+    "in a snapshot": operation_answer("Failed", failure=TOKEN, sub_status=TOKEN, etag=f'"{TOKEN}"'),
+    "where an id is due": Answer(200, {"operation": {"id": TOKEN}}),
+}
+
+
+@pytest.fixture
+def log() -> Iterator[list[str]]:
+    """Collect what is logged at any level, asyncio's debug mode included."""
+    lines: list[str] = []
+
+    class Collecting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(self.format(record))
+
+    handler = Collecting(logging.DEBUG)
+    logging.getLogger().addHandler(handler)
+    yield lines
+    logging.getLogger().removeHandler(handler)
+
+
+@pytest.fixture
+def server_of_canaries(server: FakeSchedules) -> FakeSchedules:
+    server.token, server.client_secret = TOKEN, SECRET
+    return server
+
+
+async def outcome_of(session: SchedulesSession, ref: OperationRef) -> list[Operation | BaseException]:
+    """Look, wait and iterate: give what each of them came to."""
+    results: list[Operation | BaseException] = []
+    results += await asyncio.gather(session.get_operation(*ref), return_exceptions=True)
+    wait = session.wait_for_operation(*ref, timeout=20, stall_timeout=15)
+    results += await asyncio.gather(wait, return_exceptions=True)
+    try:
+        results += [operation async for operation in wait]
+    except SchedulesError as error:
+        results.append(error)
+    return results
+
+
+def everything(result: object) -> list[str]:
+    if isinstance(result, Operation):
+        return [repr(result), result.to_json(), repr(pickle.dumps(result))]
+    assert isinstance(result, Exception)
+    twin = copy.copy(result)
+    return [str(result), render(result), render(twin), repr(pickle.dumps(result))]
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+async def test_no_failure_of_the_service_shows_the_token(
+    server_of_canaries: FakeSchedules, make_session: MakeSession, log: list[str], kind: str
+) -> None:
+    server = server_of_canaries
+    asyncio.get_running_loop().set_debug(enabled=True)
+    for auth in (TOKEN, server.credentials()):
+        session = make_session(auth=auth, retry=RetryPolicy(attempts=2), polling=PollingPolicy.fixed(1))
+        ref = server.script_operation(*[operation_answer("Started")] * (kind == "failed"), ANSWERS[kind])
+        results = await outcome_of(session, ref)
+        shown = [repr(session), str(session), repr(vars(session)), repr(session.stats)]
+        for result in results:
+            shown += everything(result)
+        assert [text for text in shown + log if shows_secret(text)] == []
+    assert {TOKEN, f"{TOKEN}-1"} <= {request.headers["Authorization"][7:] for request in server.requests}
+
+
+@pytest.mark.parametrize("where", ECHOES)
+async def test_a_service_that_repeats_the_token_does_not_make_it_seen(
+    server_of_canaries: FakeSchedules, make_session: MakeSession, log: list[str], where: str
+) -> None:
+    session = make_session(auth=TOKEN, retry=RetryPolicy(attempts=1), polling=PollingPolicy.fixed(1))
+    results = await outcome_of(session, server_of_canaries.script_operation(ECHOES[where]))
+    assert [text for result in results for text in everything(result) + log if shows_secret(text)] == []
+    assert "***" in str(everything(results[0])) or where == "where an id is due"
+
+
+TOKEN_ANSWERS = {
+    "reset": reset(),
+    "cut off": cut_body(),
+    "no HTTP": raw(b"\x16\x03\x01"),
+    "bad header": raw(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"),
+    "redirect": Answer(307, b"", {"Location": f"http://127.0.0.1:1/?{SECRET}"}),
+    "refused": Answer(401, {"error": "invalid_client", "error_description": SECRET}),
+    "echo": Answer(400, {"error": SECRET, "error_uri": SECRET}, {"x-correlation-id": SECRET}),
+    "echo in an envelope": Answer(500, {"error": {"code": SECRET, "message": SECRET}}),
+    "no JSON": Answer(200, f"<html>{TOKEN}".encode()),
+    "no UTF-8": Answer(200, b"\xff" + TOKEN.encode()),
+    "unusable": Answer(200, {"access_token": f"{TOKEN} "}),
+    "another type": Answer(200, {"access_token": TOKEN, "token_type": SECRET}),
+    "too large": Answer(200, TOKEN.encode() * 50_000),
+    "for long": throttled(500),
+}
+
+
+@pytest.mark.parametrize("kind", TOKEN_ANSWERS)
+async def test_no_failure_of_the_identity_server_shows_a_secret(
+    server_of_canaries: FakeSchedules, make_session: MakeSession, log: list[str], kind: str
+) -> None:
+    server = server_of_canaries
+    asyncio.get_running_loop().set_debug(enabled=True)
+    credentials = server.credentials()
+    server.interrupt_tokens(*[TOKEN_ANSWERS[kind]] * 12)
+    session = make_session(auth=credentials)
+    results = await outcome_of(session, server.script_operation(DONE))
+    with pytest.raises(AuthenticationError) as caught:
+        await credentials.get_token()
+    results.append(caught.value)
+    assert {type(result) for result in results} == {AuthenticationError}
+    shown = [repr(credentials), str(credentials), repr(session), repr(vars(session))]
+    for result in results:
+        shown += everything(result)
+    assert [text for text in shown + log if shows_secret(text)] == []
+
+
+async def test_a_rejected_token_that_its_source_cannot_renew_is_not_shown(
+    server_of_canaries: FakeSchedules, make_session: MakeSession, log: list[str]
+) -> None:
+    """Nor where the caller's own code fails: its frames are its own, the library's show nothing."""
+
+    class Vault:
+        async def get_token(self, *, rejected: str | None = None) -> str:
+            if rejected is None:
+                return TOKEN
+            del rejected
+            raise KeyError("vault")
+
+    server_of_canaries.reject_token(TOKEN)
+    results = await outcome_of(make_session(auth=Vault()), server_of_canaries.script_operation(DONE))
+    assert {type(result) for result in results} == {AuthenticationError}
+    assert [text for result in results for text in everything(result) + log if shows_secret(text)] == []
