@@ -142,8 +142,7 @@ class Member:
 
     def leave(self) -> None:
         """Follow no longer."""
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
+        self._cancel_stall_timer()
         if self._watch is not None:
             self._watch.leave(self)
 
@@ -158,6 +157,7 @@ class Member:
             self._wait.interrupt(outcome)
         elif self.outcome is None:
             self.outcome = outcome
+            self._cancel_stall_timer()
             self._wait.member_ended()
 
     def give_up(self, outcome: Exception) -> None:
@@ -172,6 +172,10 @@ class Member:
             stalled_at = max(first_use, self._watch.changed_at) + allowed
             check = partial(self._check_stall, surroundings, first_use, stalled_at)
             self._stall_timer = surroundings.timers.call_at(stalled_at, check)
+
+    def _cancel_stall_timer(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
 
     def _check_stall(self, surroundings: Surroundings, first_use: float, stalled_at: float) -> None:
         if self._watch is not None and self._watch.changed_at + self._wait.options.stall_timeout > stalled_at:
