@@ -93,14 +93,12 @@ class Reader:
             if not waiting.done():
                 waiting.set_result(None)
 
-    async def news(self) -> None:
-        """Wait until there is something that was not there."""
+    def news(self) -> "asyncio.Future[None]":
+        """Give what is done once there is something that was not there."""
         waiting = asyncio.get_running_loop().create_future()
+        self._waiting = [one for one in self._waiting if not one.done()]
         self._waiting.append(waiting)
-        try:
-            await waiting
-        finally:
-            self._waiting.remove(waiting)
+        return waiting
 
 
 @define(eq=False, repr=False)
@@ -315,16 +313,6 @@ class Wait:
 
     def _open_members(self) -> list[Member]:
         return [member for member in self.members.values() if member.outcome is None] if self._unfinished else []
-
-    async def finish(self) -> None:
-        """Wait until every operation has ended."""
-        reader = self.begin(wakes_on_change=False)
-        try:
-            while self._unfinished:
-                reader.raise_interruption()
-                await reader.news()
-        finally:
-            self.leave(reader)
 
     def changed(self, member: Member) -> None:
         """Tell every reader of a change."""

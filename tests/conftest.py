@@ -6,6 +6,7 @@ And for all of them: nothing that is logged or raised shows a token or a client 
 import asyncio
 import gc
 import logging
+import os
 import sys
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,6 +15,7 @@ from types import CodeType
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from schedules_async import PollingPolicy, RateLimit, SchedulesError, SchedulesSession
 from schedules_async.testing import FakeClock, FakeSchedules
@@ -24,6 +26,18 @@ UNLIMITED = (RateLimit(1_000_000, 1),)
 SECRETS = ("canary-", "test-token", "test-secret", "dGVzdC1jbGllbnQ6dGVzdC1zZWNyZXQ")  # the last is both in base64
 
 MakeSession = Callable[..., SchedulesSession]
+
+# HYPOTHESIS_PROFILE=long searches for minutes and anew each time, the other one in seconds and always the same.
+settings.register_profile("short", deadline=None, derandomize=True, database=None, stateful_step_count=30)
+settings.register_profile(
+    "long",
+    deadline=None,
+    max_examples=5_000,
+    stateful_step_count=100,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 
 @pytest.fixture

@@ -362,6 +362,14 @@ async def test_a_stall_counts_from_the_newest_change(
     assert caught.value.operation.percent_complete == 20
 
 
+async def test_a_wait_that_has_ended_leaves_no_timer(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    await session.wait_for_operation(*server.script_operation(started(10), DONE), stall_timeout=50, timeout=100)
+    await turns(5)
+    assert clock.sleeping == 0
+
+
 async def test_nothing_seen_at_all_is_a_stall_too(session: SchedulesSession, server: FakeSchedules) -> None:
     with pytest.raises(OperationStalledError) as caught:
         await session.wait_for_operation(*server.script_operation(stall()), stall_timeout=5)

@@ -1,0 +1,458 @@
+"""Waits under anything in any order: joining, leaving, failing, timing out, being cancelled, resumed and closed.
+
+The session is the real one; only the wire is in memory, and each request on it stays open until a rule answers.
+"""
+
+import asyncio
+import json
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from attrs import define, field
+from by_hand import Hand, HandClock
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from multidict import CIMultiDict
+
+from schedules_async import (
+    AuthenticationError,
+    MalformedResponseError,
+    NotFoundError,
+    Operation,
+    OperationFailedError,
+    OperationGroupError,
+    OperationGroupWaiter,
+    OperationRef,
+    OperationStalledError,
+    OperationTimeoutError,
+    OperationWaiter,
+    PermissionDeniedError,
+    PollingPolicy,
+    RateLimit,
+    RateLimitedError,
+    RetryPolicy,
+    SchedulesError,
+    SchedulesSession,
+    ServerError,
+    SessionClosedError,
+    TransportError,
+)
+from schedules_async.responses import Answer
+from schedules_async.transport import Transport
+
+REFS = (OperationRef("s", "a"), OperationRef("s", "b"), OperationRef("t", "a"))
+LIMITS = st.sampled_from([(), (RateLimit(1_000_000, 1),), (RateLimit(3, 2),), (RateLimit(5, 1), RateLimit(40, 60))])
+POLICIES = (
+    PollingPolicy.fixed(1.0),
+    PollingPolicy.fixed(7.0),
+    PollingPolicy(jitter=0, not_found_grace=10),
+    PollingPolicy(jitter=0, max_retry_after=20),
+)
+TIMES = st.sampled_from([None, None, 0.0, 0.5, 5.0, 60.0])
+SECONDS = st.sampled_from([0.0, 0.1, 1.0, 5.0, 30.0, 500.0]) | st.floats(0, 100)
+CHOICE = st.integers(0, 1000)
+KINDS = {  # of errors, by what was answered
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    429: RateLimitedError,
+    500: ServerError,
+    503: ServerError,
+}
+OWN_ERRORS = (OperationFailedError, OperationTimeoutError, OperationStalledError, SessionClosedError)
+
+
+@define(eq=False)
+class Work:
+    """What the service knows of one operation; its tag and its percent both tell how often it changed."""
+
+    ref: OperationRef
+    changes: int = 0
+    status: str = "Started"
+    errors: set[type[SchedulesError]] = field(factory=set)  # that it was answered with
+
+    def go_on(self, status: str = "Started") -> None:
+        if self.status == "Started":
+            self.changes, self.status = self.changes + 1, status
+
+    def answer(self, tag_sent: str | None) -> Answer:
+        headers = CIMultiDict({"ETag": f'"{self.changes}"'})
+        if tag_sent == headers["ETag"]:
+            return Answer(304, headers)
+        document = {"id": self.ref.operation_id, "status": self.status, "percentComplete": self.changes}
+        return Answer(200, headers, json.dumps({"operation": document}).encode())
+
+
+@define(eq=False)
+class Asked:
+    """One request on the wire."""
+
+    ref: OperationRef
+    tag: str | None
+    answer: "asyncio.Future[Answer]"
+
+
+class Wire(Transport):
+    """Keeps requests until they are answered; none may come while the gate is shut, or a second for one operation."""
+
+    def __init__(self, clock: HandClock) -> None:
+        self.clock = clock
+        self.open: list[Asked] = []
+        self.shut_until = -math.inf
+
+    async def get(self, ref: OperationRef, headers: dict[str, str]) -> Answer:
+        assert self.clock.now >= self.shut_until, "asked while the gate was shut"
+        assert ref not in [asked.ref for asked in self.open], "asked twice at a time"
+        asked = Asked(ref, headers.get("If-None-Match"), asyncio.get_running_loop().create_future())
+        self.open.append(asked)
+        try:
+            answer = await asked.answer
+        finally:
+            self.open.remove(asked)
+        if answer.status in (429, 503) and "Retry-After" in answer.headers:
+            self.shut_until = max(self.shut_until, self.clock.now + float(answer.headers["Retry-After"]))
+        return answer
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+
+@define(eq=False)
+class Waiting:
+    """One waiter and what it was asked to do."""
+
+    waiter: OperationWaiter | OperationGroupWaiter
+    refs: tuple[OperationRef, ...]
+    timeout: float | None
+    stall_timeout: float | None
+    check: bool
+    first_use: float = math.inf
+    is_closed: bool = False
+    shown: dict[OperationRef, float] = field(factory=dict)
+
+    @property
+    def ends_at(self) -> float:
+        return math.inf if self.timeout is None else self.first_use + self.timeout
+
+    @property
+    def latest(self) -> dict[OperationRef, Operation]:
+        latest = self.waiter.latest
+        if isinstance(latest, Operation):
+            return {latest.ref: latest}
+        return latest or {}
+
+
+@define(eq=False)
+class Use:
+    """One await, one iteration, or one call that waits for nothing but its own look."""
+
+    refs: tuple[OperationRef, ...]
+    waiting: Waiting | None
+    task: "asyncio.Task[Any]" = field(init=False)
+    seen: list[Operation] = field(init=False, factory=list)
+    is_complete: bool = field(init=False, default=False)  # not left before its end
+    is_cancelled: bool = field(init=False, default=False)
+
+
+class WaitingMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.hand = Hand()
+        self.wire = Wire(self.hand.clock)
+        self.works = {ref: Work(ref) for ref in REFS}
+        self.waits: list[Waiting] = []
+        self.uses: list[Use] = []
+        self.live: list[Use] = []
+        self.is_closed = False
+
+    @initialize(limits=LIMITS)
+    def open(self, limits: tuple[RateLimit, ...]) -> None:
+        self.session = SchedulesSession(
+            "token",
+            base_url="https://api.example",
+            rate_limits=limits,
+            retry=RetryPolicy(attempts=3, base=0),
+            clock=self.hand.clock,
+        )
+        self.session._transport = self.wire
+
+    @property
+    def now(self) -> float:
+        return self.hand.clock.now
+
+    # What users do.
+
+    @rule(ref=st.sampled_from(REFS), timeout=TIMES, stall=TIMES, check=st.booleans(), policy=st.sampled_from(POLICIES))
+    def make_waiter(
+        self, ref: OperationRef, timeout: float | None, stall: float | None, check: bool, policy: PollingPolicy
+    ) -> None:
+        waiter = self.session.wait_for_operation(
+            *ref, timeout=timeout, stall_timeout=stall, check=check, polling=policy
+        )
+        self.waits.append(Waiting(waiter, (ref,), timeout, stall, check))
+
+    @rule(refs=st.lists(st.sampled_from(REFS), max_size=4), timeout=TIMES, stall=TIMES, check=st.booleans())
+    def make_group(self, refs: list[OperationRef], timeout: float | None, stall: float | None, check: bool) -> None:
+        waiter: Any = self.session.wait_for_operations(refs, timeout=timeout, stall_timeout=stall, check=check)
+        self.waits.append(Waiting(waiter, tuple(refs), timeout, stall, check))
+
+    @precondition(lambda self: self.waits)
+    @rule(choice=CHOICE)
+    def resume(self, choice: int) -> None:
+        saved = self.choose(self.waits, choice)
+        left = saved.timeout if saved.first_use == math.inf else max(saved.ends_at - self.now, 0.0)
+        waiter = self.session.resume(saved.waiter.checkpoint())
+        assert type(waiter) is type(saved.waiter)
+        timeout = None if saved.timeout is None else left
+        self.waits.append(Waiting(waiter, saved.refs, timeout, saved.stall_timeout, saved.check))
+
+    @staticmethod
+    def choose(among: list[Any], choice: int) -> Any:
+        return among[choice % len(among)]
+
+    def use(self, waiting: Waiting | None, refs: tuple[OperationRef, ...], work: "Callable[[Use], Work_]") -> None:
+        use = Use(refs, waiting)
+        use.task = asyncio.Task(self.begin(use, work), loop=self.hand.loop)
+        self.uses.append(use)
+        self.live.append(use)
+
+    async def begin(self, use: Use, work: "Callable[[Use], Work_]") -> Any:
+        if use.waiting is not None:
+            use.waiting.first_use = min(use.waiting.first_use, self.now)
+        return await work(use)
+
+    @rule(ref=st.sampled_from(REFS))
+    def get(self, ref: OperationRef) -> None:
+        self.use(None, (ref,), lambda _: self.session.get_operation(*ref))
+
+    @precondition(lambda self: self.waits)
+    @rule(choice=CHOICE)
+    def await_it(self, choice: int) -> None:
+        async def work(use: Use) -> Any:
+            result = await waiting.waiter
+            use.is_complete = True
+            return result
+
+        waiting = self.choose(self.waits, choice)
+        self.use(waiting, waiting.refs, work)
+
+    @precondition(lambda self: self.waits)
+    @rule(choice=CHOICE, most=st.sampled_from([1, 2, 99]))
+    def iterate(self, choice: int, most: int) -> None:
+        async def work(use: Use) -> None:
+            async for operation in waiting.waiter:
+                use.seen.append(operation)
+                if len(use.seen) == most:
+                    return
+            use.is_complete = True
+
+        waiting = self.choose(self.waits, choice)
+        self.use(waiting, waiting.refs, work)
+
+    @precondition(lambda self: self.live)
+    @rule(choice=CHOICE)
+    def cancel(self, choice: int) -> None:
+        use = self.choose(self.live, choice)
+        use.is_cancelled |= use.task.cancel()
+
+    @precondition(lambda self: self.waits)
+    @rule(choice=CHOICE)
+    def close_waiter(self, choice: int) -> None:
+        waiting = self.choose(self.waits, choice)
+        waiting.is_closed = True
+        self.hand.run(waiting.waiter.aclose())
+
+    @precondition(lambda self: self.waits)
+    @rule(choice=CHOICE)
+    def drop_waiter(self, choice: int) -> None:
+        self.waits.remove(self.choose(self.waits, choice))
+
+    @precondition(lambda self: len(self.uses) > 10 and not self.is_closed)
+    @rule()
+    def close_session(self) -> None:
+        self.is_closed = True
+        self.hand.run(self.session.close())
+
+    # What the service does.
+
+    @property
+    def open_requests(self) -> list[Asked]:
+        return [asked for asked in self.wire.open if not asked.answer.done()]
+
+    @precondition(lambda self: self.open_requests)
+    @rule(choice=CHOICE, status=st.sampled_from(["Started", "Started", "Started", "Succeeded", "Failed"]))
+    def change(self, choice: int, status: str) -> None:
+        asked = self.choose(self.open_requests, choice)
+        self.works[asked.ref].go_on(status)
+        asked.answer.set_result(self.works[asked.ref].answer(asked.tag))
+
+    @precondition(lambda self: self.open_requests)
+    @rule(choice=CHOICE, is_conditional=st.booleans())
+    def stay(self, choice: int, is_conditional: bool) -> None:
+        asked = self.choose(self.open_requests, choice)
+        asked.answer.set_result(self.works[asked.ref].answer(asked.tag if is_conditional else None))
+
+    @precondition(lambda self: self.open_requests)
+    @rule(choice=CHOICE, status=st.sampled_from(sorted(KINDS)), seconds=st.sampled_from([None, 0, 2, 50, 500]))
+    def refuse(self, choice: int, status: int, seconds: int | None) -> None:
+        asked = self.choose(self.open_requests, choice)
+        headers = CIMultiDict({} if seconds is None else {"Retry-After": str(seconds)})
+        if status in (429, 503) and seconds is not None:
+            for work in self.works.values():
+                work.errors.add(KINDS[status])
+        self.works[asked.ref].errors.add(KINDS[status])
+        asked.answer.set_result(Answer(status, headers))
+
+    @precondition(lambda self: self.open_requests)
+    @rule(choice=CHOICE, error=st.sampled_from([TransportError, MalformedResponseError]))
+    def break_off(self, choice: int, error: type[SchedulesError]) -> None:
+        asked = self.choose(self.open_requests, choice)
+        self.works[asked.ref].errors.add(error)
+        asked.answer.set_exception(error("a fault", ref=asked.ref))
+
+    # What time does.
+
+    @rule(count=st.integers(1, 4))
+    def turn(self, count: int) -> None:
+        """Let a little happen, so that the next step meets something half done."""
+        self.hand.turn(count)
+
+    @rule(seconds=SECONDS)
+    def jump(self, seconds: float) -> None:
+        """Let time pass without any chance to do something at its time, as on a busy machine."""
+        self.hand.clock.set(self.now + seconds)
+
+    @rule(seconds=SECONDS)
+    def pass_time(self, seconds: float) -> None:
+        self.hand.advance_to(self.now + seconds)
+        self.settle()
+
+    # What must hold.
+
+    @rule()
+    def settle(self) -> None:
+        """Once nothing more happens: whoever still waits has a reason, and without anybody nothing is under way."""
+        self.hand.settle()
+        self.judge()
+        if not self.live:
+            assert self.wire.open == [], "a request that nobody wants"
+            assert self.hand.clock.next_at == math.inf, "a timer that nobody needs"
+        assert not (self.is_closed and self.live), "somebody outlived the session"
+        for use in self.live:
+            assert self.wire.open or self.hand.clock.next_at < math.inf, "somebody waits for nothing"
+            assert use.waiting is None or not use.waiting.is_closed, "somebody outlived the waiter"
+            assert use.waiting is None or use.waiting.ends_at > self.now, "somebody outlived the timeout"
+
+    @invariant()
+    def judge(self) -> None:
+        """Look at every use that is over, once."""
+        assert self.hand.complaints == []
+        over, self.live = (
+            [use for use in self.live if use.task.done()],
+            [use for use in self.live if not use.task.done()],
+        )
+        for use in over:
+            self.check_seen(use)
+            if use.task.cancelled():
+                assert use.is_cancelled or (use.waiting is not None and use.waiting.is_closed), "cancelled by nobody"
+            else:
+                error = use.task.exception()
+                if error is not None:
+                    self.check_error(use, error)
+                elif use.is_complete:
+                    self.check_result(use)
+
+    def check_seen(self, use: Use) -> None:
+        """Changes come in order, each once, and an end is the last."""
+        for ref in use.refs:
+            seen = [operation for operation in use.seen if operation.ref == ref]
+            changes = [operation.percent_complete for operation in seen]
+            assert changes == sorted(set(changes)), "not change by change"
+            assert not any(operation.is_done for operation in seen[:-1]), "something after the end"
+
+    def check_error(self, use: Use, error: BaseException) -> None:
+        if isinstance(error, OperationGroupError):
+            assert len(use.refs) != 1 or isinstance(use.waiting and use.waiting.waiter, OperationGroupWaiter)
+            assert error.exceptions
+            for each in error.exceptions:
+                self.check_error_of_one(use, each)
+        else:
+            self.check_error_of_one(use, error)
+
+    def check_error_of_one(self, use: Use, error: BaseException) -> None:
+        assert isinstance(error, SchedulesError), repr(error)
+        waiting = use.waiting
+        if isinstance(error, SessionClosedError):
+            assert self.is_closed
+            return
+        assert error.ref in use.refs
+        if isinstance(error, OWN_ERRORS):
+            assert waiting is not None
+        if isinstance(error, OperationTimeoutError):
+            assert waiting is not None
+            assert waiting.ends_at <= self.now, "too early"
+        elif isinstance(error, OperationStalledError):
+            assert waiting is not None
+            assert waiting.first_use + (waiting.stall_timeout or 0.0) <= self.now, "too early"
+        elif isinstance(error, OperationFailedError):
+            assert waiting is not None
+            assert waiting.check
+            assert self.works[error.ref].status == "Failed"
+        else:
+            assert type(error) in self.works[error.ref].errors, f"out of nowhere: {error!r}"
+
+    def check_result(self, use: Use) -> None:
+        """Give the service's own last word; an iteration ends with it too."""
+        result = use.task.result()
+        if use.waiting is not None and use.waiting.is_closed:
+            return
+        if result is None:
+            for ref in use.refs:
+                final = [operation for operation in use.seen if operation.ref == ref and operation.is_done]
+                assert len(final) == 1 or not use.waiting or not use.waiting.check, "no end"
+            return
+        results = result if isinstance(result, list) else [result]
+        assert [one.ref for one in results] == list(use.refs)
+        for one in results:
+            if isinstance(one, Operation):
+                assert use.waiting is None or one.is_done
+                assert use.waiting is None or one.raw_status == self.works[one.ref].status
+            else:
+                assert use.waiting is not None
+                assert not use.waiting.check
+                self.check_error_of_one(use, one)
+
+    @invariant()
+    def what_waiters_show_goes_on(self) -> None:
+        for waiting in self.waits:
+            repr(waiting.waiter)
+            assert waiting.waiter.time_remaining is None or waiting.waiter.time_remaining.low >= 0
+            for ref, operation in waiting.latest.items():
+                assert operation.percent_complete >= waiting.shown.get(ref, 0.0), "back in time"
+                waiting.shown[ref] = operation.percent_complete
+
+    def teardown(self) -> None:
+        """Let everything end well, and everybody gets through; then nothing is left."""
+        try:
+            if hasattr(self, "session"):
+                self.drain()
+                self.hand.run(self.session.close())
+        finally:
+            self.hand.close()
+
+    def drain(self) -> None:
+        for _ in range(100 + 20 * len(self.uses)):
+            self.settle()
+            if not self.live:
+                return
+            while self.open_requests:
+                self.change(0, "Succeeded")
+            self.hand.settle()
+            if not self.wire.open:
+                self.hand.advance_to(min(self.hand.clock.next_at, self.now + 10_000))
+        raise AssertionError("somebody never gets through")
+
+
+Work_ = Coroutine[Any, Any, Any]
+TestWaiting = WaitingMachine.TestCase
