@@ -7,10 +7,11 @@ import urllib.request
 import zlib
 from collections import deque
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, cast
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError
 from attrs import define, field
@@ -22,6 +23,7 @@ from schedules_async.responses import SAME_FOR_ALL, Answer
 
 MAX_REQUESTS_IN_FLIGHT = 100
 LARGEST_BODY = 1024 * 1024
+MOST_VALUES = 32_768  # in one body: three bytes of JSON can take 250 of memory
 _KEEPALIVE = 60.0  # seconds; longer than the usual pause between two looks, so that they share a connection
 _GZIP, _ZLIB, _RAW_DEFLATE = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _FAULTS = (aiohttp.ClientError, HttpProcessingError, OSError, EOFError, ValueError, RuntimeError)
@@ -137,9 +139,11 @@ def _make_request_class(may_leave: Callable[[], bool]) -> type[aiohttp.ClientReq
         """Asks once more when it has its connection, which may have taken long to come."""
 
         async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-            """Write the request."""
+            """Write the request; aiohttp takes another connection where this one holds what nobody asked for."""
             if not may_leave():
                 raise NotSentError
+            if cast("ResponseHandler", conn.protocol).should_close:
+                raise aiohttp.ServerDisconnectedError("an answer came unasked")
             return await super().send(conn)
 
     return Request
@@ -154,8 +158,39 @@ class _Response(aiohttp.ClientResponse):
             raise _NotRepeatedError(error) from None
 
 
+class _Connector(aiohttp.TCPConnector):
+    """Watches the connections that it keeps: aiohttp would collect, without a bound, what comes between requests."""
+
+    async def connect(self, *arguments: Any, **options: Any) -> Connection:
+        """Give a connection, whose bytes go to aiohttp until it is released."""
+        connection = await super().connect(*arguments, **options)
+        protocol = cast("ResponseHandler", connection.protocol)
+        transport = cast("asyncio.Transport", connection.transport)
+        transport.set_protocol(protocol)
+        connection.add_callback(partial(_watch_idle, transport, protocol))
+        return connection
+
+
+def _watch_idle(transport: asyncio.Transport, protocol: ResponseHandler) -> None:
+    transport.set_protocol(_IdleConnection(transport, protocol))
+
+
+@define(eq=False, repr=False)
+class _IdleConnection(asyncio.Protocol):
+    """Cuts a kept connection as soon as something comes unasked."""
+
+    _transport: asyncio.Transport
+    _protocol: ResponseHandler
+
+    def data_received(self, _: bytes) -> None:
+        self._transport.abort()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._protocol.connection_lost(error)
+
+
 def _new_connector() -> aiohttp.TCPConnector:
-    return aiohttp.TCPConnector(limit=MAX_REQUESTS_IN_FLIGHT, keepalive_timeout=_KEEPALIVE)
+    return _Connector(limit=MAX_REQUESTS_IN_FLIGHT, keepalive_timeout=_KEEPALIVE)
 
 
 @lru_cache(maxsize=1024)
@@ -203,7 +238,14 @@ async def _read_body(response: aiohttp.ClientResponse) -> tuple[bytes, str | Non
             return b"", f"the body is larger than {LARGEST_BODY} bytes"
     if not decoder.is_complete:
         return b"", "the body cannot be decoded"
+    if _count_values(body) > MOST_VALUES:
+        return b"", f"the body holds more than {MOST_VALUES} values"
     return bytes(body), None
+
+
+def _count_values(body: bytearray) -> int:
+    """Count at least the values of a JSON text, from the marks between them; short texts hold few."""
+    return sum(map(body.count, b",[{")) if len(body) > MOST_VALUES else 0
 
 
 @define(eq=False, repr=False)

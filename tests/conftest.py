@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -60,3 +62,14 @@ async def turns(count: int) -> None:
     """Let the event loop turn a number of times."""
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+@contextmanager
+def environment(**variables: str) -> Iterator[None]:
+    """Set variables of the process for a while."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    yield
+    for name, value in before.items():
+        os.environ.pop(name)
+        os.environ.update({} if value is None else {name: value})
