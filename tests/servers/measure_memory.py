@@ -12,7 +12,7 @@ from pathlib import Path
 
 from schedules_async import RateLimit, RetryPolicy, SchedulesError, SchedulesSession
 
-TIMEOUT = 0.4  # seconds for one attempt: enough to take hundreds of megabytes without a bound
+TIMEOUT = 0.25  # seconds for one attempt: enough to take hundreds of megabytes without a bound
 REST = 0.05  # seconds for what comes after an answer
 
 
