@@ -15,6 +15,7 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 GZIP = HEAD + b"Content-Encoding: gzip\r\n"
 MUCH = 65536
+A_MOMENT = b""  # for the client to take what it has
 MOST_VALUES = 32_000  # a little less than is refused
 GOOD = operation_answer("Started", percent=10).body.replace(b"{operation_id}", b"operation")
 
@@ -99,7 +100,7 @@ ANSWERS: dict[str, Callable[[], Iterable[bytes]]] = {
     "cookies": once(lambda: whole(GOOD, HEAD + (b"Set-Cookie: a=%s\r\n" % (b"x" * 8000)) * 100)),
     # what comes after an answer
     "more answers": endless(whole(GOOD), whole(GOOD) * 500),
-    "more answers, later": endless(whole(GOOD), b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" * 1000),
+    "more answers, later": lambda: itertools.chain([whole(GOOD), A_MOMENT], itertools.repeat(whole(b"") * 1000)),
     "garbage after an answer": endless(whole(GOOD), b"x" * MUCH),
     # JSON
     "deep lists": once(lambda: whole(b"[" * 1_000_000)),
@@ -131,7 +132,7 @@ async def hostile_server() -> AsyncIterator[str]:
                 for piece in ANSWERS[unquote(request.decode().split("/")[2])]():
                     writer.write(piece)
                     await writer.drain()
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0.05 if piece is A_MOMENT else 0)
         writer.close()
 
     async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
