@@ -7,7 +7,7 @@ import urllib.request
 import zlib
 from collections import deque
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, cast
 
 import aiohttp
@@ -108,7 +108,7 @@ class Transport:
             headers=SAME_FOR_ALL,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(),
-            request_class=_make_request_class(self._may_leave),
+            request_class=_make_request_class(self._may_leave, is_connector_own=borrowed is None),
             response_class=_Response,
             auto_decompress=False,
         )
@@ -134,7 +134,7 @@ class NotSentError(Exception):
     """The request was not sent: it may not leave any more."""
 
 
-def _make_request_class(may_leave: Callable[[], bool]) -> type[aiohttp.ClientRequest]:
+def _make_request_class(may_leave: Callable[[], bool], *, is_connector_own: bool) -> type[aiohttp.ClientRequest]:
     class Request(aiohttp.ClientRequest):
         """Asks once more when it has its connection, which may have taken long to come."""
 
@@ -142,8 +142,11 @@ def _make_request_class(may_leave: Callable[[], bool]) -> type[aiohttp.ClientReq
             """Write the request; aiohttp takes another connection where this one holds what nobody asked for."""
             if not may_leave():
                 raise NotSentError
-            if cast("ResponseHandler", conn.protocol).should_close:
+            protocol = cast("ResponseHandler", conn.protocol)
+            if protocol.should_close:
                 raise aiohttp.ServerDisconnectedError("an answer came unasked")
+            if is_connector_own:
+                _watch_while_idle(conn, protocol)
             return await super().send(conn)
 
     return Request
@@ -158,29 +161,16 @@ class _Response(aiohttp.ClientResponse):
             raise _NotRepeatedError(error) from None
 
 
-class _Connector(aiohttp.TCPConnector):
-    """Watches the connections that it keeps: aiohttp would collect, without a bound, what comes between requests."""
-
-    async def connect(self, *arguments: Any, **options: Any) -> Connection:
-        """Give a connection, whose bytes go to aiohttp until it is released."""
-        connection = await super().connect(*arguments, **options)
-        protocol = cast("ResponseHandler", connection.protocol)
-        transport = cast("asyncio.Transport", connection.transport)
-        transport.set_protocol(protocol)
-        connection.add_callback(partial(_watch_idle, transport, protocol))
-        return connection
-
-
-def _watch_idle(transport: asyncio.Transport, protocol: ResponseHandler) -> None:
-    transport.set_protocol(_IdleConnection(transport, protocol))
-
-
 @define(eq=False, repr=False)
 class _IdleConnection(asyncio.Protocol):
-    """Cuts a kept connection as soon as something comes unasked."""
+    """Cuts a kept connection as soon as something comes unasked: aiohttp would hold all of it, without a bound."""
 
     _transport: asyncio.Transport
     _protocol: ResponseHandler
+
+    def begin(self) -> None:
+        """Stand in for aiohttp while nothing is asked."""
+        self._transport.set_protocol(self)
 
     def data_received(self, _: bytes) -> None:
         self._transport.abort()
@@ -189,8 +179,19 @@ class _IdleConnection(asyncio.Protocol):
         self._protocol.connection_lost(error)
 
 
+def _watch_while_idle(conn: Connection, protocol: ResponseHandler) -> None:
+    """Let the connection's bytes go to aiohttp until it is released."""
+    transport = cast("asyncio.Transport", conn.transport)
+    idle = transport.get_protocol()
+    if isinstance(idle, _IdleConnection):
+        transport.set_protocol(protocol)
+    else:
+        idle = _IdleConnection(transport, protocol)
+    conn.add_callback(idle.begin)
+
+
 def _new_connector() -> aiohttp.TCPConnector:
-    return _Connector(limit=MAX_REQUESTS_IN_FLIGHT, keepalive_timeout=_KEEPALIVE)
+    return aiohttp.TCPConnector(limit=MAX_REQUESTS_IN_FLIGHT, keepalive_timeout=_KEEPALIVE)
 
 
 @lru_cache(maxsize=1024)
