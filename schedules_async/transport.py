@@ -200,9 +200,14 @@ def _to_url(text: str) -> URL:
 
 
 def _find_proxy(url: str) -> str | None:
-    """Find the environment's proxy; aiohttp's own `trust_env` would let ~/.netrc stand in for the token."""
+    """Find the environment's proxy; aiohttp's own `trust_env` would let ~/.netrc stand in for the token.
+
+    Plain http is for this machine: another one's proxy would see the token, and reach itself.
+    """
     scheme, host = url.partition(":")[0], URL(url).host or ""
-    return None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(scheme)
+    proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(scheme)
+    is_usable = proxy is not None and (scheme == "https" or is_loopback(URL(proxy).host or ""))
+    return proxy if is_usable else None
 
 
 def _to_error(fault: BaseException, ref: OperationRef) -> TransportError:

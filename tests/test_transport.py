@@ -330,6 +330,17 @@ async def test_the_proxy_of_the_environment_counts_only_where_it_is_trusted(
                 assert (await excepted.get_operation(*ref)).is_succeeded
 
 
+@pytest.mark.parametrize("proxy", ["http://proxy.invalid:3128", "proxy"])
+async def test_plain_http_to_this_machine_is_never_shown_to_anothers_proxy(server: FakeSchedules, proxy: str) -> None:
+    ref = server.script_operation(operation_answer("Succeeded"))
+    with environment(http_proxy=proxy, no_proxy=""):
+        async with (
+            aiohttp.ClientSession(trust_env=True) as http,
+            SchedulesSession(server.token, base_url=server.url, http=http, retry=ONCE) as session,
+        ):
+            assert (await session.get_operation(*ref)).is_succeeded
+
+
 async def test_an_untrusted_certificate_is_never_repeated_and_a_borrowed_session_may_trust_it(
     clock: FakeClock,
 ) -> None:
