@@ -21,6 +21,7 @@ from schedules_async.testing.contract import (
     NO_OPERATION,
     NO_RESOURCE,
     NO_TOKEN,
+    SEVERAL_CONDITIONS,
     WRONG_METHOD,
     WRONG_TOKEN,
     is_held,
@@ -292,4 +293,6 @@ class FakeSchedules:
 def _check_route(received: ReceivedRequest) -> Answer | None:
     if received.ref is None:
         return NO_RESOURCE
-    return None if received.method in METHODS else WRONG_METHOD
+    if received.method not in METHODS:
+        return WRONG_METHOD
+    return SEVERAL_CONDITIONS if len(received.headers.getall("If-None-Match", ())) > 1 else None
