@@ -38,8 +38,9 @@ _MOST_SNAPSHOTS = 10_000
 
 @define(eq=False, repr=False)
 class RecentSnapshots(MutableMapping[OperationRef, Operation]):
-    """Snapshots in memory; of more than 10,000 the least recently used goes."""
+    """Snapshots in memory; of more than 10,000, beside those that are watched, the least recently used goes."""
 
+    _count_watched: Callable[[], int]
     _snapshots: OrderedDict[OperationRef, Operation] = field(init=False, factory=OrderedDict)
 
     def __getitem__(self, ref: OperationRef) -> Operation:
@@ -50,7 +51,7 @@ class RecentSnapshots(MutableMapping[OperationRef, Operation]):
     def __setitem__(self, ref: OperationRef, operation: Operation) -> None:
         self._snapshots[ref] = operation
         self._snapshots.move_to_end(ref)
-        if len(self._snapshots) > _MOST_SNAPSHOTS:
+        if len(self._snapshots) > _MOST_SNAPSHOTS + self._count_watched():
             self._snapshots.popitem(last=False)
 
     def __delitem__(self, ref: OperationRef) -> None:
@@ -122,7 +123,7 @@ class SchedulesSession:
         self._transport = Transport(
             self._base_url, _check_request_timeout(request_timeout), _check_http(http), self._is_gate_open
         )
-        self._snapshots = RecentSnapshots() if snapshots is None else snapshots
+        self._snapshots = RecentSnapshots(self._count_watched) if snapshots is None else snapshots
         self._tally = Tally()
         self._engine: _Engine | None = None
         self._is_closed = False
@@ -262,6 +263,9 @@ class SchedulesSession:
 
     def _lend(self, ref: OperationRef | None) -> Surroundings:
         return self._enter(ref).surroundings
+
+    def _count_watched(self) -> int:
+        return 0 if self._engine is None else len(self._engine.surroundings.watches)
 
     def _is_gate_open(self) -> bool:
         return self._pace.closed_until <= self._clock.monotonic()

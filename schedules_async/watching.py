@@ -225,10 +225,13 @@ class Watches:
         watch.join(subscriber)
         return watch
 
+    def __len__(self) -> int:
+        return len(self._watches)
+
     @property
     def one_round(self) -> float:
         """Give the seconds that one look at each operation takes."""
-        return len(self._watches) / self.pacing.lasting_rate
+        return len(self) / self.pacing.lasting_rate
 
     def demand(self, watch: Watch, looks_a_second: float) -> None:
         """Count what a watch would look if the budget had room for all."""
