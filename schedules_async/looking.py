@@ -64,9 +64,11 @@ class Look:
     has_begun: bool = False
 
     @property
-    def due(self) -> float:
-        """Give when the next attempt is due: at the earliest time of its users, after a fault not before its pause."""
-        return max(min(due for due, _ in self.users.values()), self.not_before)
+    def times(self) -> tuple[float, float]:
+        """Give when the next attempt is due, and its rank: the earliest of its users', after a fault after its pause."""
+        dues, ranks = zip(*self.users.values(), strict=True)
+        due = max(min(dues), self.not_before)
+        return due, max(min(ranks), due)
 
     def start(self, rank: float) -> None:
         """Begin an attempt, when its plan says so."""
@@ -129,9 +131,10 @@ class Looks:
 
     def _plan(self, look: Look) -> None:
         """Plan the next attempt for the earliest of its users, unless one is under way."""
-        due = look.due
-        rank = max(min(rank for _, rank in look.users.values()), due)
-        if look.is_under_way or (look.plan is not None and (look.plan.due, look.plan.rank) == (due, rank)):
+        if look.is_under_way:
+            return
+        due, rank = look.times
+        if look.plan is not None and (look.plan.due, look.plan.rank) == (due, rank):
             return
         if look.plan is not None:
             self._pacing.forget(look.plan)
@@ -283,7 +286,7 @@ class Looks:
 
     def _make_record(self, ref: OperationRef, outcome: Outcome) -> Looked:
         following = self._looks.get(ref)
-        pause = None if following is None else max(following.due - self._clock.monotonic(), 0.0)
+        pause = None if following is None else max(following.times[0] - self._clock.monotonic(), 0.0)
         if isinstance(outcome, Seen):
             return Looked(ref, outcome.operation, outcome.is_not_modified, pause)
         return Looked(ref, own_copy(outcome, ref) if isinstance(outcome, COPIED) else outcome, pause=pause)

@@ -79,8 +79,7 @@ def hide(token: str, answer: Answer) -> Answer:
     """Blank out the token where an answer repeats it, as gateways do that explain what they were sent."""
     if len(token) < _SHORTEST_SECRET:
         return answer
-    is_in_headers = any(token in value for value in answer.headers.values())
-    if not is_in_headers and token.encode() not in answer.body:
+    if token not in "\n".join(answer.headers.values()) and token.encode() not in answer.body:
         return answer
     headers = CIMultiDict((name, value.replace(token, "***")) for name, value in answer.headers.items())
     return evolve(answer, headers=headers, body=answer.body.replace(token.encode(), b"***"))
