@@ -65,7 +65,7 @@ class Look:
 
     @property
     def times(self) -> tuple[float, float]:
-        """Give when the next attempt is due, and its rank: the earliest of its users', after a fault after its pause."""
+        """Give when the next attempt is due, and its rank: the users' earliest, and no earlier than a fault's pause."""
         dues, ranks = zip(*self.users.values(), strict=True)
         due = max(min(dues), self.not_before)
         return due, max(min(ranks), due)
