@@ -1,163 +1,183 @@
 import asyncio
 import io
-import os
-import select
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from rich.console import Console
+from screen import Screen as Shown
 
-from schedules_async import OperationWaiter, SchedulesSession
-from schedules_async.cli.bars import Bars, Traffic, is_live, live
-from schedules_async.testing import FakeSchedules, operation_answer, throttled
+from schedules_async import OperationGroupError, OperationRef, OperationWaiter, SchedulesSession
+from schedules_async.progress.board import Board, Traffic
+from schedules_async.progress.rich_bars import RichProgress, Screen, is_live
+from schedules_async.testing import FakeSchedules, operation_answer
+from schedules_async.waiting import GroupWaiter
 
 MakeSession = Callable[..., SchedulesSession]
 
 
-def draw(bars: Bars, width: int = 80, encoding: str = "utf-8") -> list[str]:
+def show(waiter: OperationWaiter | GroupWaiter[Any], names: dict[OperationRef, str] | None = None) -> Board:
+    board = Board(names)
+    board.add(waiter.members)
+    return board
+
+
+def draw(board: Board, width: int = 80, height: int = 25, encoding: str = "utf-8", footer: Any = None) -> list[str]:
+    board.update()
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-    Console(file=stream, width=width).print(bars)
+    Console(file=stream, width=width, height=height).print(Screen(board, footer), end="")
     stream.seek(0)
     return stream.read().splitlines()
 
 
-def no_footer() -> str:
-    return ""
-
-
-async def to_the_end(waiter: OperationWaiter) -> list[float]:
-    return [operation.percent_complete async for operation in waiter]
-
-
-def script(server: FakeSchedules, *percents: float, end: str = "Succeeded", **facts: Any) -> tuple[str, str]:
+def script(server: FakeSchedules, *percents: float, end: str = "Succeeded", **facts: Any) -> OperationRef:
     answers = [operation_answer("Started", percent=percent, sub_status="Reading") for percent in percents]
-    ref = server.script_operation(*answers, operation_answer(end, **facts))
-    return ref.schedule_id, ref.operation_id
+    return server.script_operation(*answers, operation_answer(end, **facts))
 
 
 async def test_a_bar_shows_where_its_operation_stands(server: FakeSchedules, session: SchedulesSession) -> None:
-    waiter = session.wait_for_operation(*script(server, 25, 50))
-    bars = Bars(lambda: "the footer")
-    bars.add("import", waiter)
-    assert "not seen yet" in draw(bars)[0]
+    ref = script(server, 25, 50)
+    waiter = session.wait_for_operation(*ref)
+    board = show(waiter, {ref: "import"})
+    assert "not seen yet" in draw(board)[0]
     async for operation in waiter:
         if operation.percent_complete == 50:
-            line, footer = draw(bars)
+            line, footer = draw(board, footer=Traffic(session))
             assert line.startswith("  import ")
             assert " 50 % Reading " in line
             assert line.endswith(" s left")
-            assert footer.strip() == "the footer"
-    assert draw(bars)[0].startswith("✓ import ")
-    assert "100 % Succeeded" in draw(bars)[0]
+            assert footer.strip() == "2 requests, 0 saved by 304"
+    assert draw(board)[0].startswith("✓ import ")
+    assert "100 % Succeeded" in draw(board)[0]
 
 
 async def test_a_failed_operation_shows_its_reason_and_how_far_it_came(
-    server: FakeSchedules, make_session: MakeSession
+    server: FakeSchedules, session: SchedulesSession
 ) -> None:
-    waiter = make_session().wait_for_operation(
-        *script(server, 40, end="Failed", percent=60, failure="No\x1b room"), check=False
-    )
-    bars = Bars(no_footer)
-    bars.add("import", waiter)
-    await to_the_end(waiter)
-    line = draw(bars)[0]
+    ref = script(server, 40, end="Failed", percent=60, failure="No\x1b room")
+    waiter = session.wait_for_operation(*ref, check=False)
+    board = show(waiter, {ref: "import"})
+    await waiter
+    line = draw(board)[0]
     assert line.startswith("✗ import ")
     assert line.rstrip().endswith("60 % No room")
 
 
-async def test_a_bar_never_runs_backwards(server: FakeSchedules, session: SchedulesSession) -> None:
-    waiter = session.wait_for_operation(*script(server, 50, 20, 60))
-    bar = Bars(no_footer).add("import", waiter)
-    drawn = [bar.fraction async for _ in waiter]
-    assert drawn == [0.5, 0.5, 0.6, 1.0]
-
-
-async def test_a_lost_wait_says_why(session: SchedulesSession) -> None:
-    bars = Bars(no_footer)
-    bars.add("import", session.wait_for_operation("s", "o")).lost = "the network is gone"
-    assert draw(bars)[0].rstrip().endswith("0 % the network is gone")
+async def test_a_lost_wait_says_why_and_the_total_counts_it(server: FakeSchedules, session: SchedulesSession) -> None:
+    ref = script(server, 40)
+    waiter = session.wait_for_operations([ref, OperationRef(ref.schedule_id, "gone")], check=False)
+    board = show(waiter)
+    await waiter
+    assert "  0 % there is no such operation: 404" in draw(board)[1]
+    assert draw(board)[2].rstrip().endswith("100 % 2 of 2 ended, 1 unsuccessful")
 
 
 @pytest.mark.parametrize("width", [30, 50, 80, 200])
 async def test_every_bar_is_one_line_of_any_terminal(
     server: FakeSchedules, session: SchedulesSession, width: int
 ) -> None:
-    bars = Bars(lambda: "a footer that is far longer than many a terminal is wide, and goes on")
-    for name in ("a long name that does not fit " * 3, "short", "漢字" * 30):
-        waiter = session.wait_for_operation(*script(server, 50))
-        bars.add(name, waiter)
-        await to_the_end(waiter)
-    lines = draw(bars, width)
-    assert len(lines) == 4
-    assert all(len(line) <= width for line in lines)
+    names = ["a long name that does not fit " * 3, "short", "漢字" * 30]
+    refs = {script(server, 50): name for name in names}
+    waiter = session.wait_for_operations(refs)
+    board = show(waiter, refs)
+    for _ in range(2):
+        lines = draw(board, width, footer=lambda: "a footer that is far longer than many a terminal is wide, and on")
+        assert len(lines) == 5
+        assert all(len(line) <= width for line in lines)
+        await waiter
+
+
+@pytest.mark.parametrize(("height", "bars"), [(24, 20), (10, 6), (5, 1), (2, 1)])
+def test_there_are_no_more_lines_than_the_terminal_has(session: SchedulesSession, height: int, bars: int) -> None:
+    board = show(session.wait_for_operations([("s", str(number)) for number in range(500)]))
+    lines = draw(board, height=height, footer=Traffic(session))
+    assert len(lines) == bars + 3 <= max(height - 1, 4)
+    assert lines[bars].strip() == f"and {500 - bars} more"
 
 
 async def test_a_terminal_without_unicode_gets_plain_marks(server: FakeSchedules, session: SchedulesSession) -> None:
-    waiter = session.wait_for_operation(*script(server, 50))
-    bars = Bars(no_footer)
-    bars.add("import", waiter)
+    ref = script(server, 50)
+    waiter = session.wait_for_operation(*ref)
+    board = show(waiter, {ref: "import"})
     await waiter
-    assert draw(bars, encoding="ascii")[0].startswith("ok import")
+    assert draw(board, encoding="ascii")[0].startswith("ok import")
 
 
-async def test_the_footer_tells_when_a_429_keeps_everybody_waiting(
-    server: FakeSchedules, session: SchedulesSession
-) -> None:
-    ref = server.script_operation(throttled(5.0), operation_answer("Started"), operation_answer("Succeeded"))
-    traffic, told = Traffic(session), set()
-    waiting = asyncio.create_task(to_the_end(session.wait_for_operation(*ref)))
-    while not waiting.done():
-        told.add(traffic())
-        await asyncio.sleep(0)
-    assert "1 request, 0 saved by 304, 1 refused (429); waiting, as a 429 asked" in told
-    assert traffic() == "3 requests, 0 saved by 304, 1 refused (429)"
+class Terminal(io.StringIO):
+    """Says that it is a terminal, and counts the pieces in which it is written to."""
 
-
-@pytest.fixture
-def terminal() -> Iterator[tuple[io.TextIOWrapper, int]]:
-    """Give a terminal to write to, and the descriptor on which one sees what it shows."""
-    seen_by, written_to = os.openpty()
-    with ExitStack() as stack:
-        stack.callback(os.close, seen_by)
-        yield stack.enter_context(io.TextIOWrapper(io.FileIO(written_to, "w"), "utf-8")), seen_by
+    def isatty(self) -> bool:
+        return True
 
 
 @pytest.mark.parametrize(
-    ("environment", "is_wanted"), [({"TERM": "xterm"}, True), ({"TERM": "dumb"}, False), ({"NO_COLOR": "1"}, False)]
+    ("environment", "is_wanted"), [({"TERM": "xterm"}, True), ({"TERM": "dumb"}, False), ({"NO_COLOR": "1"}, True)]
 )
-def test_bars_are_drawn_where_they_are_wanted(
-    terminal: tuple[io.TextIOWrapper, int], environment: dict[str, str], is_wanted: bool
-) -> None:
-    assert is_live(Console(file=terminal[0], _environ=environment)) is is_wanted
+def test_bars_are_drawn_where_they_can_be(environment: dict[str, str], *, is_wanted: bool) -> None:
+    assert is_live(Console(file=Terminal(), _environ=environment)) is is_wanted
 
 
 def test_no_bars_go_to_a_file_even_with_forced_colours() -> None:
     assert not is_live(Console(file=io.StringIO(), _environ={"FORCE_COLOR": "1", "TERM": "xterm"}))
 
 
-def read_until(end: str, terminal: int) -> str:
-    """Read what a terminal was sent, which comes in pieces; without the end, all that came within five seconds."""
-    shown = ""
-    while end not in shown and select.select([terminal], [], [], 5)[0]:
-        shown += os.read(terminal, 65536).decode()
-    return shown
+def shown_by(terminal: io.StringIO) -> Shown:
+    screen = Shown()
+    screen.write(terminal.getvalue())
+    return screen
 
 
-async def test_the_cursor_comes_back_when_the_block_is_cancelled(
-    terminal: tuple[io.TextIOWrapper, int], session: SchedulesSession
+async def test_tracking_draws_on_a_terminal_and_leaves_the_last_frame(
+    server: FakeSchedules, session: SchedulesSession
 ) -> None:
-    bars = Bars(lambda: "the footer")
-    bars.add("import", session.wait_for_operation("s", "o"))
-    console = Console(file=terminal[0], _environ={"TERM": "xterm"})
+    refs = [script(server, 30), script(server, end="Failed", failure="No room")]
+    terminal = Terminal()
+    console = Console(file=terminal, width=80, _environ={"TERM": "xterm", "NO_COLOR": "1"})
+    names = dict(zip(refs, ("good", "bad"), strict=True))
+    with pytest.raises(OperationGroupError):
+        await RichProgress(names=names, session=session, console=console).track(session.wait_for_operations(refs))
+    screen = shown_by(terminal)
+    assert [line[:7].strip() for line in screen.shown] == ["✓ good", "✗ bad", "total", "3 reque"]
+    assert screen.is_cursor_seen
+    assert "\x1b[3" not in terminal.getvalue(), "NO_COLOR"
 
-    async def draw_for_ever() -> None:
-        async with live(bars, console):
-            await asyncio.Event().wait()
 
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(draw_for_ever(), 0.25)
-    shown = read_until("\x1b[?25h", terminal[1])
-    assert "the footer" in shown
-    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+async def test_a_narrower_terminal_is_left_with_nothing_of_the_wider_frame(session: SchedulesSession) -> None:
+    """What it has broken into several lines is erased: here six of 80 columns, which 50 columns broke into two each."""
+    terminal = Terminal()
+    console = Console(file=terminal, width=80, height=24, _environ={"TERM": "xterm"})
+    progress = RichProgress(console=console)
+    with progress.showing(session.wait_for_operations([("s", str(number)) for number in range(5)])):
+        progress._redraw()
+        console.width = 50
+        before = len(terminal.getvalue())
+        progress._redraw()
+        assert terminal.getvalue()[before:].startswith("\x1b[2K\x1b[1A" * 6 + "\r")
+        before = len(terminal.getvalue())
+        progress._redraw()
+        assert terminal.getvalue()[before:].startswith("\r")
+
+
+async def test_the_cursor_comes_back_when_the_wait_is_cancelled(session: SchedulesSession) -> None:
+    terminal = Terminal()
+    progress = RichProgress(console=Console(file=terminal, _environ={"TERM": "xterm"}))
+    tracking = asyncio.create_task(progress.track(session.wait_for_operation("s", "o")))
+    while "not seen yet" not in terminal.getvalue():
+        await asyncio.sleep(0)
+    assert not shown_by(terminal).is_cursor_seen
+    tracking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await tracking
+    assert shown_by(terminal).is_cursor_seen
+
+
+async def test_where_there_is_no_terminal_each_change_is_a_line(
+    server: FakeSchedules, session: SchedulesSession
+) -> None:
+    stream, ref = io.StringIO(), script(server, 30)
+    waiter = session.wait_for_operation(*ref)
+    progress = RichProgress(names=lambda _: "import", console=Console(file=stream, width=20))
+    assert (await progress.track(waiter)).is_succeeded
+    first, last = stream.getvalue().splitlines()
+    assert first.startswith("import: Started, 30 %, Reading, ")
+    assert last == "import: Succeeded"

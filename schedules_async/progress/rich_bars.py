@@ -22,6 +22,7 @@ Result = TypeVar("Result")
 
 _NARROWEST_BAR, _WIDEST_BAR = 8, 40
 _REMAINING_WIDTH = 13
+_NARROW = 60  # columns, in which the time remaining has no room
 _MARKS = {True: ("ok", "x"), False: ("✓", "✗")}
 _TOTAL = "total"
 _ERASE_AND_GO_UP = "\x1b[2K\x1b[1A"
@@ -114,13 +115,15 @@ class Layout:
     marks: tuple[str, str]
     name_width: int
     bar_width: int
+    is_narrow: bool
 
     @classmethod
     def fitting(cls, names: Iterable[str], options: ConsoleOptions) -> "Layout":
         """Divide the terminal's width."""
         widest = max(cell_len(name) for name in (_TOTAL, *names))
         bar_width = min(max(options.max_width // 4, _NARROWEST_BAR), _WIDEST_BAR)
-        return cls(_MARKS[options.ascii_only], min(widest, options.max_width // 3), bar_width)
+        is_narrow = options.max_width < _NARROW
+        return cls(_MARKS[options.ascii_only], min(widest, options.max_width // 3), bar_width, is_narrow)
 
     def draw_track(self, track: Track) -> Table:
         """Draw one operation; an ended one gives the room of its time remaining to its last words."""
@@ -146,7 +149,7 @@ class Layout:
         fraction = one.fraction
         bar = ProgressBar(1.0, fraction, width=self.bar_width, complete_style=style, finished_style=style)
         cells: list[RenderableType] = [mark, name, bar, Text(spell_percent(fraction)), words]
-        if not one.is_over:
+        if not (one.is_over or self.is_narrow):
             grid.add_column(width=_REMAINING_WIDTH, justify="right", no_wrap=True)
             remaining = spell_remaining(one.time_remaining)
             cells.append(Text(remaining and f"{remaining} left", "dim"))

@@ -15,8 +15,8 @@ from schedules_async.progress.board import Board, Names, Track
 from schedules_async.progress.tracking import Tracker
 from schedules_async.progress.wording import spell_percent, spell_remaining
 
-_MOST_OPERATIONS = 20
-_BESIDES = 4  # lines: how many more, the total, the footer, and the one below
+_MOST_OPERATIONS = 15
+_BESIDES = 5  # lines: how many more, the total, the footer, and two that tqdm leaves free
 _WIDEST_NAME = 25
 _TOTAL = "total"
 _MARKS = {True: ("  ", "ok", "x "), False: (" ", "✓", "✗")}
@@ -65,7 +65,14 @@ class TqdmProgress(Tracker):
     def _add(self, number: int, row: "Row") -> "tqdm[Any]":
         is_disabled = False if self._is_notebook else None  # by tqdm itself, where stderr is no terminal
         return self._make(
-            total=1.0, position=number, desc=row.name, bar_format=row.format, dynamic_ncols=True, disable=is_disabled
+            total=1.0,
+            initial=row.fraction,
+            desc=row.name,
+            unit=row.words,
+            bar_format=row.format,
+            position=number,
+            dynamic_ncols=True,
+            disable=is_disabled,
         )
 
     def _show(self, bar: "tqdm[Any]", row: "Row") -> None:
