@@ -49,8 +49,8 @@ def test_of_several_exit_codes_the_highest_counts_and_each_error_has_its_sentenc
     assert [sentence[-1] for sentence in ending.sentences] == [str(error) for error in errors]
 
 
-def test_a_secret_that_comes_back_in_an_answer_is_not_shown() -> None:
+def test_what_is_wrong_with_the_token_is_said_once_and_without_it() -> None:
     error = AuthenticationError("401 Unauthorized (no such token: secret, of: another)", ref=REF, status=401)
-    assert as_command_error([error], ("secret", "another")).sentences == (
-        "s/o: the token was refused: 401 Unauthorized (no such token: [secret], of: [secret])",
+    assert as_command_error([error, error], ("secret", "another")).sentences == (
+        "the token was refused: 401 Unauthorized (no such token: [secret], of: [secret])",
     )

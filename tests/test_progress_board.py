@@ -69,7 +69,7 @@ def test_what_ended_well_is_full_and_what_was_lost_says_why() -> None:
         (0.0, False, "there is no such operation: 404"),
     ]
     assert (board.fraction, board.ended, board.lost, board.is_over) == (1.0, 2, 1, True)
-    assert board.standing == "2 of 2 ended, 1 unsuccessful"
+    assert board.standing == "2 of 2 ended, 1 failed"
 
 
 def test_the_total_never_runs_backwards_either() -> None:

@@ -68,8 +68,8 @@ async def test_a_lost_wait_says_why_and_the_total_counts_it(server: FakeSchedule
     waiter = session.wait_for_operations([ref, OperationRef(ref.schedule_id, "gone")], check=False)
     board = show(waiter)
     await waiter
-    assert "  0 % there is no such operation: 404" in draw(board)[1]
-    assert draw(board)[2].rstrip().endswith("100 % 2 of 2 ended, 1 unsuccessful")
+    assert "  0 % there is no such operation: 404" in draw(board, width=120)[1]
+    assert draw(board)[2].rstrip().endswith("100 % 2 of 2 ended, 1 failed")
 
 
 @pytest.mark.parametrize("width", [30, 50, 80, 200])
@@ -174,10 +174,12 @@ async def test_the_cursor_comes_back_when_the_wait_is_cancelled(session: Schedul
 async def test_where_there_is_no_terminal_each_change_is_a_line(
     server: FakeSchedules, session: SchedulesSession
 ) -> None:
-    stream, ref = io.StringIO(), script(server, 30)
+    stream, ref = io.StringIO(), script(server, 30, 60)
     waiter = session.wait_for_operation(*ref)
     progress = RichProgress(names=lambda _: "import", console=Console(file=stream, width=20))
     assert (await progress.track(waiter)).is_succeeded
-    first, last = stream.getvalue().splitlines()
-    assert first.startswith("import: Started, 30 %, Reading, ")
+    first, second, last = stream.getvalue().splitlines()
+    assert first == "import: Started, 30 %, Reading"
+    assert second.startswith("import: Started, 60 %, Reading, ")
+    assert second.endswith(" s left")
     assert last == "import: Succeeded"

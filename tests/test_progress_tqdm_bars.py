@@ -35,9 +35,9 @@ class Terminal(io.StringIO):
 
 
 def script(server: FakeSchedules, name: str, *, fails: bool = False) -> OperationRef:
-    end = operation_answer("Failed", percent=40, failure="No room") if fails else SUCCEEDED
-    running = operation_answer("Started", percent=25, sub_status="Reading")
-    return server.script_operation(running, end, schedule_id="s", operation_id=name)
+    end = operation_answer("Failed", percent=60, failure="No room") if fails else SUCCEEDED
+    running = [operation_answer("Started", percent=percent, sub_status="Reading") for percent in (25, 50)]
+    return server.script_operation(*running, end, schedule_id="s", operation_id=name)
 
 
 async def test_a_bar_for_each_the_total_and_the_footer(server: FakeSchedules, session: SchedulesSession) -> None:
@@ -46,9 +46,9 @@ async def test_a_bar_for_each_the_total_and_the_footer(server: FakeSchedules, se
         await TqdmProgress(session=session).track(session.wait_for_operations(refs))
     assert terminal.shown() == [
         "✓ good  ████████████████████ 100 % Succeeded",
-        "✗ bad   ████████              40 % No room",
-        "  total ████████████████████ 100 % 2 of 2 ended, 1 unsuccessful",
-        "4 requests, 0 saved by 304",
+        "✗ bad   ████████████          60 % No room",
+        "  total ████████████████████ 100 % 2 of 2 ended, 1 failed",
+        "6 requests, 0 saved by 304",
     ]
 
 
@@ -61,7 +61,7 @@ async def test_a_bar_shows_what_the_operation_is_doing_and_the_time_that_is_left
         with progress.showing(waiter):
             async for _ in waiter:
                 progress._redraw()
-    assert "  import █████                 25 % Reading, " in terminal.getvalue()
+    assert "  import ██████████            50 % Reading, " in terminal.getvalue()
     assert " s left" in terminal.getvalue()
 
 
@@ -84,9 +84,9 @@ async def test_of_many_a_few_are_shown_and_in_the_end_the_lost_ones(
             await waiter
     assert many[-2:] == ["  and 85 more", "  total                        0 % 0 of 100 ended"]
     assert terminal.shown() == [
-        "✗ 7     ████████              40 % No room",
+        "✗ 7     ████████████          60 % No room",
         "  and 99 more",
-        "  total ████████████████████ 100 % 100 of 100 ended, 1 unsuccessful",
+        "  total ████████████████████ 100 % 100 of 100 ended, 1 failed",
     ]
     assert "hidden" not in terminal.getvalue()
 
@@ -106,7 +106,7 @@ async def test_in_a_notebook_bars_are_widgets(server: FakeSchedules, session: Sc
     parts = [[child.value for child in widget.container.children] for widget in widgets]
     assert [(left.replace("\u2007", " "), value) for left, value, _ in parts] == [
         ("✓ good  ", 1.0),
-        ("✗ bad   ", 0.4),
+        ("✗ bad   ", 0.6),
         ("  total ", 1.0),
     ]
-    assert parts[1][2].replace("\u2007", " ") == "  40 % No room"
+    assert parts[1][2].replace("\u2007", " ") == "  60 % No room"

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from schedules_async.errors import OperationFailedError, OperationStalledError, OperationTimeoutError, SchedulesError
-from schedules_async.progress.wording import explain
+from schedules_async.errors import AuthenticationError, OperationFailedError, OperationStalledError, OperationTimeoutError, SchedulesError
+from schedules_async.progress.wording import explain, spell_loss
 
 FAILED, USAGE, TIMEOUT, TROUBLE, INTERRUPTED, CLOSED_PIPE = 1, 2, 3, 4, 130, 141
 
@@ -27,10 +27,14 @@ class CommandError(Exception):
 
 
 def as_command_error(errors: Iterable[Exception], secrets: Iterable[str]) -> CommandError:
-    """Put what the library raised into sentences that show no secret; of several exit codes the highest counts."""
+    """Put what the library raised into sentences that show no secret; of several exit codes the highest counts.
+
+    What is wrong with the token is said once, for it concerns all operations.
+    """
     told = list(errors)
     exit_code = max(next(code for kind, code in _EXIT_CODES if isinstance(error, kind)) for error in told)
-    sentences = [explain(error) for error in told]
+    said = (spell_loss(error) if isinstance(error, AuthenticationError) else explain(error) for error in told)
+    sentences = list(dict.fromkeys(said))
     for secret in secrets:
         sentences = [sentence.replace(secret, "[secret]") for sentence in sentences]
     return CommandError(*sentences, exit_code=exit_code)

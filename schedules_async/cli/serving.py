@@ -14,6 +14,7 @@ from schedules_async.cli.arguments import BASE_URL, TOKEN
 from schedules_async.cli.demo import PROGRAMME, start
 from schedules_async.testing import FakeSchedules
 
+_NAME = "schedules-async"
 _SCHEDULE = "play"
 _MOST_NAMED = 8
 
@@ -35,10 +36,9 @@ def start_all(server: FakeSchedules, count: int, seconds: float) -> list[Operati
     ]
 
 
-def spell_command(server: FakeSchedules, refs: Sequence[OperationRef]) -> str:
-    """Write the command line for a second terminal, for a shell."""
-    name = "schedules-async"
-    program = name if shutil.which(name) else f"{shlex.quote(sys.executable)} -m schedules_async"
+def spell_command(server: FakeSchedules, refs: Sequence[OperationRef], path: str | None = None) -> str:
+    """Write the command line for a shell in a second terminal, where programs are found on the `path`."""
+    program = _NAME if shutil.which(_NAME, path=path) else f"{shlex.quote(sys.executable)} -m schedules_async"
     command = f"{BASE_URL}={server.url} {TOKEN}={server.token} {program} wait"
     if len(refs) > _MOST_NAMED:
         return f"seq -f {_SCHEDULE}/%.0f {len(refs)} | {command} -"

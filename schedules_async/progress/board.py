@@ -130,7 +130,7 @@ class Board:
     @property
     def standing(self) -> str:
         """Say how many have ended, and how many of them without success."""
-        lost = f", {self.lost} unsuccessful" if self.lost else ""
+        lost = f", {self.lost} failed" if self.lost else ""
         return f"{self.ended} of {len(self.tracks)} ended{lost}"
 
     def choose(self, room: int) -> list[Track]:

@@ -1,5 +1,6 @@
 """Bars in a terminal, by rich."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -60,7 +61,13 @@ class RichProgress(Tracker):
 
     def _open(self) -> None:
         self._screen = Screen(self._board, self._footer)
-        self._display = Live(self._screen, console=self._console, auto_refresh=False)
+        self._display = Live(
+            self._screen,
+            console=self._console,
+            auto_refresh=False,
+            redirect_stdout=sys.stdout.isatty(),  # above the bars; what goes elsewhere shall go on to go there
+            redirect_stderr=sys.stderr.isatty(),
+        )
         self._display.start()
 
     def _draw(self) -> None:
