@@ -13,12 +13,12 @@ from pathlib import Path
 
 from chromium import launched
 from rich.console import Console
+from schedules_async.cli.bars import Bars, Traffic
 from textual_app import SHOW, OperationsApp
 from web_dashboard import SHOW as MORE
 from web_dashboard import Dashboard, serving
 
 from schedules_async import OperationWaiter, PollingPolicy, SchedulesSession
-from schedules_async.cli.bars import Bars, Traffic
 from schedules_async.cli.demo import PROGRAMME, join, start
 from schedules_async.testing import FakeClock, FakeSchedules
 

@@ -14,11 +14,23 @@ from schedules_async.cli.serving import play_service, spell_command, start_all
 from schedules_async.testing import FakeClock, FakeSchedules
 
 
+class Announced(io.StringIO):
+    """Tells when all has been said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_complete = asyncio.Event()
+
+    def write(self, text: str) -> int:
+        if "Ctrl-C" in text:
+            self.is_complete.set()
+        return super().write(text)
+
+
 async def test_it_says_how_to_wait_and_answers_until_it_is_interrupted() -> None:
-    with redirect_stdout(io.StringIO()) as output:
+    with redirect_stdout(Announced()) as output:
         serving = asyncio.create_task(play_service(2, 60, None, 0))
-        while "Ctrl-C" not in output.getvalue():
-            await asyncio.sleep(0)
+        await output.is_complete.wait()
         found = re.search(r"SCHEDULES_BASE_URL=(\S+) SCHEDULES_TOKEN=(\S+) .* wait (\S+) (\S+)\n", output.getvalue())
         assert found is not None
         async with SchedulesSession(found[2], base_url=found[1]) as session:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from conftest import turns
 from rich.console import Console
 from screen import Screen as Shown
 
@@ -162,8 +163,7 @@ async def test_the_cursor_comes_back_when_the_wait_is_cancelled(session: Schedul
     terminal = Terminal()
     progress = RichProgress(console=Console(file=terminal, _environ={"TERM": "xterm"}))
     tracking = asyncio.create_task(progress.track(session.wait_for_operation("s", "o")))
-    while "not seen yet" not in terminal.getvalue():
-        await asyncio.sleep(0)
+    await turns(3)
     assert not shown_by(terminal).is_cursor_seen
     tracking.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -14,19 +14,18 @@ from schedules_async.testing import FakeSchedules, operation_answer
 SUCCEEDED = operation_answer("Succeeded")
 
 
-class Terminal(io.StringIO):
-    """Says that it is a terminal, and of which encoding."""
+class Terminal(io.TextIOWrapper):
+    """Says that it is a terminal, of an encoding."""
 
     def __init__(self, encoding: str) -> None:
-        super().__init__()
-        self._encoding = encoding
-
-    @property
-    def encoding(self) -> str:
-        return self._encoding
+        super().__init__(io.BytesIO(), encoding, newline="\n")
 
     def isatty(self) -> bool:
         return True
+
+    def getvalue(self) -> str:
+        self.seek(0)
+        return self.read()
 
     def shown(self) -> list[str]:
         screen = Screen()

@@ -1,6 +1,7 @@
 import asyncio
 
 import pytest
+from conftest import turns
 
 from schedules_async import OperationFailedError, OperationGroupError, OperationRef, SchedulesSession
 from schedules_async.progress.tracking import Tracker
@@ -66,8 +67,7 @@ async def test_cancelling_leaves_the_screen_and_no_task(server: FakeSchedules, s
     recorder = Recorder()
     before = asyncio.all_tasks()
     tracking = asyncio.create_task(recorder.track(session.wait_for_operation(*ref)))
-    while not recorder.opened:
-        await asyncio.sleep(0)
+    await turns(3)
     tracking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await tracking
@@ -94,13 +94,15 @@ async def test_what_drawing_died_of_is_told_even_if_the_last_frame_is_drawn(
 ) -> None:
     recorder = Recorder()
     recorder.fails = True
-    with pytest.raises(OSError, match="No space left"), recorder.showing(
-        session.wait_for_operation(*server.start_operation(30))
-    ):
-        while not recorder.frames:
-            await asyncio.sleep(0)
-        recorder.fails = False
-        await asyncio.sleep(0)
+
+    async def recover() -> None:
+        with recorder.showing(session.wait_for_operation(*server.start_operation(30))):
+            await turns(2)
+            recorder.fails = False
+
+    with pytest.raises(OSError, match="No space left"):
+        await recover()
+    assert (len(recorder.frames), recorder.closed) == (2, 1)
 
 
 async def test_an_iteration_is_shown_too(server: FakeSchedules, session: SchedulesSession) -> None:

@@ -15,7 +15,15 @@ from schedules_async.errors import (
     ServerError,
     TransportError,
 )
-from schedules_async.progress.wording import describe, explain, printable, spell_loss, spell_percent, spell_remaining, spell_traffic
+from schedules_async.progress.wording import (
+    describe,
+    explain,
+    printable,
+    spell_loss,
+    spell_percent,
+    spell_remaining,
+    spell_traffic,
+)
 
 REF = OperationRef("s", "o")
 

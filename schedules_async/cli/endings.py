@@ -2,7 +2,13 @@
 
 from collections.abc import Iterable
 
-from schedules_async.errors import AuthenticationError, OperationFailedError, OperationStalledError, OperationTimeoutError, SchedulesError
+from schedules_async.errors import (
+    AuthenticationError,
+    OperationFailedError,
+    OperationStalledError,
+    OperationTimeoutError,
+    SchedulesError,
+)
 from schedules_async.progress.wording import explain, spell_loss
 
 FAILED, USAGE, TIMEOUT, TROUBLE, INTERRUPTED, CLOSED_PIPE = 1, 2, 3, 4, 130, 141
