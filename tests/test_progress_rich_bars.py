@@ -105,10 +105,16 @@ async def test_a_terminal_without_unicode_gets_plain_marks(server: FakeSchedules
 
 
 class Terminal(io.StringIO):
-    """Says that it is a terminal, and counts the pieces in which it is written to."""
+    """Says that it is a terminal, and counts how often it is written to."""
+
+    writes = 0
 
     def isatty(self) -> bool:
         return True
+
+    def write(self, text: str) -> int:
+        self.writes += 1
+        return super().write(text)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +147,16 @@ async def test_tracking_draws_on_a_terminal_and_leaves_the_last_frame(
     assert [line[:7].strip() for line in screen.shown] == ["✓ good", "✗ bad", "total", "3 reque"]
     assert screen.is_cursor_seen
     assert "\x1b[3" not in terminal.getvalue(), "NO_COLOR"
+
+
+async def test_a_frame_is_one_write(session: SchedulesSession) -> None:
+    terminal = Terminal()
+    progress = RichProgress(session=session, console=Console(file=terminal, _environ={"TERM": "xterm"}))
+    with progress.showing(session.wait_for_operations([("s", str(number)) for number in range(500)])):
+        before = terminal.writes
+        progress._redraw()
+        progress._redraw()
+        assert terminal.writes - before == 2
 
 
 async def test_a_narrower_terminal_is_left_with_nothing_of_the_wider_frame(session: SchedulesSession) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from attrs import define, field, frozen
+from rich import get_console
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
@@ -35,7 +36,7 @@ def is_live(console: Console) -> bool:
 
 
 class RichProgress(Tracker):
-    """Shows waits as bars on a `console` (stderr unless given), and on one that is no terminal each change as a line.
+    """Shows waits as bars on a `console` (rich's own unless given); on one that is no terminal, each change as a line.
 
     `names` are what to call operations: a mapping or a function. With the `session` of the waits the last line counts
     its requests, and says when a 429 keeps it waiting. Several waits that are tracked at once are shown together; of
@@ -46,7 +47,7 @@ class RichProgress(Tracker):
         self, *, names: Names | None = None, session: SchedulesSession | None = None, console: Console | None = None
     ) -> None:
         super().__init__(names=names, session=session)
-        self._console = Console(stderr=True) if console is None else console
+        self._console = get_console() if console is None else console
 
     async def track(self, waiter: Reawaitable[Result]) -> Result:
         """Show a wait until it ends; give what awaiting it gives, and raise what that raises."""
@@ -71,7 +72,8 @@ class RichProgress(Tracker):
         self._display.start()
 
     def _draw(self) -> None:
-        self._console.file.write(self._screen.after_resize(self._console.width))
+        if erasing := self._screen.after_resize(self._console.width):
+            self._console.file.write(erasing)
         self._display.refresh()
 
     def _close(self) -> None:
