@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -333,3 +334,14 @@ def test_a_full_disk_is_told_in_one_sentence(tmp_path: Path) -> None:
         stack.enter_context(redirect_stderr(stack.enter_context(told.open("w"))))
         assert run(["--version"]) == 4
     assert told.read_text() == "schedules-async: Stopped by the system: No space left on device.\n"
+
+
+def test_a_port_that_is_taken_is_told_in_one_sentence(tmp_path: Path) -> None:
+    told = tmp_path / "errors"
+    with ExitStack() as stack:
+        taken = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        stack.enter_context(redirect_stdout(stack.enter_context((tmp_path / "output").open("w"))))
+        stack.enter_context(redirect_stderr(stack.enter_context(told.open("w"))))
+        assert run(["serve", "--port", str(taken.getsockname()[1])]) == 4
+    assert told.read_text().startswith("schedules-async: Stopped by the system: ")
+    assert told.read_text().count("\n") == 1

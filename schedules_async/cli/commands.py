@@ -106,17 +106,25 @@ def commands(context: click.Context) -> None:
 @commands.command()
 @click.option("--seconds", metavar="N", type=click.IntRange(2, 25), default=12, show_default=True, help="How long.")
 def demo(seconds: int) -> None:
-    """Watch six operations on a server of its own, one of them failing; needs no token."""
+    """Watch six operations on a server of its own.
+
+    One of them fails. Needs no token.
+    """
     asyncio.run(play(seconds, Console(highlight=False)))
 
 
 @commands.command()
-@click.option("--operations", metavar="N", type=click.IntRange(1, 100_000), default=6, show_default=True)
+@click.option(
+    "--operations", metavar="N", type=click.IntRange(1, 100_000), default=6, show_default=True, help="How many."
+)
 @click.option("--seconds", metavar="N", type=click.IntRange(1), default=60, show_default=True, help="Until all ended.")
 @click.option("--quota", metavar="N", type=click.IntRange(0), help="Answer 429 to all but so many requests a minute.")
 @click.option("--port", metavar="N", type=click.IntRange(0, 65535), default=0, help="Where to listen; any free port.")
 def serve(operations: int, seconds: int, quota: int | None, port: int) -> None:
-    """Run a fake service to play with, until Ctrl-C, and print the command to wait for its operations."""
+    """Run a fake service to play with.
+
+    It prints the command that waits for its operations in a second terminal, and goes on until Ctrl-C.
+    """
     asyncio.run(play_service(operations, seconds, quota, port))
 
 
