@@ -157,7 +157,7 @@ def test_operations_have_the_names_that_the_caller_gives_or_their_ids(given: Any
     assert list(name_all(given, members).values()) == named
 
 
-def test_operations_of_several_schedules_are_named_with_them() -> None:
+def test_operations_with_the_same_id_are_named_with_their_schedules() -> None:
     members = [Standing(OperationRef("s", "a")), Standing(OperationRef("t", "a"))]
     assert list(name_all(None, members).values()) == ["s/a", "t/a"]
 

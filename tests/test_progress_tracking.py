@@ -30,7 +30,7 @@ class Recorder(Tracker):
 
 
 async def test_tracking_gives_what_awaiting_gives(server: FakeSchedules, session: SchedulesSession) -> None:
-    refs = [server.script_operation(SUCCEEDED, schedule_id="s", operation_id=name) for name in "ab"]
+    refs = [server.script_operation(SUCCEEDED, operation_id=name) for name in "ab"]
     recorder = Recorder()
     operation = await recorder.track(session.wait_for_operation(*refs[0]))
     assert operation.is_succeeded

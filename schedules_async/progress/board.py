@@ -165,11 +165,11 @@ def _distance(track: Track) -> tuple[float, float]:
 
 
 def name_all(names: Names | None, members: Collection[OperationProgress]) -> dict[OperationRef, str]:
-    """Name operations as the caller does, or else by their own ids, with the schedules' where there are several."""
+    """Name operations as the caller does, or else by their own ids, with the schedules' where two are alike."""
     refs = [member.ref for member in members]
-    is_one_schedule = len({ref.schedule_id for ref in refs}) == 1
+    are_unlike = len({ref.operation_id for ref in refs}) == len(refs)
     given = names if callable(names) else (names or {}).get
-    return {ref: printable(given(ref) or (ref.operation_id if is_one_schedule else str(ref))) for ref in refs}
+    return {ref: printable(given(ref) or (ref.operation_id if are_unlike else str(ref))) for ref in refs}
 
 
 @define(eq=False)
