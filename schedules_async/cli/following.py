@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-from attrs import field, frozen
+from attrs import frozen
 from rich.console import Console
 
 from schedules_async import Operation, OperationRef, SchedulesSession, TimeRemaining
@@ -36,7 +36,7 @@ class Audience:
 
     report: Report
     console: Console | None = None
-    file: Path | None = field(default=None)
+    file: Path | None = None
 
 
 async def look(service: Service, ref: OperationRef) -> Operation:
