@@ -2,8 +2,8 @@
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Generator
-from typing import Any, Generic, Never, TypeVar
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Coroutine, Generator
+from typing import Any, Generic, Never, Protocol, TypeVar
 
 from attrs import define, field
 
@@ -16,6 +16,26 @@ from schedules_async.waits import Member, Reader, Wait
 Result = TypeVar("Result")
 Item = TypeVar("Item")
 _MOST_NAMED = 5  # operations in a group error's message; `exceptions` has them all
+
+
+class OperationProgress(Protocol):
+    """How one operation of a wait stands; read it again to see it later."""
+
+    @property
+    def ref(self) -> OperationRef:
+        """Name the operation."""
+
+    @property
+    def latest(self) -> Operation | None:
+        """Give the newest snapshot that the wait has seen, None before the first."""
+
+    @property
+    def time_remaining(self) -> TimeRemaining | None:
+        """Give the range in which the end is expected, in seconds from now; None without credible progress."""
+
+    @property
+    def outcome(self) -> Operation | Exception | None:
+        """Give the final snapshot, or the error that the wait lost the operation with; None while it goes on."""
 
 
 class Reawaitable(Coroutine[Any, Any, Result], AsyncIterable[Operation]):
@@ -51,6 +71,11 @@ class Reawaitable(Coroutine[Any, Any, Result], AsyncIterable[Operation]):
 
     def __aiter__(self) -> "Changes":
         return Changes(self._wait, self._conclude)
+
+    @property
+    def members(self) -> Collection[OperationProgress]:
+        """What is waited for, each operation once; for bars and screens."""
+        return self._wait.members.values()
 
     async def aclose(self) -> None:
         """End every use of this waiter: iterations end, awaits are cancelled; what it waits for goes on."""

@@ -7,7 +7,7 @@ clock, so a picture changes only when what it shows has changed.
 import asyncio
 import io
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,9 +17,10 @@ from textual_app import SHOW, OperationsApp
 from web_dashboard import SHOW as MORE
 from web_dashboard import Dashboard, serving
 
-from schedules_async import OperationWaiter, PollingPolicy, SchedulesSession
-from schedules_async.cli.bars import Bars, Traffic
-from schedules_async.cli.demo import PROGRAMME, join, start
+from schedules_async import PollingPolicy, SchedulesSession
+from schedules_async.cli.demo import PROGRAMME, start
+from schedules_async.progress.board import Board, Traffic
+from schedules_async.progress.rich_bars import Screen
 from schedules_async.testing import FakeClock, FakeSchedules
 
 FOLDER = Path(__file__).parent.parent / "examples" / "pictures"
@@ -53,23 +54,25 @@ async def photograph_page(folder: Path) -> None:
 
 async def draw_bars(folder: Path) -> None:
     async with stage() as (clock, server, session):
-        bars = Bars(Traffic(session))
-        members = [join(session, bars, part.name, start(server, part, 50.0)) for part in PROGRAMME]
-        async with following(member.waiter for member in members):
+        names = {start(server, part, 50.0): part.name for part in PROGRAMME}
+        waiter = session.wait_for_operations(names, check=False)
+        board = Board(names)
+        board.add(waiter.members)
+        async with following(waiter):
             await clock.advance(MOMENT)
+            board.update()
             console = Console(file=io.StringIO(), record=True, width=90, force_terminal=True, color_system="truecolor")
-            console.print(bars)
+            console.print(Screen(board, Traffic(session)), end="")
     picture = console.export_svg(title="schedules-async demo", unique_id="bars")
     save(folder / "terminal_bars.svg", picture)
 
 
 @asynccontextmanager
-async def following(waiters: Iterable[OperationWaiter]) -> AsyncIterator[None]:
-    tasks = [asyncio.ensure_future(waiter) for waiter in waiters]
+async def following(waiter: Awaitable[object]) -> AsyncIterator[None]:
+    task = asyncio.ensure_future(waiter)
     yield
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def draw_app(folder: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -32,16 +33,16 @@ class Result:
     errors: str
 
 
-def invoke(*arguments: str, env: Mapping[str, str | None] | None = None) -> Result:
+def invoke(*arguments: str, env: Mapping[str, str | None] | None = None, lines: str = "") -> Result:
     variables = {"SCHEDULES_TOKEN": None, "SCHEDULES_BASE_URL": None, **(env or {})}
-    with CliRunner().isolation(env=variables) as (output, errors, _):
+    with CliRunner().isolation(input=lines, env=variables) as (output, errors, _):
         exit_code = run(arguments)
         return Result(exit_code, output.getvalue().decode(), errors.getvalue().decode())
 
 
-async def invoke_against(server: FakeSchedules, *arguments: str) -> Result:
+async def invoke_against(server: FakeSchedules, *arguments: str, lines: str = "") -> Result:
     env = {"SCHEDULES_TOKEN": server.token, "SCHEDULES_BASE_URL": server.url}
-    return await asyncio.to_thread(invoke, *arguments, env=env)
+    return await asyncio.to_thread(invoke, *arguments, env=env, lines=lines)
 
 
 async def invoke_on(command: str, answers: tuple[Answer, ...], *options: str) -> Result:
@@ -126,14 +127,20 @@ async def test_a_token_file_goes_before_the_environment(tmp_path: Path) -> None:
         (("get", "s"), "some-token", "Invalid value for 'REF': 's' is neither"),
         (("get", "https://host/else"), "some-token", "not the URL of an operation"),
         (("get", "s/.."), "some-token", "operation_id must not be '..'"),
-        (("get", "s/o"), None, "There is no token in $SCHEDULES_TOKEN"),
-        (("get", "s/o"), " \n", "There is no token in $SCHEDULES_TOKEN"),
+        (("get", "s/o"), None, "There is no token: set $SCHEDULES_TOKEN"),
+        (("get", "s/o"), " \n", "There is no token: set $SCHEDULES_TOKEN"),
         (("get", "s/o"), "not usable", "an unusable token"),
         (("get", "s/o", "--base-url", "http://api.example"), "some-token", "plain http would show the token"),
         (("get", "s/o", "--token-file", "/no/such/file"), "some-token", "cannot be read: No such file or directory"),
         (("get", "s/o", "--token-file", sys.executable), "some-token", "does not hold text"),
         (("get", "s/o", "--token-file", os.devnull), "some-token", "There is no token in the file"),
-        (("wait", "s/o", "--timeout", "nan"), "some-token", "timeout must not be below 0"),
+        (("wait", "s/o", "--timeout", "nan"), "some-token", "timeout must not be below 0, and is nan"),
+        (("wait", "s/o", "--stall-timeout", "-1"), "some-token", "timeout must not be below 0, and is -1"),
+        (("wait",), "some-token", "Name an operation: REF, or - for lines"),
+        (("wait", "-"), "some-token", "Name an operation: REF, or - for lines"),
+        (("wait", "s/o", "--checkpoint", "/no/such/file"), "some-token", "no folder for the checkpoint"),
+        (("wait", "s/o", "--checkpoint", sys.executable), "some-token", "cannot be resumed"),
+        (("serve", "--operations", "0"), "some-token", "0 is not in the range"),
         (("wait", "s/o", "--timeout", "soon"), "some-token", "'soon' is not a valid float"),
         (("demo", "--seconds", "1"), "some-token", "1 is not in the range"),
         (("tidy",), "some-token", "No such command 'tidy'"),
@@ -161,6 +168,62 @@ async def test_trouble_with_the_service_is_one_sentence_and_exit_code_4() -> Non
         assert "the token was refused: 401" in (await invoke_against(server, "get", "s/o")).errors
 
 
+async def test_many_are_waited_for_from_arguments_and_lines_and_the_highest_exit_code_counts() -> None:
+    async with FakeSchedules() as server:
+        for name, answer in (("good", SUCCEEDED), ("bad", FAILED)):
+            server.script_operation(answer, schedule_id="s", operation_id=name)
+        lines = f"{server.url}/schedules/s/operations/bad\n\ns/none\n"
+        result = await invoke_against(server, "wait", "s/good", "-", lines=lines)
+    assert result.exit_code == 4
+    assert sorted(result.output.splitlines()) == ["s/bad: Failed: No room", "s/good: Succeeded"]
+    told = result.errors.splitlines()
+    assert told[0] == "schedules-async: s/bad failed: No room"
+    assert told[1].startswith("schedules-async: s/none: there is no such operation: 404 ")
+
+
+@pytest.mark.parametrize(("options", "lines"), [(("--quiet",), 0), (("-q", "--json"), 1)])
+async def test_quiet_says_only_what_went_wrong_and_in_json_how_each_ended(options: tuple[str, ...], lines: int) -> None:
+    result = await invoke_on("wait", (RUNNING, FAILED), *options)
+    assert (result.exit_code, result.errors) == (1, "schedules-async: s/o failed: No room\n")
+    assert [Operation.from_json(line).is_failed for line in result.output.splitlines()] == [True] * lines
+
+
+async def test_a_wait_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    """What had ended is not asked for again; the file goes when all have ended."""
+    path = tmp_path / "wait.json"
+    async with FakeSchedules() as server:
+        early = server.script_operation(SUCCEEDED, schedule_id="s", operation_id="early")
+        first = await invoke_against(server, "wait", "s/early", "s/late", "--checkpoint", str(path))
+        assert (first.exit_code, path.exists()) == (4, True)
+        server.script_operation(SUCCEEDED, schedule_id="s", operation_id="late")
+        second = await invoke_against(server, "wait", "--checkpoint", str(path))
+        assert len(server.requests_for(early)) == 1
+    assert second == Result(0, "s/early: Succeeded\ns/late: Succeeded\n", "")
+    assert not path.exists()
+
+
+async def test_client_credentials_come_from_the_environment() -> None:
+    async with FakeSchedules() as server:
+        ref = server.script_operation(SUCCEEDED)
+        env = {
+            "SCHEDULES_CLIENT_ID": server.client_id,
+            "SCHEDULES_CLIENT_SECRET": server.client_secret,
+            "SCHEDULES_TOKEN_URL": server.token_url,
+            "SCHEDULES_BASE_URL": server.url,
+        }
+        assert (await asyncio.to_thread(invoke, "get", str(ref), env=env)).exit_code == 0
+        env["SCHEDULES_CLIENT_SECRET"] = "canary-wrong"
+        result = await asyncio.to_thread(invoke, "get", str(ref), env=env)
+    assert result.exit_code == 4
+    assert result.errors.startswith("schedules-async: no token could be had from 127.0.0.1: ")
+    assert "canary" not in result.errors
+
+
+def test_the_shell_completes_commands() -> None:
+    env = {"_SCHEDULES_ASYNC_COMPLETE": "bash_complete", "COMP_WORDS": "schedules-async wa", "COMP_CWORD": "1"}
+    assert invoke(env=env) == Result(0, "plain,wait\n", "")
+
+
 async def test_a_correlation_id_is_told() -> None:
     result = await invoke_on("get", (fault(501, correlation_id="c-1"),))
     assert result == Result(4, "", "schedules-async: s/o: the service is in trouble: 501, correlation id c-1\n")
@@ -169,10 +232,11 @@ async def test_a_correlation_id_is_told() -> None:
 def test_help_and_version() -> None:
     helped = invoke("--help")
     assert helped.exit_code == 0
-    assert "schedules-async wait --json" in helped.output
+    assert "schedules-async serve --operations 20" in helped.output
+    assert "SCHEDULES_CLIENT_ID and SCHEDULES_CLIENT_SECRET" in helped.output
     assert "130 interrupted" in helped.output
     assert invoke("--version").output == f"schedules-async, version {__version__}\n"
-    assert invoke("wait", "-h").exit_code == 0
+    assert "--checkpoint import.json - < operations.txt" in invoke("wait", "-h").output
 
 
 def test_the_demo_plays_in_plain_lines_where_there_is_no_terminal() -> None:
@@ -270,3 +334,14 @@ def test_a_full_disk_is_told_in_one_sentence(tmp_path: Path) -> None:
         stack.enter_context(redirect_stderr(stack.enter_context(told.open("w"))))
         assert run(["--version"]) == 4
     assert told.read_text() == "schedules-async: Stopped by the system: No space left on device.\n"
+
+
+def test_a_port_that_is_taken_is_told_in_one_sentence(tmp_path: Path) -> None:
+    told = tmp_path / "errors"
+    with ExitStack() as stack:
+        taken = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        stack.enter_context(redirect_stdout(stack.enter_context((tmp_path / "output").open("w"))))
+        stack.enter_context(redirect_stderr(stack.enter_context(told.open("w"))))
+        assert run(["serve", "--port", str(taken.getsockname()[1])]) == 4
+    assert told.read_text().startswith("schedules-async: Stopped by the system: ")
+    assert told.read_text().count("\n") == 1

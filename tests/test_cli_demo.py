@@ -5,11 +5,10 @@ from contextlib import redirect_stdout
 import pytest
 from rich.console import Console
 
-from schedules_async.cli.bars import Bars, Traffic
 from schedules_async.cli.demo import (
     PROGRAMME,
+    Member,
     broken_off,
-    join,
     open_session,
     s_curve,
     start,
@@ -41,10 +40,8 @@ async def test_an_operation_that_is_lost_disturbs_no_other() -> None:
     with redirect_stdout(output):
         console = Console(width=80)
         async with FakeSchedules() as server, open_session(server) as session:
-            bars = Bars(Traffic(session))
-            refs = [start(server, PROGRAMME[0], 0.1), OperationRef("no", "such")]
-            members = [join(session, bars, name, ref) for name, ref in zip(("good", "lost"), refs, strict=True)]
-            await wait_for_all(members, bars, console)
+            names = {start(server, PROGRAMME[0], 0.1): "good", OperationRef("no", "such"): "lost"}
+            members = await wait_for_all(names, session, console)
             sum_up(members, server, session, console)
     assert members[0].result == "Succeeded"
     assert members[1].result.startswith("no/such: there is no such operation: 404")
@@ -54,8 +51,8 @@ async def test_an_operation_that_is_lost_disturbs_no_other() -> None:
 async def test_nothing_seen_is_summed_up_too() -> None:
     output = io.StringIO()
     async with FakeSchedules() as server, open_session(server) as session:
-        members = [join(session, Bars(Traffic(session)), "idle", OperationRef("s", "o"))]
-        sum_up(members, server, session, Console(file=output, width=80))
+        (standing,) = session.wait_for_operation("s", "o").members
+        sum_up([Member("idle", standing)], server, session, Console(file=output, width=80))
     assert "idle       not seen" in output.getvalue()
     assert "Ends were seen" not in output.getvalue()
 
@@ -69,7 +66,6 @@ class Full(io.StringIO):
 
 async def test_output_that_cannot_be_written_ends_the_show() -> None:
     async with FakeSchedules() as server, open_session(server) as session:
-        bars = Bars(Traffic(session))
-        members = [join(session, bars, part.name, start(server, part, 1.0)) for part in PROGRAMME]
+        names = {start(server, part, 1.0): part.name for part in PROGRAMME}
         with redirect_stdout(Full()), pytest.raises(OSError, match="No space left"):
-            await asyncio.wait_for(wait_for_all(members, bars, Console(width=80)), 20)
+            await asyncio.wait_for(wait_for_all(names, session, Console(width=80)), 20)

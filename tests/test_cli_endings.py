@@ -1,17 +1,12 @@
 import pytest
 
 from schedules_async import OperationRef
-from schedules_async.cli.endings import as_command_error, explain
+from schedules_async.cli.endings import as_command_error
 from schedules_async.errors import (
     AuthenticationError,
-    MalformedResponseError,
-    NotFoundError,
     OperationFailedError,
     OperationStalledError,
     OperationTimeoutError,
-    PermissionDeniedError,
-    RateLimitedError,
-    ResponseError,
     SchedulesError,
     ServerError,
     SessionClosedError,
@@ -35,32 +30,27 @@ REF = OperationRef("s", "o")
     ],
 )
 def test_each_kind_of_error_has_its_exit_code(error: Exception, exit_code: int) -> None:
-    assert as_command_error(error, "secret").exit_code == exit_code
+    assert as_command_error([error], ()).exit_code == exit_code
 
 
 @pytest.mark.parametrize(
-    ("error", "sentence"),
+    ("errors", "exit_code"),
     [
-        (ValueError("a bad\nargument"), "a bad argument"),
-        (OperationTimeoutError("s/o did not end within 5 s", ref=REF), "s/o did not end within 5 s"),
-        (AuthenticationError("401", ref=REF), "s/o: the token was refused: 401"),
-        (PermissionDeniedError("403", ref=REF), "s/o: the token does not allow this: 403"),
-        (NotFoundError("404", ref=REF), "s/o: there is no such operation: 404"),
-        (RateLimitedError("429", ref=REF), "s/o: the service refuses requests for too long: 429"),
-        (
-            ServerError("500", ref=REF, correlation_id="abc"),
-            "s/o: the service is in trouble: 500, correlation id abc",
-        ),
-        (ResponseError("302", ref=REF), "s/o: the service answered with an error: 302"),
-        (TransportError("reset"), "no complete answer came: reset"),
-        (MalformedResponseError("not JSON", ref=REF), "s/o: the answer breaks the contract: not JSON"),
-        (SchedulesError("odd"), "the wait ended: odd"),
+        ([OperationFailedError("1"), OperationTimeoutError("2")], 3),
+        ([TransportError("1"), OperationFailedError("2"), OperationStalledError("3")], 4),
+        ([OperationFailedError("1"), OperationFailedError("2")], 1),
     ],
 )
-def test_an_error_is_told_in_one_sentence(error: Exception, sentence: str) -> None:
-    assert explain(error) == sentence
+def test_of_several_exit_codes_the_highest_counts_and_each_error_has_its_sentence(
+    errors: list[SchedulesError], exit_code: int
+) -> None:
+    ending = as_command_error(errors, ())
+    assert ending.exit_code == exit_code
+    assert [sentence[-1] for sentence in ending.sentences] == [str(error) for error in errors]
 
 
-def test_a_token_that_comes_back_in_an_answer_is_not_shown() -> None:
-    error = as_command_error(AuthenticationError("401 Unauthorized (no such token: secret)", ref=REF), "secret")
-    assert str(error) == "s/o: the token was refused: 401 Unauthorized (no such token: [token])"
+def test_what_is_wrong_with_the_token_is_said_once_and_without_it() -> None:
+    error = AuthenticationError("401 Unauthorized (no such token: secret, of: another)", ref=REF, status=401)
+    assert as_command_error([error, error], ("secret", "another")).sentences == (
+        "the token was refused: 401 Unauthorized (no such token: [secret], of: [secret])",
+    )

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-BESIDE = {"rich", "click", "schedules_async.testing", "schedules_async.cli", "pytest", "numpy"}
+BESIDE = {"rich", "tqdm", "click", "schedules_async.testing", "schedules_async.cli", "pytest", "numpy"}
 
 
 def imported_modules() -> set[str]:

@@ -2,10 +2,14 @@
 
 import builtins
 import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
 
 import schedules_async
 import schedules_async.errors as tree
-from schedules_async import OperationGroupError, SchedulesError
+from schedules_async import OperationGroupError, SchedulesError, progress
 from schedules_async.version import __version__
 
 PUBLIC = {
@@ -52,6 +56,35 @@ def test_all_is_exactly_the_public_names() -> None:
     assert sorted(schedules_async.__all__) == sorted(PUBLIC)
     assert all(hasattr(schedules_async, name) for name in PUBLIC)
     assert schedules_async.__version__ == __version__
+
+
+@pytest.mark.parametrize(("name", "extra"), [("RichProgress", "rich"), ("TqdmProgress", "tqdm")])
+def test_a_progress_class_is_imported_when_it_is_asked_for(name: str, extra: str) -> None:
+    assert isinstance(getattr(progress, name), type)
+    with pytest.raises(ImportError, match=rf"{name} needs its extra: pip install 'schedules-async\[{extra}\]'"):
+        import_without(extra, name)
+    with pytest.raises(ModuleNotFoundError, match="attrs"):
+        import_without("attrs", name)
+
+
+def import_without(package: str, name: str) -> None:
+    """Ask for a class where a package is missing."""
+
+    def import_nothing(_: str) -> ModuleType:
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+
+    before, progress.__dict__["import_module"] = progress.__dict__["import_module"], import_nothing
+    try:
+        getattr(progress, name)
+    finally:
+        progress.__dict__["import_module"] = before
+
+
+def test_progress_has_nothing_else() -> None:
+    stub = Path(progress.__file__ or "").with_suffix(".pyi").read_text("utf-8")
+    assert sorted(re.findall(r"import (\w+)", stub)) == sorted(progress.__dict__["_EXTRAS"])
+    with pytest.raises(AttributeError, match="no attribute 'Progress'"):
+        progress.__dict__["__getattr__"]("Progress")
 
 
 def test_every_error_is_exported() -> None:

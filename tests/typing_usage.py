@@ -23,6 +23,7 @@ from schedules_async import (
     TokenProvider,
 )
 from schedules_async.events import Event, Hook, Looked
+from schedules_async.progress import RichProgress, TqdmProgress
 from schedules_async.testing import FakeClock
 
 
@@ -100,3 +101,12 @@ def make() -> list[SchedulesSession]:
         SchedulesSession(credentials, base_url=PRODUCTION.api_url),
         SchedulesSession(provider, request_timeout=timedelta(seconds=5), snapshots={}, hooks=hooks),
     ]
+
+
+async def show(session: SchedulesSession, refs: list[OperationRef]) -> tuple[object, ...]:
+    progress = RichProgress(names={refs[0]: "import"}, session=session)
+    one: Operation = await progress.track(session.wait_for_operation(*refs[0]))
+    many: list[Operation] = await TqdmProgress(names=str).track(session.wait_for_operations(refs))
+    mixed: list[Operation | SchedulesError] = await progress.track(session.wait_for_operations(refs, check=False))
+    outcomes = [member.outcome for member in session.wait_for_operations(refs).members]
+    return one, many, mixed, outcomes

@@ -13,12 +13,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from schedules_async import Operation, OperationRef, OperationWaiter, PollingPolicy, RateLimit, SchedulesSession
-from schedules_async.cli.bars import Bar, Bars, Traffic, is_live, live
-from schedules_async.cli.endings import explain
-from schedules_async.cli.wording import describe, spell_traffic
-from schedules_async.errors import SchedulesError
+from schedules_async import Operation, OperationRef, PollingPolicy, RateLimit, SchedulesSession
+from schedules_async.progress.rich_bars import RichProgress, is_live
+from schedules_async.progress.wording import describe, explain, spell_traffic
 from schedules_async.testing import FakeSchedules, throttled
+from schedules_async.waiting import OperationProgress
 
 _LIVELY = PollingPolicy(cost=0.02, min_interval=0.2, max_interval=0.6, max_predicted_interval=0.6)
 _OWN_LIMIT = RateLimit(30, 1.0)
@@ -68,20 +67,18 @@ PROGRAMME = (
 class Member:
     """One operation of the show while it runs, and what is remembered of it."""
 
-    bar: Bar
+    name: str
+    standing: OperationProgress
     changes: int = field(init=False, default=0)
     delay: float | None = field(init=False, default=None)
 
     @property
-    def waiter(self) -> OperationWaiter:
-        """The wait."""
-        return self.bar.waiter
-
-    @property
     def result(self) -> str:
         """How it ended, in words."""
-        latest = self.waiter.latest
-        return self.bar.lost or ("not seen" if latest is None else describe(latest))
+        latest, outcome = self.standing.latest, self.standing.outcome
+        if isinstance(outcome, Exception):
+            return explain(outcome)
+        return "not seen" if latest is None else describe(latest)
 
     def take(self, change: Operation) -> None:
         """Count a change; at the end, see how long ago that was (the server's clock is this machine's)."""
@@ -102,8 +99,8 @@ class Lines:
     def __call__(self, member: Member, change: Operation) -> None:
         """Write one line."""
         seconds = asyncio.get_running_loop().time() - self._started
-        words = describe(change, member.waiter.time_remaining)
-        click.echo(f"{seconds:5.1f} s  {member.bar.name:<{_NAME_WIDTH}}  {words}")
+        words = describe(change, member.standing.time_remaining)
+        click.echo(f"{seconds:5.1f} s  {member.name:<{_NAME_WIDTH}}  {words}")
 
 
 def _report_nothing(_: Member, __: Operation) -> None:
@@ -113,10 +110,9 @@ def _report_nothing(_: Member, __: Operation) -> None:
 async def play(seconds: float, console: Console) -> None:
     """Start the server and the six operations, wait for all of them at once, and sum up."""
     async with FakeSchedules() as server, open_session(server) as session:
-        bars = Bars(Traffic(session))
-        members = [join(session, bars, part.name, start(server, part, seconds)) for part in PROGRAMME]
+        names = {start(server, part, seconds): part.name for part in PROGRAMME}
         asyncio.get_running_loop().call_later(_BURST_AT * seconds, server.interrupt, *_BURST)
-        await wait_for_all(members, bars, console)
+        members = await wait_for_all(names, session, console)
         sum_up(members, server, session, console)
 
 
@@ -125,7 +121,7 @@ def open_session(server: FakeSchedules) -> SchedulesSession:
     return SchedulesSession(server.token, base_url=server.url, polling=_LIVELY, rate_limits=(_OWN_LIMIT,))
 
 
-def start(server: FakeSchedules, part: Part, seconds: float) -> OperationRef:
+def start(server: FakeSchedules, part: Part, seconds: float, **ids: str) -> OperationRef:
     """Start one operation on the server."""
     return server.start_operation(
         part.duration * seconds,
@@ -133,33 +129,23 @@ def start(server: FakeSchedules, part: Part, seconds: float) -> OperationRef:
         progress=part.progress,
         sub_status=part.phases,
         fails_with=part.fails_with,
+        schedule_id=ids.get("schedule_id"),
+        operation_id=ids.get("operation_id"),
     )
 
 
-def join(session: SchedulesSession, bars: Bars, name: str, ref: OperationRef) -> Member:
-    """Make the wait for one operation, and its bar."""
-    return Member(bars.add(name, session.wait_for_operation(*ref, check=False)))
-
-
-async def wait_for_all(members: Sequence[Member], bars: Bars, console: Console) -> None:
+async def wait_for_all(names: dict[OperationRef, str], session: SchedulesSession, console: Console) -> list[Member]:
     """Wait for all at once, with bars on a terminal that can draw them, in lines elsewhere."""
+    waiter = session.wait_for_operations(names, check=False)
+    members = {member.ref: Member(names[member.ref], member) for member in waiter.members}
     can_draw = is_live(console)
     report = _report_nothing if can_draw else Lines()
-    try:
-        async with live(bars, console) if can_draw else nullcontext(), asyncio.TaskGroup() as group:
-            for member in members:
-                group.create_task(_follow(member, report))
-    except ExceptionGroup as errors:  # output that cannot be written: one of them tells it
-        raise errors.exceptions[0] from None
-
-
-async def _follow(member: Member, report: Report) -> None:
-    try:
-        async for change in member.waiter:
-            member.take(change)
-            report(member, change)
-    except SchedulesError as error:
-        member.bar.lost = explain(error)
+    progress = RichProgress(names=names, session=session, console=console)
+    with progress.showing(waiter) if can_draw else nullcontext():
+        async for change in waiter:
+            members[change.ref].take(change)
+            report(members[change.ref], change)
+    return list(members.values())
 
 
 def sum_up(members: Sequence[Member], server: FakeSchedules, session: SchedulesSession, console: Console) -> None:
@@ -170,9 +156,9 @@ def sum_up(members: Sequence[Member], server: FakeSchedules, session: SchedulesS
     for heading in ("looks", "changes", "end seen after"):
         table.add_column(heading, justify="right")
     for member in members:
-        looks = len(server.requests_for(member.waiter.ref))
+        looks = len(server.requests_for(member.standing.ref))
         delay = "" if member.delay is None else f"{member.delay:.2f} s"
-        table.add_row(Text(member.bar.name), Text(member.result), str(looks), str(member.changes), delay)
+        table.add_row(Text(member.name), Text(member.result), str(looks), str(member.changes), delay)
     console.print()
     console.print(table)
     console.print()

@@ -1,21 +1,15 @@
-"""How a command ends when it does not succeed: one sentence and an exit code."""
+"""How a command ends when it does not succeed: a sentence for each thing that went wrong, and an exit code."""
 
-from schedules_async.cli.wording import printable
+from collections.abc import Iterable
+
 from schedules_async.errors import (
     AuthenticationError,
-    MalformedResponseError,
-    NotFoundError,
     OperationFailedError,
     OperationStalledError,
     OperationTimeoutError,
-    PermissionDeniedError,
-    RateLimitedError,
-    ResponseError,
     SchedulesError,
-    ServerError,
-    TransportError,
-    WaitError,
 )
+from schedules_async.progress.wording import explain, spell_loss
 
 FAILED, USAGE, TIMEOUT, TROUBLE, INTERRUPTED, CLOSED_PIPE = 1, 2, 3, 4, 130, 141
 
@@ -27,39 +21,26 @@ _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (ValueError, USAGE),
     (TypeError, USAGE),
 )
-_MEANINGS: tuple[tuple[type[SchedulesError], str], ...] = (
-    (AuthenticationError, "the token was refused"),
-    (PermissionDeniedError, "the token does not allow this"),
-    (NotFoundError, "there is no such operation"),
-    (RateLimitedError, "the service refuses requests for too long"),
-    (ServerError, "the service is in trouble"),
-    (ResponseError, "the service answered with an error"),
-    (TransportError, "no complete answer came"),
-    (MalformedResponseError, "the answer breaks the contract"),
-    (SchedulesError, "the wait ended"),
-)
 
 
 class CommandError(Exception):
-    """The end of a command, with its sentence and its exit code."""
+    """The end of a command, with its sentences and its exit code."""
 
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
+    def __init__(self, *sentences: str, exit_code: int) -> None:
+        super().__init__(*sentences)
+        self.sentences = sentences
         self.exit_code = exit_code
 
 
-def as_command_error(error: Exception, token: str) -> CommandError:
-    """Put what the library raised into a sentence that does not show the token."""
-    exit_code = next(code for kind, code in _EXIT_CODES if isinstance(error, kind))
-    return CommandError(explain(error).replace(token, "[token]"), exit_code)
+def as_command_error(errors: Iterable[Exception], secrets: Iterable[str]) -> CommandError:
+    """Put what the library raised into sentences that show no secret; of several exit codes the highest counts.
 
-
-def explain(error: Exception) -> str:
-    """Say in one sentence what an error means."""
-    if isinstance(error, WaitError) or not isinstance(error, SchedulesError):
-        return printable(str(error))
-    meaning = next(words for kind, words in _MEANINGS if isinstance(error, kind))
-    about = "" if error.ref is None else f"{error.ref}: "
-    correlation = isinstance(error, ResponseError) and error.correlation_id
-    trace = f", correlation id {correlation}" if correlation else ""
-    return printable(f"{about}{meaning}: {error}{trace}")
+    What is wrong with the token is said once, for it concerns all operations.
+    """
+    told = list(errors)
+    exit_code = max(next(code for kind, code in _EXIT_CODES if isinstance(error, kind)) for error in told)
+    said = (spell_loss(error) if isinstance(error, AuthenticationError) else explain(error) for error in told)
+    sentences = list(dict.fromkeys(said))
+    for secret in secrets:
+        sentences = [sentence.replace(secret, "[secret]") for sentence in sentences]
+    return CommandError(*sentences, exit_code=exit_code)

@@ -2,8 +2,30 @@ from typing import Any
 
 import pytest
 
-from schedules_async import Operation, OperationStatus, SessionStats, TimeRemaining
-from schedules_async.cli.wording import describe, printable, spell_percent, spell_remaining, spell_traffic
+from schedules_async import Operation, OperationRef, OperationStatus, SessionStats, TimeRemaining
+from schedules_async.errors import (
+    AuthenticationError,
+    MalformedResponseError,
+    NotFoundError,
+    OperationTimeoutError,
+    PermissionDeniedError,
+    RateLimitedError,
+    ResponseError,
+    SchedulesError,
+    ServerError,
+    TransportError,
+)
+from schedules_async.progress.wording import (
+    describe,
+    explain,
+    printable,
+    spell_loss,
+    spell_percent,
+    spell_remaining,
+    spell_traffic,
+)
+
+REF = OperationRef("s", "o")
 
 
 def make(status: str, **facts: Any) -> Operation:
@@ -81,3 +103,39 @@ def test_the_time_remaining_of_a_running_operation_is_told() -> None:
 )
 def test_traffic_is_told_with_what_a_304_saved(stats: SessionStats, shown: str) -> None:
     assert spell_traffic(stats) == shown
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ValueError("a bad\nargument"), "a bad argument"),
+        (OperationTimeoutError("s/o did not end within 5 s", ref=REF), "s/o did not end within 5 s"),
+        (AuthenticationError("401", ref=REF, status=401), "s/o: the token was refused: 401"),
+        (AuthenticationError("no token could be had from ims: 500"), "no token could be had from ims: 500"),
+        (AuthenticationError("no token could be had", ref=REF), "s/o: no token could be had"),
+        (PermissionDeniedError("403", ref=REF), "s/o: the token does not allow this: 403"),
+        (NotFoundError("404", ref=REF), "s/o: there is no such operation: 404"),
+        (RateLimitedError("429", ref=REF), "s/o: the service refuses requests for too long: 429"),
+        (
+            ServerError("500", ref=REF, correlation_id="abc"),
+            "s/o: the service is in trouble: 500, correlation id abc",
+        ),
+        (ResponseError("302", ref=REF), "s/o: the service answered with an error: 302"),
+        (TransportError("reset"), "no complete answer came: reset"),
+        (MalformedResponseError("not JSON", ref=REF), "s/o: the answer breaks the contract: not JSON"),
+        (SchedulesError("odd"), "the wait ended: odd"),
+    ],
+)
+def test_an_error_is_told_in_one_sentence(error: Exception, sentence: str) -> None:
+    assert explain(error) == sentence
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (NotFoundError("404", ref=REF), "there is no such operation: 404"),
+        (OperationTimeoutError("s/o did not end within 5 s", ref=REF), "did not end within 5 s"),
+    ],
+)
+def test_beside_its_bar_an_operation_is_not_named_again(error: Exception, words: str) -> None:
+    assert spell_loss(error) == words

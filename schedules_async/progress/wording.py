@@ -2,10 +2,36 @@
 
 import math
 
-from schedules_async import Operation, OperationStatus, SessionStats, TimeRemaining
+from schedules_async import (
+    AuthenticationError,
+    MalformedResponseError,
+    NotFoundError,
+    Operation,
+    OperationStatus,
+    PermissionDeniedError,
+    RateLimitedError,
+    ResponseError,
+    SchedulesError,
+    ServerError,
+    SessionStats,
+    TimeRemaining,
+    TransportError,
+    WaitError,
+)
 
 _UNITS = ((5400.0, 60.0, "min"), (129600.0, 3600.0, "h"), (math.inf, 86400.0, "d"))  # up to so many seconds
 _LONGEST_IN_SECONDS = 90.0
+_MEANINGS: tuple[tuple[type[SchedulesError], str], ...] = (
+    (AuthenticationError, "the token was refused"),
+    (PermissionDeniedError, "the token does not allow this"),
+    (NotFoundError, "there is no such operation"),
+    (RateLimitedError, "the service refuses requests for too long"),
+    (ServerError, "the service is in trouble"),
+    (ResponseError, "the service answered with an error"),
+    (TransportError, "no complete answer came"),
+    (MalformedResponseError, "the answer breaks the contract"),
+    (SchedulesError, "the wait ended"),
+)
 
 
 def printable(text: str) -> str:
@@ -32,6 +58,26 @@ def spell_remaining(remaining: TimeRemaining | None) -> str:
 def spell_failure(operation: Operation) -> str:
     """Give the reason of a failed operation."""
     return printable(operation.failure_description or "") or "no reason given"
+
+
+def explain(error: Exception) -> str:
+    """Say in one sentence what an error means, and for which operation."""
+    if isinstance(error, SchedulesError) and error.ref is not None:
+        colon = "" if isinstance(error, WaitError) else ":"
+        return printable(f"{error.ref}{colon} {spell_loss(error)}")
+    return spell_loss(error)
+
+
+def spell_loss(error: Exception) -> str:
+    """Say what an error means, without the operation that it is about."""
+    if isinstance(error, WaitError):
+        return printable(str(error).removeprefix(f"{error.ref} "))
+    if not isinstance(error, SchedulesError) or (isinstance(error, AuthenticationError) and error.status is None):
+        return printable(str(error))  # no answer: that no token could be had is what it says itself
+    meaning = next(words for kind, words in _MEANINGS if isinstance(error, kind))
+    correlation = isinstance(error, ResponseError) and error.correlation_id
+    trace = f", correlation id {correlation}" if correlation else ""
+    return printable(f"{meaning}: {error}{trace}")
 
 
 def describe(operation: Operation, remaining: TimeRemaining | None = None) -> str:

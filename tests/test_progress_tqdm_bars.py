@@ -1,0 +1,111 @@
+import io
+from contextlib import redirect_stderr
+from typing import Any
+
+import pytest
+from chromium import load
+from screen import Screen
+from tqdm.notebook import tqdm as notebook_tqdm
+
+from schedules_async import OperationGroupError, OperationRef, SchedulesSession
+from schedules_async.progress.tqdm_bars import TqdmProgress
+from schedules_async.testing import FakeSchedules, operation_answer
+
+SUCCEEDED = operation_answer("Succeeded")
+
+
+class Terminal(io.TextIOWrapper):
+    """Says that it is a terminal, of an encoding."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(io.BytesIO(), encoding, newline="\n")
+
+    def isatty(self) -> bool:
+        return True
+
+    def getvalue(self) -> str:
+        self.seek(0)
+        return self.read()
+
+    def shown(self) -> list[str]:
+        screen = Screen()
+        screen.write(self.getvalue())
+        return screen.shown
+
+
+def script(server: FakeSchedules, name: str, *, fails: bool = False) -> OperationRef:
+    end = operation_answer("Failed", percent=60, failure="No room") if fails else SUCCEEDED
+    running = [operation_answer("Started", percent=percent, sub_status="Reading") for percent in (25, 50)]
+    return server.script_operation(*running, end, schedule_id="s", operation_id=name)
+
+
+async def test_a_bar_for_each_the_total_and_the_footer(server: FakeSchedules, session: SchedulesSession) -> None:
+    refs = [script(server, "good"), script(server, "bad", fails=True)]
+    with redirect_stderr(Terminal("utf-8")) as terminal, pytest.raises(OperationGroupError):
+        await TqdmProgress(session=session).track(session.wait_for_operations(refs))
+    assert terminal.shown() == [
+        "✓ good  ████████████████████ 100 % Succeeded",
+        "✗ bad   ████████████          60 % No room",
+        "  total ████████████████████ 100 % 2 of 2 ended, 1 failed",
+        "6 requests, 0 saved by 304",
+    ]
+
+
+async def test_a_bar_shows_what_the_operation_is_doing_and_the_time_that_is_left(
+    server: FakeSchedules, session: SchedulesSession
+) -> None:
+    with redirect_stderr(Terminal("utf-8")) as terminal:
+        progress = TqdmProgress()
+        waiter = session.wait_for_operation(*script(server, "import"))
+        with progress.showing(waiter):
+            async for _ in waiter:
+                progress._redraw()
+    assert "  import ██████████            50 % Reading, " in terminal.getvalue()
+    assert " s left" in terminal.getvalue()
+
+
+async def test_a_terminal_without_unicode_gets_plain_marks(server: FakeSchedules, session: SchedulesSession) -> None:
+    with redirect_stderr(Terminal("ascii")) as terminal:
+        await TqdmProgress(names={}).track(session.wait_for_operation(*script(server, "good")))
+    assert terminal.shown() == ["ok good  #################### 100 % Succeeded"]
+
+
+async def test_of_many_a_few_are_shown_and_in_the_end_the_lost_ones(
+    server: FakeSchedules, session: SchedulesSession
+) -> None:
+    refs = [script(server, str(number), fails=number == 7) for number in range(100)]
+    progress = TqdmProgress()
+    with redirect_stderr(Terminal("utf-8")) as terminal:
+        waiter = session.wait_for_operations(refs, check=False)
+        with progress.showing(waiter):
+            progress._redraw()
+            many = terminal.shown()
+            await waiter
+    assert many[-2:] == ["  and 85 more", "  total                        0 % 0 of 100 ended"]
+    assert terminal.shown() == [
+        "✗ 7     ████████████          60 % No room",
+        "  and 99 more",
+        "  total ████████████████████ 100 % 100 of 100 ended, 1 failed",
+    ]
+    assert "hidden" not in terminal.getvalue()
+
+
+async def test_nothing_is_drawn_where_stderr_is_no_terminal(server: FakeSchedules, session: SchedulesSession) -> None:
+    with redirect_stderr(io.StringIO()) as stream:
+        assert (await TqdmProgress().track(session.wait_for_operation(*script(server, "good")))).is_succeeded
+    assert stream.getvalue() == ""
+
+
+async def test_in_a_notebook_bars_are_widgets(server: FakeSchedules, session: SchedulesSession) -> None:
+    load("ipywidgets")
+    refs = [script(server, "good"), script(server, "bad", fails=True)]
+    progress = TqdmProgress(bar=notebook_tqdm)
+    await progress.track(session.wait_for_operations(refs, check=False))
+    widgets: list[Any] = list(progress._bars)
+    parts = [[child.value for child in widget.container.children] for widget in widgets]
+    assert [(left.replace("\u2007", " "), value) for left, value, _ in parts] == [
+        ("✓ good  ", 1.0),
+        ("✗ bad   ", 0.6),
+        ("  total ", 1.0),
+    ]
+    assert parts[1][2].replace("\u2007", " ") == "  60 % No room"

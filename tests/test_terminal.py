@@ -1,0 +1,108 @@
+"""`schedules-async wait` for five hundred operations in a real terminal, which changes its size, until Ctrl-C."""
+
+import asyncio
+import codecs
+import fcntl
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from attrs import frozen
+from screen import Screen
+
+from schedules_async.testing import FakeSchedules
+
+COUNT = 500
+REFS = "".join(f"play/{number}\n" for number in range(COUNT))
+FRAMES = 5  # seen of each size
+TOP = Path(__file__).parent.parent
+SIZES = ((80, 24), (50, 12))  # columns, lines
+END_OF_FRAME = "saved by 304"
+
+
+@frozen
+class Played:
+    """How the command ended, and what the terminal was sent while it had each of its sizes."""
+
+    exit_code: int
+    sent: tuple[str, ...]
+
+
+async def play() -> Played:
+    async with FakeSchedules() as server:
+        for number in range(COUNT):
+            server.start_operation(3600, schedule_id="play", operation_id=str(number), sub_status="Reading")
+        return await asyncio.to_thread(wait_in_a_terminal, {"SCHEDULES_BASE_URL": server.url})
+
+
+def wait_in_a_terminal(variables: dict[str, str]) -> Played:
+    terminal, its_end = pty.openpty()
+    resize(terminal, SIZES[0])
+    unwanted = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
+    inherited = {name: value for name, value in os.environ.items() if name not in unwanted}
+    with subprocess.Popen(
+        (sys.executable, "-m", "schedules_async", "wait", "-"),
+        env={**inherited, "PYTHONPATH": str(TOP), "TERM": "xterm", "SCHEDULES_TOKEN": "test-token", **variables},
+        stdin=subprocess.PIPE,
+        stdout=its_end,
+        stderr=its_end,
+        text=True,
+    ) as process:
+        os.close(its_end)
+        assert process.stdin is not None
+        process.stdin.write(REFS)
+        process.stdin.close()
+        sent = tuple(watch(terminal, process))
+    os.close(terminal)
+    return Played(process.returncode, sent)
+
+
+def resize(terminal: int, size: tuple[int, int]) -> None:
+    columns, lines = size
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+
+def watch(terminal: int, process: "subprocess.Popen[str]") -> Iterator[str]:
+    """Give what comes until some frames were seen, for each size; then press Ctrl-C, and read to the end."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for size in SIZES:
+        resize(terminal, size)
+        sent = ""
+        while sent.count(END_OF_FRAME) < FRAMES and (piece := read_piece(terminal)):
+            sent += decoder.decode(piece)
+        yield sent
+    process.send_signal(signal.SIGINT)
+    yield decoder.decode(b"".join(iter(lambda: read_piece(terminal), b"")))
+
+
+def read_piece(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # Linux's word for the end of a terminal
+        return b""
+
+
+def play_now() -> Played:
+    return asyncio.run(play())
+
+
+@pytest.mark.parametrize("early", [play_now], indirect=True)
+def test_many_operations_fit_into_the_terminal_and_leave_nothing_behind(early: Played) -> None:
+    """Each frame goes back as many lines as the last one had, so that a screen of any length shows one alone."""
+    screen = Screen()
+    for sent, (columns, lines) in zip(early.sent, (*SIZES, SIZES[-1]), strict=True):
+        screen.write(sent)
+        assert len(screen.shown) < lines
+        assert max(map(len, screen.shown)) <= columns
+    assert screen.shown[-3].strip() == f"and {COUNT + 3 - len(screen.shown)} more"
+    assert f"0 of {COUNT} ended" in screen.shown[-2]
+    assert END_OF_FRAME in screen.shown[-1]
+    assert screen.is_cursor_seen
+    assert (early.exit_code, "Traceback" in "".join(early.sent)) == (130, False)
