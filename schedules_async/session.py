@@ -155,7 +155,7 @@ class SchedulesSession:
     @property
     def stats(self) -> SessionStats:
         """The session's counts so far."""
-        return self._tally.stats()
+        return self._tally.stats(max(self._pace.closed_until - self._clock.monotonic(), 0.0))
 
     async def get_operation(self, schedule_id: str, operation_id: str) -> Operation:
         """Look at the service once, always; what has not changed since the held snapshot gives that very object.

@@ -31,7 +31,8 @@ class SessionStats:
 
     `requests` went to the API (token requests do not count), `not_modified` were answered with 304,
     `throttled` with an answer that closed the gate; `retried` are repeats after a fault, `updates` the
-    changes seen by waits; `in_flight` requests are under way now.
+    changes seen by waits; `in_flight` requests are under way now, and none leaves for `closed_for` seconds, as a 429
+    asked.
     """
 
     requests: int = 0
@@ -41,6 +42,7 @@ class SessionStats:
     updates: int = 0
     detection_delay: DetectionDelay = DetectionDelay()
     in_flight: int = 0
+    closed_for: float = 0.0
 
 
 @define(eq=False, repr=False)
@@ -55,7 +57,7 @@ class Tally:
     detection_delay: DetectionDelay = field(factory=DetectionDelay)
     in_flight: int = 0
 
-    def stats(self) -> SessionStats:
+    def stats(self, closed_for: float = 0.0) -> SessionStats:
         """Give the counts as they stand."""
         return SessionStats(
             requests=self.requests,
@@ -65,4 +67,5 @@ class Tally:
             updates=self.updates,
             detection_delay=self.detection_delay,
             in_flight=self.in_flight,
+            closed_for=closed_for,
         )

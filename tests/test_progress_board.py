@@ -175,5 +175,5 @@ async def test_the_footer_tells_when_a_429_keeps_everybody_waiting(
     while not waiting.done():
         told.add(traffic())
         await asyncio.sleep(0)
-    assert "1 request, 0 saved by 304, 1 refused (429); waiting, as a 429 asked" in told
+    assert "1 request, 0 saved by 304, 1 refused (429); a 429 keeps all waiting for 5 s more" in told
     assert traffic() == "3 requests, 0 saved by 304, 1 refused (429)"

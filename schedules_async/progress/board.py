@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from heapq import nlargest, nsmallest
 from itertools import chain, islice
-from math import inf
+from math import ceil, inf
 
 from attrs import define, field
 
@@ -174,16 +174,12 @@ def name_all(names: Names | None, members: Collection[OperationProgress]) -> dic
 
 @define(eq=False)
 class Traffic:
-    """What a session has sent, and whether a 429 keeps it waiting."""
+    """What a session has sent, and for how long a 429 keeps it waiting."""
 
     _session: SchedulesSession
-    _throttled: int = field(init=False, default=0)
-    _requests_then: int = field(init=False, default=-1)
 
     def __call__(self) -> str:
-        """Write the line; a refusal holds everything up until the next request leaves."""
+        """Write the line."""
         stats = self._session.stats
-        if stats.throttled > self._throttled:
-            self._throttled, self._requests_then = stats.throttled, stats.requests
-        is_waiting = stats.requests == self._requests_then
-        return spell_traffic(stats) + ("; waiting, as a 429 asked" if is_waiting else "")
+        seconds = ceil(stats.closed_for)
+        return spell_traffic(stats) + (f"; a 429 keeps all waiting for {seconds} s more" if seconds else "")
