@@ -105,7 +105,7 @@ class WaitForOperations:
         try:
             outcome = Outcome(schedule_id, operation_id, operation=await self._execute(wait))
         except ActivityError as error:
-            if is_cancelled_exception(error) and self._is_over():
+            if self._is_over() and _was_given_up(error):
                 return
             outcome = _lost(schedule_id, operation_id, error)
         self._outcomes[wait] = outcome
@@ -125,6 +125,11 @@ class WaitForOperations:
             retry_policy=_RETRY,
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         )
+
+
+def _was_given_up(error: ActivityError) -> bool:
+    """Tell whether the wait was only cancelled, in an attempt or before another one."""
+    return is_cancelled_exception(error) or error.retry_state is RetryState.CANCEL_REQUESTED
 
 
 def _lost(schedule_id: str, operation_id: str, error: ActivityError) -> Outcome:
