@@ -86,9 +86,11 @@ class Memory:
         """Read what `to_json` wrote; whatever else it is reads as nothing, which costs one unconditional look."""
         try:
             operation = Operation.from_json(text) if isinstance(text, str) else None
-            return cls(operation, _read_looks(text))
+            memory = cls(operation, _read_looks(text))
+            memory.progress()
         except (MalformedResponseError, ValueError, TypeError, AttributeError, OverflowError, OSError):
             return cls()
+        return memory
 
 
 def _least_telling(looks: list[PastLook]) -> int:

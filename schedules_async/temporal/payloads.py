@@ -10,6 +10,9 @@ from schedules_async.models import Operation
 from schedules_async.refs import OperationRef
 
 MOST_OPERATIONS = 1000  # of one workflow: its results are one payload, for which the engine has a limit of 2 MB
+_ERRORS: dict[str, type[SchedulesError]] = {
+    name: getattr(errors, name) for name in errors.__all__ if name.endswith("Error")
+}
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,8 @@ class Outcome:
         """Give the snapshot, Failed ones included, or the error that there is none."""
         if self.operation:
             return Operation.from_json(self.operation)
-        kind = getattr(errors, self.error, SchedulesError)
-        error: SchedulesError = kind(self.message, ref=OperationRef(self.schedule_id, self.operation_id))
-        return error
+        kind = _ERRORS.get(self.error, SchedulesError)
+        return kind(self.message, ref=OperationRef(self.schedule_id, self.operation_id))
 
     @property
     def is_succeeded(self) -> bool:
