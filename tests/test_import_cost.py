@@ -3,7 +3,16 @@
 import subprocess
 import sys
 
-BESIDE = {"rich", "click", "schedules_async.testing", "schedules_async.cli", "pytest", "numpy"}
+BESIDE = {
+    "rich",
+    "click",
+    "schedules_async.testing",
+    "schedules_async.cli",
+    "schedules_async.temporal",
+    "temporalio",
+    "pytest",
+    "numpy",
+}
 
 
 def test_neither_the_testing_kit_nor_an_extra_is_imported() -> None:
