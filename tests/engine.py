@@ -5,6 +5,7 @@ import os
 import sysconfig
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from schedules_async.temporal import Outcome, WaitForOperations, WaitRequest, sc
 from schedules_async.testing import FakeSchedules
 
 QUEUE = "operations"
+_LONGEST = timedelta(minutes=2)  # a workflow that hangs fails its test
 LIVELY = PollingPolicy(cost=0.02, min_interval=0.1, max_interval=0.3, max_predicted_interval=0.3)
 Handle = WorkflowHandle[WaitForOperations, list[Outcome]]
 
@@ -77,7 +79,9 @@ async def at_work(client: Client, service: FakeSchedules, **options: Any) -> Asy
 
 async def start(client: Client, request: WaitRequest, name: str = "waiting") -> Handle:
     """Start the workflow."""
-    return await client.start_workflow(WaitForOperations.run, request, id=name, task_queue=QUEUE)
+    return await client.start_workflow(
+        WaitForOperations.run, request, id=name, task_queue=QUEUE, execution_timeout=_LONGEST
+    )
 
 
 async def until(is_so: Callable[[], bool]) -> None:

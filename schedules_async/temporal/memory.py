@@ -69,8 +69,8 @@ class Memory:
     def progress(self) -> Progress:
         """Show the looks to the policy's own memory."""
         progress = Progress()
-        for look in self.looks:
-            if self.operation is not None:
+        if self.operation is not None:
+            for look in self.looks:
                 look.show_again(progress, self.operation)
         return progress
 

@@ -1,8 +1,10 @@
 """The workflow that waits for operations: one activity for each, whose attempts never grow the history."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import TypeVar
 
 from temporalio import exceptions, workflow
 from temporalio.common import RetryPolicy
@@ -14,6 +16,7 @@ from schedules_async.temporal.memory import Memory
 from schedules_async.temporal.payloads import Carried, OperationWait, Outcome, WaitProgress, WaitRequest
 from schedules_async.temporal.standing import memories, percents
 
+Value = TypeVar("Value")
 _RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=5))
 _NO_BOUND = timedelta(days=3650)
 _ONE_MINUTE = timedelta(minutes=1)
@@ -45,7 +48,7 @@ class WaitForOperations:
             tasks.append(group.create_task(self._keep_count()))
             await workflow.wait_condition(self._is_over)
             if self._has_more:
-                self._memories |= await workflow.execute_local_activity(memories, start_to_close_timeout=_ONE_MINUTE)
+                self._memories |= await _ask(memories)
             for task in tasks:
                 task.cancel()
         if self._failure is not None:
@@ -97,7 +100,7 @@ class WaitForOperations:
         """Count all of them every now and then, at the price of one event however many they are."""
         while True:
             await workflow.sleep(self._request.progress_interval)
-            self._percents |= await workflow.execute_local_activity(percents, start_to_close_timeout=_ONE_MINUTE)
+            self._percents |= await _ask(percents)
 
     async def _wait(self, wait: str) -> None:
         """Wait for one; a wait that another run is to go on with has no outcome."""
@@ -125,6 +128,14 @@ class WaitForOperations:
             retry_policy=_RETRY,
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         )
+
+
+async def _ask(standing: Callable[[], Awaitable[dict[str, Value]]]) -> dict[str, Value]:
+    """Ask how all waits stand, as often as it takes: without an answer this was cancelled."""
+    try:
+        return await workflow.execute_local_activity(standing, start_to_close_timeout=_ONE_MINUTE)
+    except ActivityError as error:
+        raise asyncio.CancelledError from error
 
 
 def _was_given_up(error: ActivityError) -> bool:
