@@ -20,7 +20,7 @@ from schedules_async.temporal import Outcome, WaitForOperations, WaitRequest, sc
 from schedules_async.testing import FakeSchedules
 
 QUEUE = "operations"
-_LONGEST = timedelta(minutes=2)  # a workflow that hangs fails its test
+_A_WHILE = timedelta(minutes=2)  # a workflow that hangs fails its test
 LIVELY = PollingPolicy(cost=0.02, min_interval=0.1, max_interval=0.3, max_predicted_interval=0.3)
 Handle = WorkflowHandle[WaitForOperations, list[Outcome]]
 
@@ -77,10 +77,10 @@ async def at_work(client: Client, service: FakeSchedules, **options: Any) -> Asy
         yield
 
 
-async def start(client: Client, request: WaitRequest, name: str = "waiting") -> Handle:
+async def start(client: Client, request: WaitRequest, name: str = "waiting", longest: timedelta = _A_WHILE) -> Handle:
     """Start the workflow."""
     return await client.start_workflow(
-        WaitForOperations.run, request, id=name, task_queue=QUEUE, execution_timeout=_LONGEST
+        WaitForOperations.run, request, id=name, task_queue=QUEUE, execution_timeout=longest
     )
 
 

@@ -199,7 +199,7 @@ async def test_six_hours_with_a_new_worker_each_hour_pass_in_seconds() -> None:
         clock.tell(await engine.get_current_time())
         begun, ref = clock.monotonic(), service.start_operation(duration=6 * 3600)
         request = WaitRequest.of([ref], single_looks=True, heartbeat_timeout=1, progress_interval=timedelta(days=1))
-        handle = await start(engine.client, request)
+        handle = await start(engine.client, request, longest=timedelta(days=1))
         result = asyncio.create_task(handle.result())
         # The server that skips time gives workflow tasks to the sticky queue of a worker that left, for ever.
         without_sticky_queue = {"interceptors": [TellTheTime(clock)], "max_cached_workflows": 0}
