@@ -40,7 +40,7 @@ def host(request: ReceivedRequest) -> str:
 async def worker_process(**environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run the example's worker until it is killed or the block ends."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-W", "error", str(WORKER), env={**os.environ, **environment}, stdout=asyncio.subprocess.PIPE
+        sys.executable, str(WORKER), env={**os.environ, **environment}, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
     await process.stdout.readline()
