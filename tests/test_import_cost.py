@@ -5,7 +5,17 @@ import sys
 
 import pytest
 
-BESIDE = {"rich", "tqdm", "click", "schedules_async.testing", "schedules_async.cli", "pytest", "numpy"}
+BESIDE = {
+    "rich",
+    "tqdm",
+    "click",
+    "schedules_async.testing",
+    "schedules_async.cli",
+    "schedules_async.temporal",
+    "temporalio",
+    "pytest",
+    "numpy",
+}
 
 
 def imported_modules() -> set[str]:

@@ -2,14 +2,16 @@
 
 import builtins
 import re
+import runpy
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 import schedules_async
 import schedules_async.errors as tree
-from schedules_async import OperationGroupError, SchedulesError, progress
+from schedules_async import OperationGroupError, SchedulesError, progress, temporal
 from schedules_async.version import __version__
 
 PUBLIC = {
@@ -126,3 +128,37 @@ def test_the_drawn_attributes_exist() -> None:
                 OperationGroupError("x", [ValueError()]) if name == "OperationGroupError" else getattr(tree, name)("x")
             )
             assert hasattr(error, attribute), f"{name}.{attribute}"
+
+
+def test_the_names_for_temporal() -> None:
+    assert sorted(temporal.__all__) == [
+        "OperationActivities",
+        "OperationWait",
+        "Outcome",
+        "WaitForOperations",
+        "WaitProgress",
+        "WaitRequest",
+        "schedules_worker",
+    ]
+    assert all(hasattr(temporal, name) for name in temporal.__all__)
+
+
+def import_temporal_without(missing: str) -> None:
+    def import_others(name: str, *rest: Any) -> Any:
+        if name == "schedules_async.temporal.activities":
+            raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+        return __import__(name, *rest)
+
+    runpy.run_path(temporal.__file__, {"__builtins__": {**vars(builtins), "__import__": import_others}})
+
+
+@pytest.mark.parametrize("package", ["temporalio", "temporalio.activity"])
+def test_without_the_extra_the_import_says_what_to_install(package: str) -> None:
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'schedules-async\[temporal\]'") as raised:
+        import_temporal_without(package)
+    assert raised.value.name == package
+
+
+def test_another_module_that_is_missing_is_told_as_it_is() -> None:
+    with pytest.raises(ModuleNotFoundError, match="No module named 'yarl'"):
+        import_temporal_without("yarl")

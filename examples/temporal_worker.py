@@ -1,0 +1,35 @@
+"""Run one worker; start as many as you like. Each waits on behalf of every workflow of the task queue.
+
+The token stays here: TEMPORAL_ADDRESS, SCHEDULES_BASE_URL and SCHEDULES_TOKEN come from the environment.
+"""
+
+import asyncio
+import os
+import signal
+
+from temporalio.client import Client
+
+from schedules_async import RateLimit
+from schedules_async.temporal import schedules_worker
+
+HALF_OF_THE_QUOTA = RateLimit(2500, 60)  # there are two workers, each with limits of its own
+
+
+async def main() -> None:
+    client = await Client.connect(os.environ["TEMPORAL_ADDRESS"])
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+
+    async with schedules_worker(
+        client,
+        os.environ["SCHEDULES_TOKEN"],
+        task_queue="operations",
+        base_url=os.environ["SCHEDULES_BASE_URL"],
+        rate_limits=[HALF_OF_THE_QUOTA],
+    ):
+        print("working", flush=True)
+        await stop.wait()
+    await asyncio.sleep(0.1)  # the engine's threads crash an interpreter that leaves first (temporalio/sdk-python#300)
+
+
+asyncio.run(main())

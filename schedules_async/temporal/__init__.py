@@ -1,0 +1,23 @@
+"""Waiting on more than one machine: the library's waits as activities of Temporal, and a workflow of many."""
+
+try:
+    from schedules_async.temporal.activities import OperationActivities
+    from schedules_async.temporal.payloads import OperationWait, Outcome, WaitProgress, WaitRequest
+    from schedules_async.temporal.worker import schedules_worker
+    from schedules_async.temporal.workflows import WaitForOperations
+except ModuleNotFoundError as missing:
+    if (missing.name or "").partition(".")[0] != "temporalio":
+        raise
+    raise ModuleNotFoundError(
+        "schedules_async.temporal needs its extra: pip install 'schedules-async[temporal]'", name=missing.name
+    ) from missing
+
+__all__ = [
+    "OperationActivities",
+    "OperationWait",
+    "Outcome",
+    "WaitForOperations",
+    "WaitProgress",
+    "WaitRequest",
+    "schedules_worker",
+]

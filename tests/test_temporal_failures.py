@@ -1,0 +1,56 @@
+"""The error tree, as the engine is told of it."""
+
+from datetime import timedelta
+
+import pytest
+from temporalio.exceptions import ApplicationErrorCategory
+
+from schedules_async import (
+    AuthenticationError,
+    MalformedResponseError,
+    NotFoundError,
+    Operation,
+    OperationStatus,
+    PermissionDeniedError,
+    RateLimitedError,
+    ResponseError,
+    ServerError,
+    SessionClosedError,
+    TransportError,
+)
+from schedules_async.temporal.failures import describe, still_running, to_failure
+
+
+@pytest.mark.parametrize(
+    ("error", "is_repeated", "after"),
+    [
+        (RateLimitedError("x", status=429, retry_after=90.0), True, 90),
+        (RateLimitedError("x", status=429), True, 13),
+        (TransportError("x"), True, 13),
+        (TransportError("x", is_certificate_failure=True), False, 13),
+        (ServerError("x", status=503, retry_after=0.0), True, 0),
+        (ServerError("x", status=502), True, 13),
+        (ServerError("x", status=501), False, 13),
+        (ResponseError("x", status=408), True, 13),
+        (ResponseError("x", status=400), False, 13),
+        (AuthenticationError("x"), True, 13),
+        (AuthenticationError("x", status=401), False, 13),
+        (PermissionDeniedError("x", status=403), False, 13),
+        (NotFoundError("x", status=404), False, 13),
+        (MalformedResponseError("x"), False, 13),
+        (SessionClosedError("x"), True, 13),
+        (ValueError("x"), False, 13),
+    ],
+)
+def test_what_may_pass_is_tried_again(error: Exception, is_repeated: bool, after: float) -> None:
+    failure = to_failure(error, 13.0)
+    assert failure.non_retryable is not is_repeated
+    assert failure.next_retry_delay == timedelta(seconds=after)
+    assert (failure.type, failure.message) == (type(error).__name__, "x")
+
+
+def test_an_operation_that_runs_is_no_fault() -> None:
+    failure = still_running(describe(Operation("o", "s", OperationStatus.STARTED, percent_complete=40.0)), 2.5)
+    assert failure.category is ApplicationErrorCategory.BENIGN
+    assert failure.next_retry_delay == timedelta(seconds=2.5)
+    assert (failure.type, failure.message) == ("StillRunning", "Started at 40 %")

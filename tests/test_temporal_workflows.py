@@ -1,0 +1,167 @@
+"""The workflow on a real server: outcomes, what is asked of it meanwhile, how it goes on and how it ends."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+from engine import at_work, histories, start, temporal, until
+from temporalio.client import WorkflowFailureError, WorkflowHistory
+from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Replayer
+
+from schedules_async import (
+    NotFoundError,
+    Operation,
+    OperationRef,
+    OperationTimeoutError,
+)
+from schedules_async.temporal import WaitForOperations, WaitRequest
+from schedules_async.testing import FakeSchedules, operation_answer
+
+pytestmark = pytest.mark.temporal
+SHAPES = pytest.mark.parametrize("single_looks", [False, True], ids=["waits", "looks"])
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[WorkflowEnvironment]:
+    async with temporal() as environment:
+        yield environment
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[FakeSchedules]:
+    async with FakeSchedules() as server:
+        yield server
+
+
+@SHAPES
+async def test_each_has_an_outcome_in_the_order_asked_whatever_becomes_of_the_others(
+    engine: WorkflowEnvironment, service: FakeSchedules, single_looks: bool
+) -> None:
+    good, bad = service.start_operation(duration=0.5), service.start_operation(duration=0.2, fails_with="No room.")
+    lost = OperationRef("no", "such")
+    async with at_work(engine.client, service):
+        handle = await start(engine.client, WaitRequest.of([good, lost, bad, good], single_looks=single_looks))
+        values = [outcome.value() for outcome in await handle.result()]
+        first, second, third, fourth = values
+        assert isinstance(first, Operation)
+        assert isinstance(third, Operation)
+        assert (first.ref, first.is_succeeded) == (good, True)
+        assert first == fourth
+        assert (third.ref, third.failure_description) == (bad, "No room.")
+        assert isinstance(second, NotFoundError)
+        assert second.ref == lost
+        assert await handle.query(WaitForOperations.percent_complete) == 100.0
+        progress = await handle.query(WaitForOperations.progress)
+        assert (progress.total, progress.ended, progress.percents) == (3, 3, [100.0] * 4)
+
+
+async def test_nothing_to_wait_for_is_no_wait(engine: WorkflowEnvironment, service: FakeSchedules) -> None:
+    async with at_work(engine.client, service):
+        assert await (await start(engine.client, WaitRequest.of([]))).result() == []
+
+
+@SHAPES
+@pytest.mark.parametrize("fault", ["failed", "missing"])
+async def test_one_that_is_lost_fails_all_if_asked(
+    engine: WorkflowEnvironment, service: FakeSchedules, single_looks: bool, fault: str
+) -> None:
+    bad = service.start_operation(duration=0.3, fails_with="No room.") if fault == "failed" else ("no", "such")
+    endless = service.start_operation(duration=3600)
+    async with at_work(engine.client, service):
+        request = WaitRequest.of([endless, bad], single_looks=single_looks, stop_at_failure=True, heartbeat_timeout=1)
+        with pytest.raises(WorkflowFailureError) as raised:
+            await (await start(engine.client, request)).result()
+        asked = len(service.requests)
+    cause = raised.value.cause
+    assert isinstance(cause, ApplicationError)
+    assert cause.type == ("OperationFailedError" if fault == "failed" else "NotFoundError")
+    assert ("No room." in cause.message) == (fault == "failed")
+    assert len(service.requests) == asked
+
+
+@SHAPES
+async def test_a_timeout_is_an_outcome_too(
+    engine: WorkflowEnvironment, service: FakeSchedules, single_looks: bool
+) -> None:
+    good, endless = service.start_operation(duration=0.2), service.start_operation(duration=3600)
+    async with at_work(engine.client, service):
+        request = WaitRequest.of([endless, good], single_looks=single_looks, timeout=timedelta(seconds=2))
+        late, ended = [outcome.value() for outcome in await (await start(engine.client, request)).result()]
+    assert isinstance(late, OperationTimeoutError)
+    assert late.ref == endless
+    assert isinstance(ended, Operation)
+
+
+@SHAPES
+async def test_cancelling_the_workflow_ends_every_wait_and_touches_no_operation(
+    engine: WorkflowEnvironment, service: FakeSchedules, single_looks: bool
+) -> None:
+    refs = [service.start_operation(duration=3600) for _ in range(5)]
+    async with at_work(engine.client, service):
+        handle = await start(engine.client, WaitRequest.of(refs, single_looks=single_looks, heartbeat_timeout=1.5))
+        await until(lambda: all(service.requests_for(ref) for ref in refs))
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError) as raised:
+            await handle.result()
+        asked = len(service.requests)
+        other = await start(engine.client, WaitRequest.of([service.start_operation(duration=0.6)]))
+        await other.result()
+    assert sum(len(service.requests_for(ref)) for ref in refs) == asked
+    assert isinstance(raised.value.cause, CancelledError)
+    assert {request.method for request in service.requests} == {"GET"}
+
+
+@SHAPES
+async def test_the_progress_is_known_before_the_end(
+    engine: WorkflowEnvironment, service: FakeSchedules, single_looks: bool
+) -> None:
+    refs = [service.start_operation(duration=0.1), service.script_operation(operation_answer("Started", percent=40.0))]
+    async with at_work(engine.client, service):
+        request = WaitRequest.of(refs, single_looks=single_looks, progress_interval=0.2, heartbeat_timeout=1)
+        handle = await start(engine.client, request)
+        async with asyncio.timeout(60):
+            while await handle.query(WaitForOperations.percent_complete) != 70.0:
+                await handle.describe()
+        progress = await handle.query(WaitForOperations.progress)
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+    assert (progress.total, progress.ended, progress.percents) == (2, 1, [100.0, 40.0])
+
+
+@SHAPES
+async def test_a_long_history_goes_on_in_a_new_run_that_knows_what_was_seen(
+    service: FakeSchedules, single_looks: bool
+) -> None:
+    """Nothing is asked for without a tag again, and no operation is looked at twice at once."""
+    refs = [service.start_operation(duration=0.5 + number / 20) for number in range(40)]
+    async with temporal(limit__historyCount__suggestContinueAsNew=100) as engine, at_work(engine.client, service):
+        request = WaitRequest.of(refs, single_looks=single_looks, progress_interval=0.5, heartbeat_timeout=1.5)
+        handle = await start(engine.client, request)
+        outcomes = await handle.result()
+        runs = await histories(engine.client, handle)
+        replayer = Replayer(workflows=[WaitForOperations])
+        for events in runs:
+            await replayer.replay_workflow(WorkflowHistory(handle.id, events))
+    assert all(outcome.is_succeeded for outcome in outcomes)
+    assert len(runs) > 1
+    assert [request.if_none_match for request in service.requests].count(None) == len(refs)
+    for ref in refs:
+        times = [request.time for request in service.requests_for(ref)]
+        assert all(later - sooner > 0.05 for sooner, later in pairwise(times))
+
+
+async def test_the_deadline_goes_along_into_a_new_run(service: FakeSchedules) -> None:
+    endless = service.start_operation(duration=3600)
+    async with temporal(limit__historyCount__suggestContinueAsNew=10) as engine, at_work(engine.client, service):
+        request = WaitRequest.of([endless], single_looks=True, progress_interval=0.1, timeout=3)
+        handle = await start(engine.client, request)
+        (outcome,) = await handle.result()
+        assert len(await histories(engine.client, handle)) > 1
+    assert isinstance(outcome.value(), OperationTimeoutError)
+    first, last = service.requests[0], service.requests[-1]
+    assert last.time - first.time < 3.5
