@@ -61,7 +61,9 @@ async def test_200_operations_outlive_a_worker_that_is_killed(single_looks: bool
         urls = [service.url, service.url.replace("127.0.0.1", "localhost")]
         first, _ = [await workers.enter_async_context(worker_process(**common, SCHEDULES_BASE_URL=url)) for url in urls]
         handle = await start(engine.client, WaitRequest.of(refs, single_looks=single_looks, heartbeat_timeout=3))
-        await until(lambda: len(service.requests) > 1.5 * count)
+        async with asyncio.timeout(60):
+            while not await is_every_wait_known(handle):
+                await handle.describe()
         first.kill()
         killed = len(service.requests)
         outcomes = await handle.result()
@@ -74,6 +76,12 @@ async def test_200_operations_outlive_a_worker_that_is_killed(single_looks: bool
         resumed = [request for ref in refs if (request := takeover(service.requests_for(ref))) is not None]
         assert len(resumed) > 20
         assert all(request.if_none_match for request in resumed)
+
+
+async def is_every_wait_known(handle: Handle) -> bool:
+    """Tell whether the engine holds a snapshot for each wait."""
+    waits = (await handle.describe()).raw_description.pending_activities
+    return bool(waits) and all(wait.heartbeat_details.payloads for wait in waits)
 
 
 def closest(service: FakeSchedules, refs: list[OperationRef]) -> float:
