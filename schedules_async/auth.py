@@ -9,6 +9,8 @@ from typing import Protocol, runtime_checkable
 from attrs import define, field
 
 from schedules_async.errors import AuthenticationError
+from schedules_async.events import TokenRenewed
+from schedules_async.hooks import Hooks
 from schedules_async.sharing import Shared
 
 LONGEST_TOKEN_ATTEMPT = 30.0  # seconds
@@ -97,13 +99,13 @@ class Tokens:
     """The tokens of one session: a token that meets a 401 in many requests at once is renewed once."""
 
     _provider: TokenProvider
+    _hooks: Hooks
     _newest: str | None = field(init=False, default=None)
     _renewals: dict[str, Shared[str]] = field(init=False, factory=dict)
 
     async def get(self) -> str:
         """Get the token for a request."""
-        self._newest = token = await ask_for_token(self._provider)
-        return token
+        return self._take(await ask_for_token(self._provider))
 
     async def renew(self, rejected: str) -> str:
         """Get another token for one that met a 401; the same one where the provider has no other."""
@@ -116,7 +118,12 @@ class Tokens:
 
     async def _replace(self, rejected: str) -> str:
         try:
-            self._newest = token = await ask_for_token(self._provider, rejected)
-            return token
+            return self._take(await ask_for_token(self._provider, rejected), was_rejected=True)
         finally:
             self._renewals.pop(rejected, None)
+
+    def _take(self, token: str, *, was_rejected: bool = False) -> str:
+        before, self._newest = self._newest, token
+        if before is not None and before != token:
+            self._hooks.tell(TokenRenewed(was_rejected))
+        return token

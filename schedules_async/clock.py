@@ -62,7 +62,7 @@ class Timer:
         """Drop the callback; harmless when it was called or dropped before."""
         if self._callback is not None:
             self._callback = None
-            self._timers.changed()
+            self._timers.dropped()
 
     def fire(self) -> None:
         """Call the callback, once."""
@@ -84,6 +84,7 @@ class Timers:
     _numbers: "itertools.count[int]" = field(init=False, factory=itertools.count)
     _sleeper: "asyncio.Task[None] | None" = field(init=False, default=None)
     _sleeping_until: float = field(init=False, default=0.0)
+    _dropped: int = field(init=False, default=0)  # since the heap was cleared
     _is_arming: bool = field(init=False, default=False)
 
     @property
@@ -98,6 +99,11 @@ class Timers:
         self.changed()
         return timer
 
+    def dropped(self) -> None:
+        """Count a timer that will do nothing; once half of them may be such, these are cleared away."""
+        self._dropped += 1
+        self.changed()
+
     def changed(self) -> None:
         """See to the sleeping task once the running callback is through."""
         if not self._is_arming and not self.is_over:
@@ -106,6 +112,10 @@ class Timers:
 
     def _arm(self) -> None:
         self._is_arming = False
+        if self._dropped > len(self._heap) // 2:
+            self._heap = [entry for entry in self._heap if entry[2].is_pending]
+            heapq.heapify(self._heap)
+            self._dropped = 0
         while self._heap and not self._heap[0][2].is_pending:
             heapq.heappop(self._heap)
         until = self._heap[0][0] if self._heap else None

@@ -54,6 +54,9 @@ class ClientCredentials:
     after a 401: with one request however many wait, in at most three attempts. A renewal that fails costs
     nothing while the token is good; without one it is an AuthenticationError. Holds no connection between two
     requests, so there is nothing to close.
+
+    >>> ClientCredentials("service-abc", "a secret")
+    <ClientCredentials service-abc at https://qa-ims.bentley.com/connect/token>
     """
 
     def __init__(

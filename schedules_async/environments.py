@@ -5,7 +5,11 @@ from attrs import frozen
 
 @frozen
 class Environment:
-    """The hosts of one deployment: the API's, and the token endpoint of its identity server."""
+    """The hosts of one deployment: the API's, and the token endpoint of its identity server.
+
+    >>> PRODUCTION.api_url, PRODUCTION.token_url
+    ('https://api.bentley.com', 'https://ims.bentley.com/connect/token')
+    """
 
     api_url: str
     token_url: str

@@ -1,5 +1,6 @@
 """Every error that leaves this library for what the service, the network or an operation did.
 
+```text
 SchedulesError                 .ref (None where no operation is concerned)
 ├── TransportError             no complete answer: refused, reset, TLS, DNS, cut off, timed out, bytes that are not HTTP
 ├── MalformedResponseError     an answer that breaks the contract (too large, not JSON, wrong types, another operation)
@@ -15,9 +16,16 @@ SchedulesError                 .ref (None where no operation is concerned)
 │   ├── OperationTimeoutError  also a TimeoutError
 │   └── OperationStalledError
 └── OperationGroupError        also an ExceptionGroup: .exceptions, one for each lost operation; .operations
+```
 
 Each takes its message as the only positional argument (the group: its exceptions too) and carries its facts as
 attributes, so that copies and pickles keep them. The caller's own mistakes are ValueError and TypeError.
+
+>>> import pickle
+>>> error = NotFoundError("404 OperationNotFound", status=404, code="OperationNotFound", correlation_id="8fb5dbdc")
+>>> twin = pickle.loads(pickle.dumps(error))
+>>> twin, twin.status, twin.code, twin.correlation_id
+(NotFoundError('404 OperationNotFound'), 404, 'OperationNotFound', '8fb5dbdc')
 """
 
 from collections.abc import Mapping, Sequence
@@ -143,7 +151,11 @@ class OperationFailedError(WaitError):
 
 
 class OperationTimeoutError(WaitError, TimeoutError):
-    """The wait's own `timeout` passed; the operation goes on."""
+    """The wait's own `timeout` passed; the operation goes on.
+
+    >>> issubclass(OperationTimeoutError, TimeoutError)
+    True
+    """
 
 
 class OperationStalledError(WaitError):
@@ -154,6 +166,15 @@ class OperationGroupError(SchedulesError, ExceptionGroup[Exception]):
     """Some operations of a group did not succeed: `exceptions` holds one for each of them, with its `ref`.
 
     `operations` holds the newest snapshot of every operation that was seen, those that succeeded included.
+    What `except*`, `split` and `subgroup` take out of it is one of its kind.
+
+    >>> ref = OperationRef("schedule", "operation")
+    >>> group = OperationGroupError("2 of 9", [NotFoundError("404", ref=ref), TransportError("reset")])
+    >>> lost, rest = group.split(NotFoundError)
+    >>> lost
+    OperationGroupError('2 of 9', [NotFoundError('404')])
+    >>> [str(error.ref) for error in lost.exceptions]
+    ['schedule/operation']
     """
 
     def __init__(

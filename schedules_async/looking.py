@@ -8,7 +8,6 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, MutableMapping
-from functools import partial
 from typing import Protocol
 
 from attrs import define, field
@@ -25,6 +24,8 @@ from schedules_async.errors import (
     SchedulesError,
     SessionClosedError,
 )
+from schedules_async.events import Looked, Retried, Throttled
+from schedules_async.hooks import Hooks
 from schedules_async.models import Operation
 from schedules_async.pacing import Pacing, Plan
 from schedules_async.refs import OperationRef
@@ -53,13 +54,23 @@ class Look:
     """One wanted look and what its attempts have met so far."""
 
     ref: OperationRef
-    users: dict[LookUser, float] = field(factory=dict)
+    _looks: "Looks"
+    users: dict[LookUser, tuple[float, float]] = field(factory=dict)
     plan: Plan | None = None
     task: "asyncio.Task[None] | None" = None
     faults: int = 0
     not_before: float = -math.inf
     is_under_way: bool = False
     has_begun: bool = False
+
+    @property
+    def due(self) -> float:
+        """Give when the next attempt is due: at the earliest time of its users, after a fault not before its pause."""
+        return max(min(due for due, _ in self.users.values()), self.not_before)
+
+    def start(self, rank: float) -> None:
+        """Begin an attempt, when its plan says so."""
+        self._looks.start(self, rank)
 
 
 @define(eq=False, repr=False)
@@ -72,6 +83,7 @@ class Looks:
     _retry: RetryPolicy
     _snapshots: MutableMapping[OperationRef, Operation]
     _tally: Tally
+    _hooks: Hooks
     _clock: Clock
     _random: Callable[[], float]
     _loop: asyncio.AbstractEventLoop
@@ -80,12 +92,15 @@ class Looks:
     _refusal: ResponseError | None = field(init=False, default=None)
     _refusals: int = field(init=False, default=0)
 
-    def want(self, ref: OperationRef, user: LookUser, due: float) -> None:
-        """Let `user` have a look at `due` or before; wanted again, the newer time counts."""
+    def want(self, ref: OperationRef, user: LookUser, due: float, rank: float) -> None:
+        """Let `user` have a look at `due` or before; wanted again, the newer time counts.
+
+        Of the looks that are due, those of lower rank go first when there is no budget for all.
+        """
         look = self._looks.get(ref)
         if look is None:
-            look = self._looks[ref] = Look(ref)
-        look.users[user] = due
+            look = self._looks[ref] = Look(ref, self)
+        look.users[user] = due, rank
         self._plan(look)
         if self._refusal is not None and self._pacing.pace.closed_until > self._clock.monotonic():
             user.put_off(self._pacing.pace.closed_until, self._refusal)
@@ -114,23 +129,25 @@ class Looks:
 
     def _plan(self, look: Look) -> None:
         """Plan the next attempt for the earliest of its users, unless one is under way."""
-        due = max(min(look.users.values()), look.not_before)
-        if look.is_under_way or (look.plan is not None and look.plan.due == due):
+        due = look.due
+        rank = max(min(rank for _, rank in look.users.values()), due)
+        if look.is_under_way or (look.plan is not None and (look.plan.due, look.plan.rank) == (due, rank)):
             return
         if look.plan is not None:
             self._pacing.forget(look.plan)
-        look.plan = self._pacing.plan(due, partial(self._start, look, due))
+        look.plan = self._pacing.plan(due, rank, look.start)
 
-    def _start(self, look: Look, due: float) -> None:
+    def start(self, look: Look, rank: float) -> None:
+        """Begin an attempt."""
         look.plan, look.is_under_way = None, True
-        look.task = asyncio.Task(self._run(look, due), loop=self._loop)  # never eager, whatever the task factory
+        look.task = asyncio.Task(self._run(look, rank), loop=self._loop)  # never eager, whatever the task factory
 
-    async def _run(self, look: Look, due: float) -> None:
+    async def _run(self, look: Look, rank: float) -> None:
         """Make one attempt, and decide at once on what it gave."""
         look.has_begun = True
         outcome: Outcome | None = None
         try:
-            outcome = await self._attempt(look.ref, due)
+            outcome = await self._attempt(look.ref, rank)
         except COPIED as error:
             outcome = error
         except Exception as error:  # out of the caller's own snapshots or clock
@@ -140,26 +157,26 @@ class Looks:
             self._pacing.finished()
             self._decide(look, outcome or asyncio.CancelledError())
 
-    async def _attempt(self, ref: OperationRef, due: float) -> Seen:
+    async def _attempt(self, ref: OperationRef, rank: float) -> Seen:
         """Look once; a 401 is worth one new token."""
         token = await self._tokens.get()
         try:
-            return await self._ask(ref, due, token)
+            return await self._ask(ref, rank, token)
         except AuthenticationError:
             renewed = await self._tokens.renew(token)
             if renewed == token:
                 raise
-        return await self._ask(ref, due, renewed)
+        return await self._ask(ref, rank, renewed)
 
-    async def _ask(self, ref: OperationRef, due: float, token: str) -> Seen:
+    async def _ask(self, ref: OperationRef, rank: float, token: str) -> Seen:
         """Ask for what changed; a 304 that refers to nothing held is worth one unconditional request."""
-        held, answer = await self._exchange(ref, due, token)
+        held, answer = await self._exchange(ref, rank, token)
         try:
             return self._read(ref, held, answer)
         except MalformedResponseError:
             if answer.status != 304:
                 raise
-        return self._read(ref, *await self._exchange(ref, due, token, is_unconditional=True))
+        return self._read(ref, *await self._exchange(ref, rank, token, is_unconditional=True))
 
     def _read(self, ref: OperationRef, held: Operation | None, answer: Answer) -> Seen:
         try:
@@ -178,11 +195,11 @@ class Looks:
             self._snapshots[ref] = seen.operation
 
     async def _exchange(
-        self, ref: OperationRef, due: float, token: str, *, is_unconditional: bool = False
+        self, ref: OperationRef, rank: float, token: str, *, is_unconditional: bool = False
     ) -> tuple[Operation | None, Answer]:
         """Send one request in its turn; give the answer and the snapshot whose tag went along."""
         while True:
-            sent = await self._pacing.slot(due)
+            sent = await self._pacing.slot(rank)
             self._tally.requests += 1
             self._tally.in_flight += 1
             try:
@@ -202,18 +219,21 @@ class Looks:
         refusal = read_refusal(answer)
         if refusal is not None:
             refusal.ref = ref
-            self._close_gate(refusal, sent)
+            self._close_gate(ref, refusal, sent)
         elif answer.status < 500:
             self._refusals = 0
             self._pacing.accepted()
 
-    def _close_gate(self, refusal: ResponseError, sent: float) -> None:
+    def _close_gate(self, ref: OperationRef, refusal: ResponseError, sent: float) -> None:
         self._tally.throttled += 1
         self._refusals += 1
         now, pause = self._clock.monotonic(), refusal.retry_after
         if pause is None:
             pause = pause_before_repeat(self._retry, self._refusals, self._random())
-        if self._pacing.pace.refused(now, sent, now + pause):
+        was_open = self._pacing.pace.closed_until <= now
+        is_longer = self._pacing.pace.refused(now, sent, now + pause)
+        self._hooks.tell(Throttled(ref, own_copy(refusal), self._pacing.pace.closed_until - now, was_open))
+        if is_longer:
             self._refusal = refusal
             for look in list(self._looks.values()):
                 self._put_off(look, now + pause, refusal)
@@ -225,8 +245,7 @@ class Looks:
             return
         again = self._repeat_at(look, outcome)
         if again is None:
-            del self._looks[look.ref]
-            self._tell(look, outcome)
+            self._finish(look, outcome)
         elif look.users:
             look.not_before = again
             self._plan(look)
@@ -248,7 +267,26 @@ class Looks:
         if isinstance(outcome, ResponseError) and outcome.retry_after is not None:
             again = max(again, now + outcome.retry_after)
             self._put_off(look, again, outcome)
+        if look.users:
+            self._hooks.tell(Retried(look.ref, own_copy(outcome, look.ref), look.faults, again - now))
         return again
+
+    def _finish(self, look: Look, outcome: Outcome) -> None:
+        """Tell the users; hooks are told of the look before what comes of it, once its users want the next or none."""
+        del self._looks[look.ref]
+        if not self._hooks.hear_of_looks:
+            self._tell(look, outcome)
+            return
+        with self._hooks.held() as events:
+            self._tell(look, outcome)
+            events.insert(0, self._make_record(look.ref, outcome))
+
+    def _make_record(self, ref: OperationRef, outcome: Outcome) -> Looked:
+        following = self._looks.get(ref)
+        pause = None if following is None else max(following.due - self._clock.monotonic(), 0.0)
+        if isinstance(outcome, Seen):
+            return Looked(ref, outcome.operation, outcome.is_not_modified, pause)
+        return Looked(ref, own_copy(outcome, ref) if isinstance(outcome, COPIED) else outcome, pause=pause)
 
     def _put_off(self, look: Look, until: float, refusal: ResponseError) -> None:
         """Let each user of a look decide whether to wait so long."""

@@ -21,6 +21,10 @@ class OperationStatus(StrEnum):
     """Where an operation stands, spelled as the service spells it; only Succeeded and Failed are final.
 
     A status that this library does not know reads as UNKNOWN, its text in `Operation.raw_status`.
+
+    >>> operation = Operation.from_json('{"operation": {"id": "1", "status": "Paused"}}', "s")
+    >>> str(operation.status), operation.raw_status, operation.is_done
+    ('Unknown', 'Paused', False)
     """
 
     QUEUED = "Queued"
@@ -45,6 +49,9 @@ class Operation:
 
     `percent_complete` is as sent, whatever it is worth; null or absent reads 0.0. `etag` does not count
     when snapshots are compared.
+
+    >>> Operation("1", "s", OperationStatus.STARTED, etag='"a"') == Operation("1", "s", OperationStatus.STARTED)
+    True
     """
 
     id: str
@@ -89,11 +96,22 @@ class Operation:
 
     @property
     def fraction(self) -> float:
-        """Give the progress for a bar: 0 to 1, and 1.0 once done."""
+        """Give the progress for a bar: 0 to 1, and 1.0 once done.
+
+        >>> [Operation("1", "s", OperationStatus.STARTED, percent_complete=sent).fraction for sent in (-5, 50, 105)]
+        [0.0, 0.5, 1.0]
+        >>> Operation("1", "s", OperationStatus.FAILED, percent_complete=50).fraction
+        1.0
+        """
         return 1.0 if self.is_done else min(max(self.percent_complete / 100, 0.0), 1.0)
 
     def to_json(self) -> str:
-        """Write the service's own form, with `scheduleId` and `etag` added."""
+        """Write the service's own form, with `scheduleId` and `etag` added.
+
+        >>> operation = Operation("1", "s", OperationStatus.SUCCEEDED, percent_complete=100, etag='"a"')
+        >>> Operation.from_json(operation.to_json()) == operation
+        True
+        """
         return json.dumps({"operation": to_document(self)})
 
     @classmethod
@@ -102,6 +120,11 @@ class Operation:
 
         `schedule_id` is needed where the text does not name the schedule (ValueError), and wins where it
         does. Text that breaks the contract is a MalformedResponseError.
+
+        >>> Operation.from_json('{"operation": {"id": "1", "status": "Started", "percentComplete": "50"}}', "s")
+        Traceback (most recent call last):
+        schedules_async.base_errors.MalformedResponseError: the operation breaks the contract: expected a number, \
+not str '50'
         """
         if schedule_id is not None:
             OperationRef(schedule_id, "any")

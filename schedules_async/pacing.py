@@ -18,11 +18,15 @@ from schedules_async.clock import Clock, Timer, Timers, to_seconds
 _SHARE_OF_KNOWN_RATE = 0.97
 _FIRST_RATE = 5.0  # requests a second, for an unknown quota
 _LOWEST_RATE = 1.0
-_GROWTH_BEFORE_REFUSAL = 1.2  # times, each second
-_GROWTH_AFTER_REFUSAL = 0.1  # requests a second, each second
-_CUT = 0.8
+_GROWTHS = (1.0, 0.05)  # of the rate each second: before any refusal, and after the first one
+_LEAST_GROWTH, _GROWTH_TIME = 0.5, 20.0  # later: so many requests a second more in so many seconds, or what they grew
+_FIRST_CUT = 0.5  # to this share of the rate
+_CUT = 0.95
+_LARGEST_CUT = 0.8  # at a refusal by a short window
+_LONGEST_OF_SHORT_WINDOWS = 2.0  # seconds
 _SHORTEST_ROUND = 1.0  # seconds between two cuts
-_SHARE_OF_ACCEPTED = 0.9
+_SHARE_OF_ACCEPTED = 0.95
+_ROUNDING = 0.5  # seconds by which a Retry-After is too long on average, being whole seconds
 _FIRST_IN_FLIGHT = 8
 _MOST_IN_FLIGHT = 100
 
@@ -120,8 +124,11 @@ class Pace:
     _windows: list[Window] = field(init=False)
     _known_rate: float = field(init=False)
     _burst: float = field(init=False)
-    _next_even: float = field(init=False, default=-math.inf)
-    _was_refused: bool = field(init=False, default=False)
+    _credit: float = field(init=False)  # requests that may leave ahead of the even pace
+    _credited: float = field(init=False, default=-math.inf)
+    _cuts: int = field(init=False, default=0)
+    _rate_after_cut: float = field(init=False, default=math.inf)
+    _opened: float = field(init=False, default=math.inf)
     _last_cut: float = field(init=False, default=-math.inf)
     _last_growth: float = field(init=False, default=-math.inf)
     _accepted: int = field(init=False, default=0)
@@ -132,13 +139,13 @@ class Pace:
         self._known_rate = _SHARE_OF_KNOWN_RATE * fastest[0].calls / fastest[0].per if fastest else math.inf
         self.rate = min(self._known_rate, math.inf if fastest else _FIRST_RATE)
         # With these many ahead of the even pace, a window of the fastest limit still holds: 0.97 + 0.02 < 1.
-        self._burst = 0.02 * fastest[0].calls if fastest else _FIRST_RATE
+        self._burst = self._credit = 0.02 * fastest[0].calls if fastest else _FIRST_RATE
 
     def earliest(self, now: float) -> float:
         """Give when the next request may leave; infinity while that depends on an answer."""
         return max(
             self.closed_until,
-            self._next_even - self._burst / self.rate,
+            now - min(self._credit_at(now), 0.0) / self.rate,
             *[window.earliest(now) for window in self._windows],
             now,
         )
@@ -147,9 +154,13 @@ class Pace:
         """Give how many requests a second may leave in the long run."""
         return min([self.rate, *[window.lasting_rate(now) for window in self._windows]])
 
+    def _credit_at(self, now: float) -> float:
+        return min(self._credit + max(now - self._credited, 0.0) * self.rate, self._burst)
+
     def take(self, now: float) -> None:
         """Count a request that leaves."""
-        self._next_even = max(self._next_even, now) + 1 / self.rate
+        self._opened = min(self._opened, now)
+        self._credit, self._credited = self._credit_at(now) - 1, now
         for window in self._windows:
             window.take(now)
 
@@ -165,10 +176,19 @@ class Pace:
         seconds = min(now - self._last_growth, 1.0)
         self._last_growth = now
         if is_demand_waiting and now >= self.closed_until:
-            grown = self.rate + seconds * _GROWTH_AFTER_REFUSAL
-            if not self._was_refused:
-                grown = self.rate * _GROWTH_BEFORE_REFUSAL**seconds
-            self.rate = min(grown, self._known_rate)
+            self._credit, self._credited = self._credit_at(now), now
+            self.rate = min(self.rate + seconds * self._growth, self._known_rate)
+
+    @property
+    def _growth(self) -> float:
+        """Give by how many requests a second the rate grows each second.
+
+        Before any refusal, by a share of itself. After one, by what is alike for all sessions that share a quota, so
+        that their shares become fair, and by more the longer none comes.
+        """
+        if self._cuts < 2:
+            return self.rate * _GROWTHS[self._cuts]
+        return max(self.rate - self._rate_after_cut, _LEAST_GROWTH) / _GROWTH_TIME
 
     def refused(self, now: float, sent: float, until: float) -> bool:
         """Learn from a refusal of a request sent at `sent`; tell whether it closed the gate for longer."""
@@ -176,30 +196,41 @@ class Pace:
             self._cut(now, until)
         if until <= self.closed_until:
             return False
-        self.closed_until = until
-        self._next_even = until + self._burst / self.rate  # no burst when the gate opens
+        self.closed_until = self._opened = until
+        self._credit, self._credited = 0.0, until  # no burst when the gate opens
         return True
 
     def _cut(self, now: float, until: float) -> None:
-        """Lower the rate; what was accepted from one opening to the next bounds it for a quota in fixed windows."""
-        rate = self.rate * _CUT
-        if self._was_refused and self._accepted and until > max(now, self.closed_until):
-            rate = min(rate, _SHARE_OF_ACCEPTED * self._accepted / (until - self.closed_until))
-        self.rate = max(rate, _LOWEST_RATE)
-        self._was_refused, self._last_cut, self._accepted = True, now, 0
+        """Lower the rate, to a little less than what was accepted from one opening to the next.
+
+        That is what a quota in fixed windows gives. Of short windows it says less, for the time that a refusal names
+        is rounded up to a whole second; nothing at the first refusal, when the rate was still growing fast.
+        """
+        rate = self.rate * (_CUT if self._cuts else _FIRST_CUT)
+        is_short = until - now <= _LONGEST_OF_SHORT_WINDOWS
+        if self._accepted and (self._cuts or not is_short):
+            seconds = max(until - _ROUNDING - self._opened, now - self._opened, _SHORTEST_ROUND)
+            found = _SHARE_OF_ACCEPTED * self._accepted / seconds
+            rate = min(rate, max(found, self.rate * _LARGEST_CUT) if is_short else found)
+        self.rate = self._rate_after_cut = max(rate, _LOWEST_RATE)
+        self._cuts, self._last_cut, self._accepted = self._cuts + 1, now, 0
 
 
 @define(eq=False, repr=False)
 class Plan:
-    """A request that is to start at its time, unless it was forgotten."""
+    """A request that is to start at its time, unless it was forgotten; of those that are due the lowest rank is first.
+
+    The rank is a time too: when the request would be due if it made room for others as far as it can.
+    """
 
     due: float
-    start: Callable[[], None] | None
+    rank: float
+    start: Callable[[float], None] | None
 
 
 @define(eq=False, repr=False)
 class Pacing:
-    """Starts planned requests and lets them leave, earliest due first, when `pace` allows it.
+    """Starts planned requests when they are due and lets them leave, lowest rank first, when `pace` allows it.
 
     Nobody owns the gate or the line: whoever leaves it, cancelled or not, wakes the next.
     """
@@ -209,21 +240,27 @@ class Pacing:
     _timers: Timers
     demand: float = field(init=False, default=0.0)  # the looks a second that all would like, whatever the budget has
     _numbers: "itertools.count[int]" = field(init=False, factory=itertools.count)
-    _plans: list[tuple[float, int, Plan]] = field(init=False, factory=list)
+    _plans: list[tuple[float, int, Plan]] = field(init=False, factory=list)  # by due time
+    _due: list[tuple[float, int, Plan]] = field(init=False, factory=list)  # by rank
     _line: list[tuple[float, int, "asyncio.Future[None]"]] = field(init=False, factory=list)
     _started: int = field(init=False, default=0)
     _alarm: Timer | None = field(init=False, default=None)
 
-    def plan(self, due: float, start: Callable[[], None]) -> Plan | None:
-        """Call `start` at `due`, or as soon after as there is a place for one more request; None when called already.
+    def plan(self, due: float, rank: float, start: Callable[[float], None]) -> Plan | None:
+        """Call `start` with the rank at `due`, or as soon after as there is a place; None when called already.
 
         Whoever is started calls `finished` when it is through.
         """
-        if not self._plans and self._started < self.pace.in_flight_limit and due <= self._clock.monotonic():
+        if (
+            not self._plans
+            and not self._due
+            and self._started < self.pace.in_flight_limit
+            and due <= self._clock.monotonic()
+        ):
             self._started += 1
-            start()
+            start(rank)
             return None
-        plan = Plan(due, start)
+        plan = Plan(due, rank, start)
         heapq.heappush(self._plans, (due, next(self._numbers), plan))
         self.go_on()
         return plan if plan.start is not None else None
@@ -237,10 +274,10 @@ class Pacing:
     def finished(self) -> None:
         """Give back the place of a started request."""
         self._started -= 1
-        if self._plans or self._line:
+        if self._plans or self._due or self._line:
             self.go_on()
 
-    async def slot(self, due: float) -> float:
+    async def slot(self, rank: float) -> float:
         """Wait until a request may leave at once, and count it; give the time. Call `ended` when it has."""
         must_queue = bool(self._line)
         while True:
@@ -250,12 +287,12 @@ class Pacing:
                 if self._line:
                     self.go_on()
                 return now
-            await self._turn(due)
+            await self._turn(rank)
             must_queue = False
 
-    async def _turn(self, due: float) -> None:
+    async def _turn(self, rank: float) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._line, (due, next(self._numbers), turn))
+        heapq.heappush(self._line, (rank, next(self._numbers), turn))
         self.go_on()
         try:
             await turn
@@ -282,17 +319,18 @@ class Pacing:
         self._alarm = self._timers.call_at(again, self.go_on) if again < math.inf else None
 
     def _start_due(self, now: float) -> float:
-        """Start what is due while there are places; give when to look again."""
-        while self._plans and self._started < self.pace.in_flight_limit:
-            due, _, plan = self._plans[0]
-            if due > now and plan.start is not None:
-                return due
-            heapq.heappop(self._plans)
+        """Start what is due while there are places; give when more is due."""
+        while self._plans and (self._plans[0][2].start is None or self._plans[0][0] <= now):
+            _, number, plan = heapq.heappop(self._plans)
+            if plan.start is not None:
+                heapq.heappush(self._due, (plan.rank, number, plan))
+        while self._due and self._started < self.pace.in_flight_limit:
+            plan = heapq.heappop(self._due)[2]
             start, plan.start = plan.start, None
             if start is not None:
                 self._started += 1
-                start()
-        return math.inf
+                start(plan.rank)
+        return self._plans[0][0] if self._plans else math.inf
 
     def _wake_first(self, now: float) -> float:
         """Wake the first in line if a request may leave; give when to look again."""
@@ -306,10 +344,8 @@ class Pacing:
         return math.inf
 
     def accepted(self) -> None:
-        """Learn from an answer that was no refusal; a request that waits, or a stretched pause, is unmet demand."""
-        now = self._clock.monotonic()
-        is_late = bool(self._line) or bool(self._plans and self._plans[0][0] <= now)
-        self.pace.accepted(now, is_demand_waiting=is_late or self.demand > self.pace.rate)
+        """Learn from an answer that was no refusal; a request that waits beyond its time is unmet demand."""
+        self.pace.accepted(self._clock.monotonic(), is_demand_waiting=bool(self._line or self._due))
 
     @property
     def lasting_rate(self) -> float:

@@ -31,7 +31,11 @@ _LATENESS = 2.0  # seconds by which a Date may lag: cut to whole seconds, and on
 
 @frozen
 class TimeRemaining:
-    """When an operation is expected to end: between `low` and `high` seconds from now."""
+    """When an operation is expected to end: between `low` and `high` seconds from now.
+
+    >>> TimeRemaining(5.0, 12.5).after(10)
+    TimeRemaining(low=0.0, high=2.5)
+    """
 
     low: float
     high: float
@@ -227,6 +231,15 @@ class PollingPolicy:
     and is above 13, `max_interval` follows it. `jitter` (0.1) spreads the pauses by this share.
     `not_found_grace` (0) is for how long a 404 means "not yet", `max_retry_after` (3600) what a wait sleeps
     through. A value out of its range is a ValueError.
+
+    >>> policy = PollingPolicy(cost=2, max_interval=60)
+    >>> policy.max_predicted_interval
+    60.0
+    >>> PollingPolicy(min_interval=30).max_interval
+    30.0
+    >>> PollingPolicy(jitter=1)
+    Traceback (most recent call last):
+    ValueError: 'jitter' must be < 1: 1
     """
 
     EAGER: ClassVar["PollingPolicy"]
@@ -256,7 +269,11 @@ class PollingPolicy:
 
     @classmethod
     def fixed(cls, seconds: Seconds) -> Self:
-        """Pause for exactly that long, whatever is seen; no jitter."""
+        """Pause for exactly that long, whatever is seen; no jitter.
+
+        >>> PollingPolicy.fixed(5).pause(Progress(), seed=0.9, sample=0.9)
+        5.0
+        """
         return cls(min_interval=seconds, max_interval=seconds, max_predicted_interval=seconds, jitter=0.0)
 
     def pause(self, progress: Progress, seed: float, sample: float, stretch: float = 1.0) -> float:
@@ -266,9 +283,8 @@ class PollingPolicy:
         With it, the next look comes as late before the finish window, or as deep in it, as trust in it allows.
         `seed` (fixed per operation) and `sample` (drawn per look), both in [0, 1), place it within the jitter.
         `stretch` says how many times more is wanted than the budget has: a look costs so much more, and the longest
-        pauses grow alike. A fixed policy is not stretched; it waits in line.
+        pauses grow alike.
         """
-        stretch = 1.0 if self.min_interval == self.max_predicted_interval else stretch
         remaining, cost = progress.remaining, self.cost * stretch
         longest = (self.max_interval if remaining is None else self.max_predicted_interval) * stretch
         by_age = _best_pause(progress.age, cost) + 2 * cost

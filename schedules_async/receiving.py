@@ -11,6 +11,7 @@ from schedules_async.refs import OperationRef
 from schedules_async.responses import Answer
 
 LARGEST_BODY = 1024 * 1024
+MOST_VALUES = 32_768  # in one body: three bytes of JSON can take 250 of memory
 FAULTS = (aiohttp.ClientError, HttpProcessingError, OSError, EOFError, ValueError, RuntimeError)
 _GZIP, _ZLIB, _RAW_DEFLATE = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _CERTIFICATE_FAULTS = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
@@ -63,7 +64,14 @@ async def _read_body(response: aiohttp.ClientResponse) -> tuple[bytes, str | Non
             return b"", f"the body is larger than {LARGEST_BODY} bytes"
     if not decoder.is_complete:
         return b"", "the body cannot be decoded"
+    if _count_values(body) > MOST_VALUES:
+        return b"", f"the body holds more than {MOST_VALUES} values"
     return bytes(body), None
+
+
+def _count_values(body: bytearray) -> int:
+    """Count at least the values of a JSON text, from the marks between them; short texts hold few."""
+    return sum(map(body.count, b",[{")) if len(body) > MOST_VALUES else 0
 
 
 @define(eq=False, repr=False)

@@ -32,6 +32,15 @@ class OperationRef:
 
     Both ids are opaque text; `""`, `"."` and `".."` are a ValueError, for they would name another
     resource. A ref unpacks into its two ids and prints as `schedule_id/operation_id`.
+
+    >>> ref = OperationRef("my schedule", "1")
+    >>> print(ref, *ref)
+    my schedule/1 my schedule 1
+    >>> ref.path
+    '/schedules/my%20schedule/operations/1'
+    >>> OperationRef("my schedule", "..")
+    Traceback (most recent call last):
+    ValueError: operation_id must not be '..'
     """
 
     schedule_id: str = field(validator=_check_id)
@@ -52,7 +61,11 @@ class OperationRef:
 
     @classmethod
     def from_url(cls, url: str | URL) -> "OperationRef":
-        """Read the ids from an operation URL of any host and prefix; ValueError for another URL."""
+        """Read the ids from an operation URL of any host and prefix; ValueError for another URL.
+
+        >>> print(OperationRef.from_url("https://any.example/prefix/schedules/my%20schedule/operations/1?x=y"))
+        my schedule/1
+        """
         if not isinstance(url, str | URL):
             raise TypeError(f"expected a URL, not {type(url).__name__}")
         segments = urlsplit(str(url)).path.removesuffix("/").split("/")[-4:]
@@ -68,6 +81,14 @@ class OperationRef:
 
         Takes the header `Operation-Location` (in any case), else `_links.operationLocation.href` of the
         body: parsed JSON, or its text. A location that is no operation URL is a ValueError.
+
+        >>> print(OperationRef.from_response({"operation-location": "https://any.example/schedules/s/operations/1"}))
+        s/1
+        >>> body = '{"_links": {"operationLocation": {"href": "https://any.example/schedules/s/operations/2"}}}'
+        >>> print(OperationRef.from_response({}, body))
+        s/2
+        >>> print(OperationRef.from_response({}, '{"task": {"id": "3"}}'))
+        None
         """
         found = [value for name, value in headers.items() if name.lower() == "operation-location"]
         location = found[0] if found and found[0] else _linked_location(body)

@@ -19,6 +19,11 @@ class RetryPolicy:
     `attempts` counts all of them, 1 repeats nothing (default 5; in a wait, consecutive ones); the pause before
     the n-th repeat is drawn from 0 to `base` (0.5 s) doubled n-1 times, at most `max_pause` (30 s). A call of
     `get_operation` lets itself be refused for `max_retry_after` (120 s) in all.
+
+    The longest pauses before the first repeats, and before a late one:
+
+    >>> [pause_before_repeat(RetryPolicy(), repeat, 1.0) for repeat in (1, 2, 3, 4, 20)]
+    [0.5, 1.0, 2.0, 4.0, 30.0]
     """
 
     attempts: int = field(default=5, validator=[instance_of(int), ge(1)])

@@ -18,6 +18,8 @@ from schedules_async.checkpoints import read_checkpoint
 from schedules_async.clock import Clock, Seconds, SystemClock, Timers, to_seconds
 from schedules_async.environments import DEV
 from schedules_async.errors import SchedulesError, SessionClosedError
+from schedules_async.events import Hook
+from schedules_async.hooks import Hooks
 from schedules_async.looking import Getter, Looks
 from schedules_async.models import Operation
 from schedules_async.pacing import COMMUNITY_TIER, Pace, Pacing, RateLimit
@@ -36,8 +38,9 @@ _MOST_SNAPSHOTS = 10_000
 
 @define(eq=False, repr=False)
 class RecentSnapshots(MutableMapping[OperationRef, Operation]):
-    """Snapshots in memory; of more than 10,000 the least recently used goes."""
+    """Snapshots in memory; of more than 10,000, beside those that are watched, the least recently used goes."""
 
+    _count_watched: Callable[[], int]
     _snapshots: OrderedDict[OperationRef, Operation] = field(init=False, factory=OrderedDict)
 
     def __getitem__(self, ref: OperationRef) -> Operation:
@@ -48,7 +51,7 @@ class RecentSnapshots(MutableMapping[OperationRef, Operation]):
     def __setitem__(self, ref: OperationRef, operation: Operation) -> None:
         self._snapshots[ref] = operation
         self._snapshots.move_to_end(ref)
-        if len(self._snapshots) > _MOST_SNAPSHOTS:
+        if len(self._snapshots) > _MOST_SNAPSHOTS + self._count_watched():
             self._snapshots.popitem(last=False)
 
     def __delitem__(self, ref: OperationRef) -> None:
@@ -85,7 +88,14 @@ class SchedulesSession:
     `rate_limits` (the Community tier) what is never exceeded; `()` learns the rate from 429 alone.
     `request_timeout` (30 s) bounds one attempt, from connecting to the last byte. `snapshots` holds what was seen
     (in memory, the 10,000 most recently used), for conditional requests. `http` lends its connector, `trust_env`
-    and trace configs, and is never closed. `clock` is for tests.
+    and trace configs, and is never closed. `clock` is for tests. `hooks` are told what happens: see
+    `schedules_async.events`.
+
+    >>> SchedulesSession("token")
+    <SchedulesSession https://dev-api.bentley.com>
+    >>> SchedulesSession("Bearer token")
+    Traceback (most recent call last):
+    ValueError: an unusable token: empty, or with a character outside 0x21-0x7E (give it without 'Bearer ')
     """
 
     def __init__(
@@ -100,9 +110,11 @@ class SchedulesSession:
         snapshots: MutableMapping[OperationRef, Operation] | None = None,
         http: aiohttp.ClientSession | None = None,
         clock: Clock | None = None,
+        hooks: Sequence[Hook] = (),
     ) -> None:
         """See what can be wrong with the arguments now: ValueError and TypeError name what is."""
-        self._tokens = Tokens(as_token_provider(auth))
+        self._hooks = Hooks(hooks)
+        self._tokens = Tokens(as_token_provider(auth), self._hooks)
         self._base_url = check_base_url(base_url)
         self._polling = _expect(PollingPolicy, "polling", polling)
         self._retry = _expect(RetryPolicy, "retry", retry)
@@ -111,7 +123,7 @@ class SchedulesSession:
         self._transport = Transport(
             self._base_url, _check_request_timeout(request_timeout), _check_http(http), self._is_gate_open
         )
-        self._snapshots = RecentSnapshots() if snapshots is None else snapshots
+        self._snapshots = RecentSnapshots(self._count_watched) if snapshots is None else snapshots
         self._tally = Tally()
         self._engine: _Engine | None = None
         self._is_closed = False
@@ -155,7 +167,8 @@ class SchedulesSession:
         ref = OperationRef(schedule_id, operation_id)
         engine = self._enter(ref)
         getter = Getter(ref, self._clock, self._retry.max_retry_after)
-        engine.looks.want(ref, getter, self._clock.monotonic())
+        now = self._clock.monotonic()
+        engine.looks.want(ref, getter, now, now)
         try:
             return await getter.operation()
         finally:
@@ -251,6 +264,9 @@ class SchedulesSession:
     def _lend(self, ref: OperationRef | None) -> Surroundings:
         return self._enter(ref).surroundings
 
+    def _count_watched(self) -> int:
+        return 0 if self._engine is None else len(self._engine.surroundings.watches)
+
     def _is_gate_open(self) -> bool:
         return self._pace.closed_until <= self._clock.monotonic()
 
@@ -276,12 +292,13 @@ class SchedulesSession:
             retry=self._retry,
             snapshots=self._snapshots,
             tally=self._tally,
+            hooks=self._hooks,
             clock=self._clock,
             random=sample,
             loop=loop,
         )
-        watches = Watches(looks, pacing, self._tally, self._clock, sample)
-        return _Engine(loop, looks, Surroundings(watches, timers, self._clock))
+        watches = Watches(looks, pacing, self._tally, self._clock, sample, self._hooks)
+        return _Engine(loop, looks, Surroundings(watches, timers, self._clock, self._hooks))
 
 
 def _expect(kind: type[Value], name: str, value: Value) -> Value:

@@ -6,13 +6,15 @@ import urllib.request
 from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from attrs import define, field
 from yarl import URL
 
+from schedules_async.addresses import is_loopback
 from schedules_async.receiving import FAULTS, read_whole, to_transport_error
 from schedules_async.refs import OperationRef
 from schedules_async.responses import SAME_FOR_ALL, Answer
@@ -74,7 +76,7 @@ class Transport:
             headers=SAME_FOR_ALL,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(),
-            request_class=_make_request_class(self._may_leave),
+            request_class=_make_request_class(self._may_leave, is_connector_own=borrowed is None),
             response_class=_Response,
             auto_decompress=False,
         )
@@ -100,14 +102,19 @@ class NotSentError(Exception):
     """The request was not sent: it may not leave any more."""
 
 
-def _make_request_class(may_leave: Callable[[], bool]) -> type[aiohttp.ClientRequest]:
+def _make_request_class(may_leave: Callable[[], bool], *, is_connector_own: bool) -> type[aiohttp.ClientRequest]:
     class Request(aiohttp.ClientRequest):
         """Asks once more when it has its connection, which may have taken long to come."""
 
         async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-            """Write the request."""
+            """Write the request; aiohttp takes another connection where this one holds what nobody asked for."""
             if not may_leave():
                 raise NotSentError
+            protocol = cast("ResponseHandler", conn.protocol)
+            if protocol.should_close:
+                raise aiohttp.ServerDisconnectedError("an answer came unasked")
+            if is_connector_own:
+                _watch_while_idle(conn, protocol)
             return await super().send(conn)
 
     return Request
@@ -122,6 +129,35 @@ class _Response(aiohttp.ClientResponse):
             raise _NotRepeatedError(error) from None
 
 
+@define(eq=False, repr=False)
+class _IdleConnection(asyncio.Protocol):
+    """Cuts a kept connection as soon as something comes unasked: aiohttp would hold all of it, without a bound."""
+
+    _transport: asyncio.Transport
+    _protocol: ResponseHandler
+
+    def begin(self) -> None:
+        """Stand in for aiohttp while nothing is asked."""
+        self._transport.set_protocol(self)
+
+    def data_received(self, _: bytes) -> None:
+        self._transport.abort()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._protocol.connection_lost(error)
+
+
+def _watch_while_idle(conn: Connection, protocol: ResponseHandler) -> None:
+    """Let the connection's bytes go to aiohttp until it is released."""
+    transport = cast("asyncio.Transport", conn.transport)
+    idle = transport.get_protocol()
+    if isinstance(idle, _IdleConnection):
+        transport.set_protocol(protocol)
+    else:
+        idle = _IdleConnection(transport, protocol)
+    conn.add_callback(idle.begin)
+
+
 def _new_connector() -> aiohttp.TCPConnector:
     return aiohttp.TCPConnector(limit=MAX_REQUESTS_IN_FLIGHT, keepalive_timeout=_KEEPALIVE)
 
@@ -132,9 +168,14 @@ def _to_url(text: str) -> URL:
 
 
 def _find_proxy(url: str) -> str | None:
-    """Find the environment's proxy; aiohttp's own `trust_env` would let ~/.netrc stand in for the token."""
+    """Find the environment's proxy; aiohttp's own `trust_env` would let ~/.netrc stand in for the token.
+
+    Plain http is for this machine: another one's proxy would see the token, and reach itself.
+    """
     scheme, host = url.partition(":")[0], URL(url).host or ""
-    return None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(scheme)
+    proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(scheme)
+    is_usable = proxy is not None and (scheme == "https" or is_loopback(URL(proxy).host or ""))
+    return proxy if is_usable else None
 
 
 @define(eq=False, repr=False)

@@ -36,7 +36,14 @@ class Reawaitable(Coroutine[Any, Any, Result], AsyncIterable[Operation]):
         """Give the result of a wait that is over, or raise."""
 
     async def _finish(self) -> Result:
-        await self._wait.finish()
+        """Wait until every operation has ended."""
+        reader = self._wait.begin(wakes_on_change=False)
+        try:
+            while not self._wait.is_over:
+                reader.raise_interruption()
+                await reader.news()
+        finally:
+            self._wait.leave(reader)
         return self._conclude()
 
     def __await__(self) -> Generator[Any, None, Result]:

@@ -21,6 +21,8 @@ from schedules_async.errors import (
     OperationTimeoutError,
     SessionClosedError,
 )
+from schedules_async.events import WaitBegun, WaitEnded
+from schedules_async.hooks import Hooks
 from schedules_async.looking import COPIED
 from schedules_async.models import Operation
 from schedules_async.polling import PollingPolicy, TimeRemaining
@@ -53,6 +55,7 @@ class Surroundings:
     watches: Watches
     timers: Timers
     clock: Clock
+    hooks: Hooks
 
 
 @define(eq=False, repr=False)
@@ -90,14 +93,12 @@ class Reader:
             if not waiting.done():
                 waiting.set_result(None)
 
-    async def news(self) -> None:
-        """Wait until there is something that was not there."""
+    def news(self) -> "asyncio.Future[None]":
+        """Give what is done once there is something that was not there."""
         waiting = asyncio.get_running_loop().create_future()
+        self._waiting = [one for one in self._waiting if not one.done()]
         self._waiting.append(waiting)
-        try:
-            await waiting
-        finally:
-            self._waiting.remove(waiting)
+        return waiting
 
 
 @define(eq=False, repr=False)
@@ -111,6 +112,7 @@ class Member:
     not_found_until: float = field(init=False, default=-math.inf)
     is_shown: bool = field(init=False, default=False)  # anything since it joined
     _watch: Watch | None = field(init=False, default=None)
+    _quiet_since: float = field(init=False, default=-math.inf)
     _stall_timer: Timer | None = field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
@@ -133,18 +135,23 @@ class Member:
         """The expectation of the watch, while anybody reads."""
         return self._watch.time_remaining if self._watch is not None and self._wait.is_polling else None
 
-    def join(self, surroundings: Surroundings, first_use: float) -> None:
-        """Follow the operation's watch."""
+    def join(self, surroundings: Surroundings, first_use: float, away: float) -> None:
+        """Follow the operation's watch; the `away` seconds for which nobody read count in no stall."""
         self.is_shown = False
         self.not_found_until = first_use + self.policy.not_found_grace
+        self._quiet_since = max(first_use, self._quiet_since, self._changed_at) + away
         self._watch = surroundings.watches.join(self.ref, self, self._watch, self.latest)
-        self._set_stall_timer(surroundings, first_use)
+        self._set_stall_timer(surroundings)
 
     def leave(self) -> None:
         """Follow no longer."""
         self._cancel_stall_timer()
         if self._watch is not None:
             self._watch.leave(self)
+
+    def looked(self) -> None:
+        """Count a look."""
+        self._wait.looks += 1
 
     def show(self, operation: Operation) -> None:
         """Take a change."""
@@ -155,7 +162,7 @@ class Member:
         """Take the end; what ends the session or the task ends the whole wait, and is no outcome of this operation."""
         if isinstance(outcome, SessionClosedError) or not isinstance(outcome, Operation | Exception):
             self._wait.interrupt(outcome)
-        elif self.outcome is None:
+        else:
             self.outcome = outcome
             self._cancel_stall_timer()
             self._wait.member_ended()
@@ -165,25 +172,29 @@ class Member:
         self.leave()
         self.end(outcome)
 
-    def _set_stall_timer(self, surroundings: Surroundings, first_use: float) -> None:
+    @property
+    def _changed_at(self) -> float:
+        return -math.inf if self._watch is None else self._watch.changed_at
+
+    def _set_stall_timer(self, surroundings: Surroundings) -> None:
         """See whether there was a change once there should have been one."""
         allowed = self._wait.options.stall_timeout
-        if self._watch is not None and self.outcome is None and allowed < math.inf:
-            stalled_at = max(first_use, self._watch.changed_at) + allowed
-            check = partial(self._check_stall, surroundings, first_use, stalled_at)
+        if self.outcome is None and allowed < math.inf:
+            stalled_at = max(self._quiet_since, self._changed_at) + allowed
+            check = partial(self._check_stall, surroundings, stalled_at)
             self._stall_timer = surroundings.timers.call_at(stalled_at, check)
+
+    def _check_stall(self, surroundings: Surroundings, stalled_at: float) -> None:
+        allowed = self._wait.options.stall_timeout
+        if self._changed_at + allowed > stalled_at:
+            self._set_stall_timer(surroundings)
+        else:
+            text = f"{self.ref} did not change for {allowed:g} s; {_last_seen(self.latest)}"
+            self.give_up(OperationStalledError(text, ref=self.ref, operation=self.latest))
 
     def _cancel_stall_timer(self) -> None:
         if self._stall_timer is not None:
             self._stall_timer.cancel()
-
-    def _check_stall(self, surroundings: Surroundings, first_use: float, stalled_at: float) -> None:
-        if self._watch is not None and self._watch.changed_at + self._wait.options.stall_timeout > stalled_at:
-            self._set_stall_timer(surroundings, first_use)
-        else:
-            allowed = self._wait.options.stall_timeout
-            text = f"{self.ref} did not change for {allowed:g} s; {_last_seen(self.latest)}"
-            self.give_up(OperationStalledError(text, ref=self.ref, operation=self.latest))
 
 
 def _last_seen(latest: Operation | None) -> str:
@@ -203,9 +214,13 @@ class Wait:
     _seen: Mapping[OperationRef, Operation]
     members: dict[OperationRef, Member] = field(init=False)
     is_closed: bool = field(init=False, default=False)
+    looks: int = field(init=False, default=0)  # since it began
     _unfinished: int = field(init=False)
     _surroundings: Surroundings | None = field(init=False, default=None)
     _first_use: float = field(init=False, default=math.nan)
+    _begun: WaitBegun | None = field(init=False, default=None)  # while anybody waits for an end to come
+    _begun_at: float = field(init=False, default=math.nan)
+    _parted_at: float = field(init=False, default=math.nan)
     _readers: dict[Reader, None] = field(init=False, factory=dict)
     _timer: Timer | None = field(init=False, default=None)
 
@@ -247,41 +262,57 @@ class Wait:
         self._surroundings = self._enter(self.refs[0] if len(self.refs) == 1 else None)
         self._readers[reader] = None
         if len(self._readers) == 1:
-            self._join(self._surroundings)
+            try:
+                self._join(self._surroundings)
+            except Exception:  # out of the caller's own snapshots or clock
+                self.leave(reader)
+                raise
         return reader
 
     def _join(self, surroundings: Surroundings) -> None:
+        self._begun_at = now = surroundings.clock.monotonic()
+        self.looks = 0
         if math.isnan(self._first_use):
-            self._first_use = surroundings.clock.monotonic()
+            self._first_use = self._parted_at = now
+        self._begun = WaitBegun(frozenset(self.members))
+        surroundings.hooks.tell(self._begun)
         for member in self._open_members():
-            member.join(surroundings, self._first_use)
+            member.join(surroundings, self._first_use, now - self._parted_at)
         if self.options.timeout < math.inf and not self.is_over:
             self._timer = surroundings.timers.call_at(self._first_use + self.options.timeout, self._time_out)
 
     def leave(self, reader: Reader) -> None:
         """End one use; without any, nobody polls for this wait."""
         if self._readers.pop(reader, reader) is None and not self._readers:
-            self._part()
+            self._part(reader.interruption)
 
-    def _part(self) -> None:
+    def _part(self, interruption: BaseException | None = None) -> None:
+        self._tell_end(interruption)
         if self._timer is not None:
             self._timer.cancel()
+        if self._surroundings is not None:
+            self._parted_at = self._surroundings.clock.monotonic()
         for member in self._open_members():
             member.leave()
 
+    def _tell_end(self, interruption: BaseException | None = None) -> None:
+        """Tell once of what began, unless the event loop was closed meanwhile."""
+        begun, self._begun = self._begun, None
+        if begun is None or self._surroundings is None or self._surroundings.timers.is_over:
+            return
+        outcomes = [member.outcome for member in self.members.values() if member.outcome is not None]
+        self._surroundings.hooks.tell(
+            WaitEnded(
+                begun,
+                self._surroundings.clock.monotonic() - self._begun_at,
+                self.looks,
+                tuple(own_copy(outcome) if isinstance(outcome, COPIED) else outcome for outcome in outcomes),
+                interruption,
+            )
+        )
+
     def _open_members(self) -> list[Member]:
         return [member for member in self.members.values() if member.outcome is None] if self._unfinished else []
-
-    async def finish(self) -> None:
-        """Wait until every operation has ended."""
-        reader = self.begin(wakes_on_change=False)
-        try:
-            while self._unfinished and reader.interruption is None:
-                await reader.news()
-        finally:
-            self.leave(reader)
-        if self._unfinished:
-            reader.raise_interruption()
 
     def changed(self, member: Member) -> None:
         """Tell every reader of a change."""
@@ -294,6 +325,7 @@ class Wait:
         if self.is_over:
             for reader in self._readers:
                 reader.wake()
+            self._tell_end()
 
     def interrupt(self, error: BaseException) -> None:
         """End every use now; of a group none is named."""

@@ -12,7 +12,9 @@ from attrs import define, field
 
 from schedules_async.base_errors import own_copy
 from schedules_async.clock import Clock
-from schedules_async.errors import NotFoundError, ResponseError
+from schedules_async.errors import NotFoundError, ResponseError, SessionClosedError
+from schedules_async.events import Changed
+from schedules_async.hooks import Hooks
 from schedules_async.looking import COPIED, Looks, Outcome
 from schedules_async.models import Operation
 from schedules_async.pacing import Pacing
@@ -33,6 +35,9 @@ class Subscriber(Protocol):
     def policy(self) -> PollingPolicy:
         """Say when to look."""
 
+    def looked(self) -> None:
+        """Count a look that came to something."""
+
     def show(self, operation: Operation) -> None:
         """Take a change; the first snapshot since joining counts as one."""
 
@@ -48,11 +53,12 @@ class Watch:
     _watches: "Watches"
     latest: Operation | None
     changed_at: float = field(init=False, default=-math.inf)
+    _running_since: float = field(init=False, default=-math.inf)
     _looked_at: float = field(init=False, default=-math.inf)
     _postponement: float = field(init=False, default=0.0)
     _progress: Progress = field(init=False, factory=Progress)
     _subscribers: dict[Subscriber, bool] = field(init=False, factory=dict)  # with whether anything was shown
-    _dues: dict[PollingPolicy, float] = field(init=False, factory=dict)
+    _dues: dict[PollingPolicy, tuple[float, float]] = field(init=False, factory=dict)  # each policy's due time and rank
     demand: float = field(init=False, default=0.0)  # looks a second
     _seed: float = field(init=False)
 
@@ -70,9 +76,12 @@ class Watch:
         A watch that was left and is joined again goes on with the look that was due.
         """
         is_running = bool(self._subscribers)
+        if not is_running:
+            self._running_since = self._watches.clock.monotonic()
         self._subscribers[subscriber] = False
         if subscriber.policy not in self._dues:
-            self._dues[subscriber.policy] = -math.inf
+            now = self._watches.clock.monotonic()
+            self._dues[subscriber.policy] = now, now
             if self._looked_at > -math.inf:
                 self._plan()
         if self.latest is not None and is_running:
@@ -103,20 +112,21 @@ class Watch:
         pauses = {policy: policy.pause(self._progress, self._seed, sample) for policy in self._dues}
         self._watches.demand(self, 1 / min(pauses.values()))
         for policy, pause in pauses.items():
-            stretched = self._stretched(policy, pause, sample)
-            self._dues[policy] = self._looked_at + max(stretched, min(self._postponement, policy.max_retry_after))
+            due = self._looked_at + max(pause, min(self._postponement, policy.max_retry_after))
+            self._dues[policy] = due, due + self._room_for_others(policy, pause, sample)
 
-    def _stretched(self, policy: PollingPolicy, pause: float, sample: float) -> float:
-        """Look less often when all want more than the budget has; one round of looks is the most that this may cost."""
-        stretch, one_round = self._watches.pacing.stretch, self._watches.one_round
-        return (
-            min(policy.pause(self._progress, self._seed, sample, stretch), pause + one_round) if stretch > 1 else pause
-        )
+    def _room_for_others(self, policy: PollingPolicy, pause: float, sample: float) -> float:
+        """Give by how much others may be preferred when all want more than the budget has: one round at the most."""
+        stretch = self._watches.pacing.stretch
+        if stretch == 1:
+            return 0.0
+        stretched = policy.pause(self._progress, self._seed, sample, stretch)
+        return min(stretched - pause, self._watches.one_round)
 
     def _want_look(self) -> None:
         """Want the next look, at the earliest that any policy asks for."""
-        due = min(self._dues.values())
-        self._watches.looks.want(self.ref, self, due if due > -math.inf else self._watches.clock.monotonic())
+        due, rank = (min(times) for times in zip(*self._dues.values(), strict=True))
+        self._watches.looks.want(self.ref, self, due, rank)
 
     def _want_another_look(self, postponement: float) -> None:
         self._looked_at, self._postponement = self._watches.clock.monotonic(), postponement
@@ -125,6 +135,9 @@ class Watch:
 
     def look_ended(self, outcome: Outcome) -> None:
         """Hear what a look gave."""
+        if not isinstance(outcome, SessionClosedError):
+            for subscriber in self._subscribers:
+                subscriber.looked()
         if isinstance(outcome, Seen):
             self._saw(outcome)
         elif isinstance(outcome, NotFoundError):
@@ -162,6 +175,8 @@ class Watch:
         if is_change:
             self.latest, self.changed_at = operation, self._watches.clock.monotonic()
             self._watches.tally.updates += 1
+            if self._watches.hooks.hear_of_looks:
+                self._watches.hooks.tell(Changed(operation))
         for subscriber, has_seen in self._subscribers.items():
             if is_change or not has_seen:
                 self._show_to(subscriber, operation)
@@ -171,9 +186,10 @@ class Watch:
         subscriber.show(operation)
 
     def _measure_delay(self, seen: Seen) -> None:
-        """Count how late the end was seen, if the operation was seen running before."""
+        """Count how late the end was seen, if the operation was seen running before and looked at ever since."""
         ended, tally = seen.operation.updated_at, self._watches.tally
-        if self.latest is not None and ended is not None and seen.date is not None:
+        is_continuous = self.latest is not None and self._looked_at >= self._running_since
+        if is_continuous and ended is not None and seen.date is not None:
             delay = max((seen.date - ended).total_seconds(), 0.0)
             tally.detection_delay = tally.detection_delay.with_one_more(delay)
 
@@ -192,6 +208,7 @@ class Watches:
     tally: Tally
     clock: Clock
     random: Callable[[], float]
+    hooks: Hooks
     _watches: dict[OperationRef, Watch] = field(init=False, factory=dict)
 
     def join(self, ref: OperationRef, subscriber: Subscriber, left: Watch | None, seen: Operation | None) -> Watch:
@@ -208,10 +225,13 @@ class Watches:
         watch.join(subscriber)
         return watch
 
+    def __len__(self) -> int:
+        return len(self._watches)
+
     @property
     def one_round(self) -> float:
         """Give the seconds that one look at each operation takes."""
-        return len(self._watches) / self.pacing.lasting_rate
+        return len(self) / self.pacing.lasting_rate
 
     def demand(self, watch: Watch, looks_a_second: float) -> None:
         """Count what a watch would look if the budget had room for all."""

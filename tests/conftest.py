@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from types import CodeType
 from typing import Any
 
@@ -97,6 +98,17 @@ async def turns(count: int) -> None:
     """Let the event loop turn a number of times."""
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+@contextmanager
+def environment(**variables: str) -> Iterator[None]:
+    """Set variables of the process for a while."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    yield
+    for name, value in before.items():
+        os.environ.pop(name)
+        os.environ.update({} if value is None else {name: value})
 
 
 class HastyLoop(asyncio.SelectorEventLoop):

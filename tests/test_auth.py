@@ -9,6 +9,7 @@ from conftest import HastyLoop, turns
 
 from schedules_async.auth import TokenProvider, Tokens, as_token_provider, ask_for_token, check_token
 from schedules_async.errors import AuthenticationError
+from schedules_async.hooks import Hooks
 
 BAD_TOKENS = [
     "",
@@ -189,7 +190,7 @@ class Renewing:
 
 async def test_a_rejected_token_is_renewed_once_for_all_who_bring_it() -> None:
     provider = Renewing()
-    tokens = Tokens(provider)
+    tokens = Tokens(provider, Hooks())
     old = await tokens.get()
     assert set(await asyncio.gather(*(tokens.renew(old) for _ in range(50)))) == {"token-1"}
     assert await tokens.renew(old) == "token-1"  # a 401 that comes late
@@ -199,7 +200,7 @@ async def test_a_rejected_token_is_renewed_once_for_all_who_bring_it() -> None:
 
 async def test_who_is_cancelled_while_a_token_is_renewed_strands_nobody() -> None:
     provider = Renewing()
-    tokens = Tokens(provider)
+    tokens = Tokens(provider, Hooks())
     old = await tokens.get()
     renewals = [asyncio.create_task(tokens.renew(old)) for _ in range(5)]
     await turns(1)
@@ -222,7 +223,7 @@ async def test_a_provider_that_falls_back_to_the_rejected_token_is_told_of_it() 
             asked.append(rejected)
             return next(given)
 
-    tokens = Tokens(Fickle())
+    tokens = Tokens(Fickle(), Hooks())
     assert [await tokens.get(), await tokens.get()] == ["old", "new"]
     assert await tokens.renew("old") == "other"
     assert asked == [None, None, None, "old"]

@@ -84,6 +84,7 @@ def test_a_newer_version_is_named() -> None:
     [
         ("order", [5]),
         ("order", [0, 1]),
+        ("order", []),
         ("timeout", -1),
         ("timeout", "x"),
         ("operations", [{"id": "..", "scheduleId": "a"}]),

@@ -56,6 +56,18 @@ async def test_a_timer_may_set_another(clock: FakeClock) -> None:
     assert heard == [1, 2, 3]
 
 
+async def test_timers_that_were_cancelled_do_not_pile_up(clock: FakeClock) -> None:
+    """As the timeouts of waits that end long before."""
+    timers, heard = Timers(clock, asyncio.get_running_loop()), list[int]()
+    timers.call_at(5000, lambda: heard.append(1))
+    for number in range(1000):
+        timers.call_at(3600 + number, lambda: heard.append(0)).cancel()
+        await asyncio.sleep(0)
+    assert len(timers._heap) < 10
+    await clock.sleep(6000)
+    assert heard == [1]
+
+
 async def test_closing_forgets_every_timer(clock: FakeClock) -> None:
     timers, heard = Timers(clock, asyncio.get_running_loop()), []
     timers.call_at(1, lambda: heard.append(1))

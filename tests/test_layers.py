@@ -18,6 +18,8 @@ LAYERS = (
     ("base_errors",),
     ("models",),
     ("errors", "environments", "stats"),
+    ("events",),
+    ("hooks",),
     ("auth", "checkpoints", "responses", "retrying", "pacing", "polling"),
     ("grants", "receiving"),
     ("transport", "credentials"),

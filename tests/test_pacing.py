@@ -1,12 +1,15 @@
 """The pace as a table of times, and the line of those who wait for it."""
 
+import heapq
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from itertools import pairwise
 from typing import cast
 
 import pytest
+from attrs import frozen
 
 from schedules_async.pacing import COMMUNITY_TIER, STANDARD_TIER, Pace, RateLimit
 
@@ -109,16 +112,28 @@ def test_one_round_of_refusals_cuts_the_rate_once() -> None:
     before = pace.rate
     for number in range(10):
         pace.refused(1.0 + number / 10, 0.5, 5.0)
-    assert pace.rate == pytest.approx(before * 0.8)
+    assert pace.rate == pytest.approx(before / 2)
     pace.refused(6.0, 5.5, 8.0)
-    assert pace.rate <= before * 0.8 * 0.8 + 1e-9
+    assert pace.rate == pytest.approx(before / 2 * 0.95)
 
 
 def test_refusals_with_nothing_accepted_between_them_cut_the_rate_step_by_step() -> None:
     pace = Pace((RateLimit(30, 1),))
     for number in range(3):
         pace.refused(number * 2 + 0.5, number * 2.0, number * 2 + 1.5)
-    assert pace.rate == pytest.approx(0.97 * 30 * 0.8**3)
+    assert pace.rate == pytest.approx(0.97 * 30 * 0.5 * 0.95**2)
+
+
+def test_a_long_refusal_tells_what_a_window_holds() -> None:
+    """60 accepted from one opening to the next, a minute later, are a little less than one a second."""
+    pace = Pace((RateLimit(600, 60),))
+    pace.refused(0.0, -1.0, 10.0)
+    for second in range(12):
+        pace.take(10.0 + second)
+        for _ in range(10):
+            pace.accepted(10.0 + second, is_demand_waiting=False)
+    pace.refused(22.0, 21.9, 70.0)
+    assert pace.rate == pytest.approx(0.95 * 120 / 59.5)
 
 
 def test_the_rate_never_falls_below_one_a_second() -> None:
@@ -134,23 +149,35 @@ def test_the_rate_grows_only_while_demand_waits() -> None:
         pace.accepted(float(second), is_demand_waiting=False)
     assert pace.rate == 5.0
     pace.accepted(10.0, is_demand_waiting=True)
-    assert pace.rate == pytest.approx(6.0)
+    assert pace.rate == pytest.approx(10.0)
 
 
 def test_five_minutes_of_silence_teach_nothing() -> None:
     pace = Pace(())
     pace.accepted(0.0, is_demand_waiting=True)
     pace.accepted(300.0, is_demand_waiting=True)
-    assert pace.rate <= 5.0 * 1.2**2
+    assert pace.rate <= 5.0 * 2**2
 
 
-def test_after_a_refusal_the_rate_grows_slowly() -> None:
+def test_after_five_minutes_of_silence_no_herd_leaves() -> None:
+    pace = Pace((RateLimit(600, 60),))
+    before = drive(pace, 30)
+    after = drive(pace, 30, start=330.0)
+    assert len([time for time in after if time < 331]) <= 0.02 * 600 + pace.rate + 2
+    assert most_in_any_window([*before, *after], 60) <= 600
+
+
+def test_after_two_refusals_the_rate_grows_slowly_and_then_faster() -> None:
     pace = Pace(())
-    pace.refused(0.0, -1.0, 1.0)
+    for number in range(2):
+        pace.refused(number * 10.0, number * 10 - 1.0, number * 10 + 1.0)
     cut = pace.rate
-    for second in range(2, 12):
+    rates = []
+    for second in range(12, 112):
         pace.accepted(float(second), is_demand_waiting=True)
-    assert cut < pace.rate <= cut + 0.1 * 10 + 1e-9
+        rates.append(pace.rate)
+    assert rates[9] <= cut + 0.5
+    assert rates[99] >= 2 * cut
 
 
 def test_a_known_rate_is_never_exceeded_by_growth() -> None:
@@ -160,33 +187,85 @@ def test_a_known_rate_is_never_exceeded_by_growth() -> None:
     assert pace.rate == pytest.approx(0.97)
 
 
-def simulate_quota(calls: int, per: float, seconds: float) -> tuple[float, float]:
-    """Saturate a service with a quota in fixed windows; give the accepted and the refused share after 30 s."""
-    pace, now, counts = Pace(()), 0.0, {"accepted": 0, "refused": 0}
-    window, used = 0, 0
-    while True:
-        now = pace.earliest(now)
-        if now >= seconds:
-            break
-        pace.take(now)
-        if int(now // per) != window:
-            window, used = int(now // per), 0
-        used += 1
-        pace.answered(now)
-        if used > calls:
-            counts["refused"] += now >= 30
-            pace.refused(now, now, math.ceil((window + 1) * per - now) + now)
+@frozen
+class Sent:
+    """One request of a session to a service whose quota lies in fixed windows."""
+
+    time: float
+    session: int
+    is_accepted: bool
+
+
+def saturate(starts: Sequence[float], seconds: float, per: float, quota: Callable[[float], int]) -> list[Sent]:
+    """Let sessions that know no limit send as much as they may; they share the quota."""
+    paces, used, sent = [Pace(()) for _ in starts], dict[float, int](), list[Sent]()
+    events: list[tuple[float, int, float, int | None]] = [
+        (start, number, 0.0, None) for number, start in enumerate(starts)
+    ]
+    heapq.heapify(events)
+    while events[0][0] < seconds:
+        now, session, left, answer = heapq.heappop(events)
+        pace = paces[session]
+        if answer is not None:
+            pace.answered(now)
+            if answer:
+                pace.refused(now, left, now + answer)
+            else:
+                pace.accepted(now, is_demand_waiting=True)
+        elif (at := pace.earliest(now)) > now:
+            heapq.heappush(events, (at, session, 0.0, None))
         else:
-            counts["accepted"] += now >= 30
-            pace.accepted(now, is_demand_waiting=True)
-    return counts["accepted"] / ((seconds - 30) / per * calls), counts["refused"] / sum(counts.values())
+            pace.take(now)
+            used[now // per] = used.get(now // per, 0) + 1
+            is_accepted = used[now // per] <= quota(now)
+            sent.append(Sent(now, session, is_accepted))
+            wait = 0 if is_accepted else max(math.ceil((now // per + 1) * per - now), 1)
+            heapq.heappush(events, (now + LATENCY, session, now, wait))
+            heapq.heappush(events, (now, session, 0.0, None))
+    return sent
 
 
-@pytest.mark.parametrize(("calls", "per"), [(25, 1.0), (250, 10.0), (500, 60.0)])
+LATENCY = 0.05
+
+
+def shares(sent: list[Sent], since: float, until: float, quota: float) -> tuple[float, float]:
+    """Give the used share of a quota a second in a time, and the share of requests that was refused."""
+    late = [one for one in sent if since <= one.time < until]
+    accepted = sum(one.is_accepted for one in late)
+    return accepted / (quota * (until - since)), 1 - accepted / len(late)
+
+
+@pytest.mark.parametrize(("calls", "per"), [(25, 1.0), (250, 10.0), (500, 60.0), (5000, 60.0)])
 def test_an_unknown_quota_is_learned(calls: int, per: float) -> None:
-    used, refused = simulate_quota(calls, per, 330)
+    """Within half a minute, or the first window where that is longer."""
+    learned, end = max(30.0, per), 60 + 5 * per
+    used, refused = shares(saturate([0.0], end, per, lambda _: calls), learned, end, calls / per)
+    assert 0.8 <= used <= 1.0
+    assert refused <= 0.03
+
+
+@pytest.mark.parametrize(("calls", "per", "seconds"), [(25, 1.0, 300.0), (500, 60.0, 900.0)])
+@pytest.mark.parametrize("stagger", [0.0, 0.2])
+def test_sessions_that_share_a_quota_come_to_fair_shares(
+    calls: int, per: float, seconds: float, stagger: float
+) -> None:
+    sent = saturate([number * stagger * seconds for number in range(3)], 2 * seconds, per, lambda _: calls)
+    used, refused = shares(sent, seconds, 2 * seconds, calls / per)
     assert used >= 0.8
     assert refused <= 0.03
+    own = Counter(one.session for one in sent if one.is_accepted and one.time >= seconds)
+    assert max(own.values()) <= 1.25 * own.total() / 3
+    assert min(own.values()) >= 0.75 * own.total() / 3
+
+
+@pytest.mark.parametrize(("before", "after"), [(500, 250), (500, 1000)])
+def test_a_quota_that_changes_is_learned_anew(before: int, after: int) -> None:
+    """A lower one at once, a higher one within five minutes."""
+    sent = saturate([0.0], 1800, 60, lambda now: before if now < 600 else after)
+    used, refused = shares(sent, 900, 1800, after / 60)
+    assert used >= 0.9
+    assert refused <= 0.03
+    assert shares(sent, 660, 900, after / 60)[1] <= 0.03
 
 
 @pytest.mark.parametrize(("calls", "per"), [(0, 60), (-1, 60), (1, 0), (1, -1), (1, math.nan), (1, math.inf)])

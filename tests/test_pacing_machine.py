@@ -102,9 +102,10 @@ class PacingMachine(RuleBasedStateMachine):
         for number in range(count):
             request = Request(self.now + ahead + number % 3, times=times)
             self.requests.append(request)
-            request.plan = self.pacing.plan(request.due, partial(self.start, request))
+            request.plan = self.pacing.plan(request.due, request.due + number % 2, partial(self.start, request))
 
-    def start(self, request: Request) -> None:
+    def start(self, request: Request, rank: float) -> None:
+        assert rank >= request.due
         assert request.task is None, "started twice"
         assert not request.is_over, "started though it was forgotten"
         assert request.due <= self.now, "started before it was due"

@@ -21,6 +21,7 @@ from schedules_async import (
     SchedulesError,
     SchedulesSession,
 )
+from schedules_async.events import Event
 from schedules_async.testing import (
     Answer,
     FakeSchedules,
@@ -114,13 +115,18 @@ async def test_no_failure_of_the_service_shows_the_token(
 ) -> None:
     server = server_of_canaries
     asyncio.get_running_loop().set_debug(enabled=True)
+    told: list[Event] = []
     for auth in (TOKEN, server.credentials()):
-        session = make_session(auth=auth, retry=RetryPolicy(attempts=2), polling=PollingPolicy.fixed(1))
+        session = make_session(
+            hooks=[told.append], auth=auth, retry=RetryPolicy(attempts=2), polling=PollingPolicy.fixed(1)
+        )
         ref = server.script_operation(*[operation_answer("Started")] * (kind == "failed"), ANSWERS[kind])
         results = await outcome_of(session, ref)
         shown = [repr(session), str(session), repr(vars(session)), repr(session.stats)]
         for result in results:
             shown += everything(result)
+        for event in told:
+            shown += [str(event), repr(event), repr(pickle.dumps(event))]
         assert [text for text in shown + log if shows_secret(text)] == []
     assert {TOKEN, f"{TOKEN}-1"} <= {request.headers["Authorization"][7:] for request in server.requests}
 
@@ -129,9 +135,12 @@ async def test_no_failure_of_the_service_shows_the_token(
 async def test_a_service_that_repeats_the_token_does_not_make_it_seen(
     server_of_canaries: FakeSchedules, make_session: MakeSession, log: list[str], where: str
 ) -> None:
-    session = make_session(auth=TOKEN, retry=RetryPolicy(attempts=1), polling=PollingPolicy.fixed(1))
+    told: list[Event] = []
+    options = {"auth": TOKEN, "retry": RetryPolicy(attempts=1), "polling": PollingPolicy.fixed(1)}
+    session = make_session(hooks=[told.append], **options)
     results = await outcome_of(session, server_of_canaries.script_operation(ECHOES[where]))
-    assert [text for result in results for text in everything(result) + log if shows_secret(text)] == []
+    shown = [text for event in told for text in (str(event), repr(event), repr(pickle.dumps(event)))]
+    assert [text for result in results for text in everything(result) + shown + log if shows_secret(text)] == []
     assert "***" in str(everything(results[0])) or where == "where an id is due"
 
 

@@ -199,7 +199,8 @@ async def test_snapshots_may_be_the_callers(make_session: MakeSession, server: F
 
 
 def test_of_too_many_snapshots_the_least_recently_used_goes() -> None:
-    snapshots = RecentSnapshots()
+    watched = 0
+    snapshots = RecentSnapshots(lambda: watched)
     operation = Operation.from_json('{"operation": {"id": "o", "status": "Queued"}}', "s")
     refs = [OperationRef("s", str(number)) for number in range(10_001)]
     for ref in refs[:10_000]:
@@ -211,6 +212,10 @@ def test_of_too_many_snapshots_the_least_recently_used_goes() -> None:
     assert refs[1] not in snapshots
     del snapshots[refs[2]]
     assert len(list(snapshots)) == 9_999
+    watched = 2  # what is waited for takes no other's place
+    for ref in refs[:4]:
+        snapshots[ref] = operation
+    assert len(snapshots) == 10_001
 
 
 async def test_overlapping_calls_share_one_request(session: SchedulesSession, server: FakeSchedules) -> None:

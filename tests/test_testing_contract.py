@@ -48,7 +48,15 @@ def test_bearer(header: str, token: str | None) -> None:
         ("a", '"a"', False),
         ("", '"a"', False),
         (None, '"a"', False),
-        ("*", None, False),
+        ("*", None, True),
+        ('"a"', None, False),
+        ('"y, "a"', '"a"', True),
+        ('"y" "a"', '"a"', False),
+        ('"a" x, "a"x', '"a"', False),
+        (', ,"a",,', '"a"', True),
+        ('"x", "y,z"', '"y,z"', True),
+        ('*, "x"', '"a"', False),
+        ('w/"a", W/ "a", W/W/"a"', '"a"', False),
     ],
 )
 def test_if_none_match(condition: str | None, etag: str | None, expected: bool) -> None:

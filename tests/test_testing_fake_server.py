@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 from attrs import frozen
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from schedules_async.models import Operation, OperationStatus
@@ -139,6 +139,13 @@ async def test_if_none_match(server: FakeSchedules, client: Client, condition: s
     assert (seen.body == b"") is (status == 304)
     assert ("Content-Type" in seen.headers) is (status == 200)
     assert [request.if_none_match for request in server.requests] == [None, sent]
+
+
+async def test_two_conditions_are_refused(server: FakeSchedules, client: Client) -> None:
+    """As nginx does it."""
+    headers = CIMultiDict([("Authorization", f"Bearer {server.token}"), ("If-None-Match", "*"), ("If-None-Match", "*")])
+    seen = await client.send(server.url_of(server.start_operation()), headers=headers)
+    assert (seen.status, seen.json["error"]["code"]) == (400, "InvalidRequest")
 
 
 async def test_the_tag_is_new_exactly_when_the_operation_changed(
@@ -329,7 +336,8 @@ async def test_a_script_is_literal_unless_it_is_conditional(server: FakeSchedule
     assert (await client.get(conditional, If_None_Match='"E1"')).status == 304
     assert (await client.get(conditional, If_None_Match='"E0"')).status == 200
     untagged = server.script_operation(operation_answer("Queued", is_conditional=True))
-    assert (await client.get(untagged, If_None_Match="*")).status == 200
+    assert (await client.get(untagged, If_None_Match="*")).status == 304
+    assert (await client.get(untagged, If_None_Match='"E1"')).status == 200
 
 
 def test_an_empty_script_is_refused() -> None:

@@ -3,18 +3,17 @@
 import asyncio
 import gzip
 import math
-import os
 import ssl
 import tracemalloc
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
 import pytest
 import trustme
-from conftest import MakeSession
+from conftest import MakeSession, environment, turns
 
 from schedules_async import (
     MalformedResponseError,
@@ -68,6 +67,7 @@ def script(server: FakeSchedules, *answers: Answer) -> OperationRef:
         (Answer(200, gzip.compress(BODY), {"Content-Encoding": "gzip, gzip"}), MalformedResponseError),
         (Answer(200, b" " * (LARGEST_BODY + 1)), MalformedResponseError),
         (Answer(502, b" " * (LARGEST_BODY + 1)), ServerError),
+        (Answer(200, b"[" + b"{}," * 20_000 + b"{}]"), MalformedResponseError),
         (Answer(418, b"\xff", {"Content-Encoding": "br"}), ResponseError),
     ],
 )
@@ -186,6 +186,74 @@ async def test_a_body_without_an_end_is_given_up(clock: FakeClock) -> None:
             await session.get_operation(*REF)
 
 
+async def test_too_many_values_take_an_error_its_facts_alone(once: SchedulesSession, server: FakeSchedules) -> None:
+    details = ",".join(["{}"] * 20_000)
+    body = f'{{"error": {{"code": "Gone", "details": [{details}]}}}}'.encode()
+    with pytest.raises(ServerError) as caught:
+        await once.get_operation(*script(server, Answer(500, body)))
+    assert (caught.value.code, caught.value.details) == (None, ())
+
+
+async def test_a_long_text_is_no_list_of_values(once: SchedulesSession, server: FakeSchedules) -> None:
+    reason = "Task failed, and so did the next one. " * 20_000
+    answer = operation_answer("Failed", failure=reason)
+    assert (await once.get_operation(*script(server, answer))).failure_description == reason
+
+
+def to_answer(percent: float) -> bytes:
+    body = operation_answer("Started", percent=percent).body.replace(b"{operation_id}", b"operation")
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+async def test_what_comes_between_two_requests_cuts_the_connection(clock: FakeClock) -> None:
+    """A server may not fill the memory there, nor answer what was never asked."""
+    is_answered, percents = asyncio.Event(), iter([10, 20])
+
+    async def answer_and_go_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(to_answer(next(percents)))
+        await is_answered.wait()
+        with suppress(ConnectionError):
+            writer.write(to_answer(99))
+            await reader.read()
+        is_cut.set()
+
+    async with serve(answer_and_go_on) as url, SchedulesSession("token", base_url=url, clock=clock) as session:
+        for percent in (10, 20):
+            is_cut = asyncio.Event()
+            assert (await session.get_operation(*REF)).percent_complete == percent
+            is_answered.set()
+            await asyncio.wait_for(is_cut.wait(), 30)
+        assert (session.stats.requests, session.stats.retried) == (2, 0)
+
+
+async def test_what_comes_with_the_end_of_an_answer_is_never_the_next_one(clock: FakeClock) -> None:
+    percents = iter([10, 20])
+
+    async def answer_twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answer = to_answer(next(percents))
+        writer.write(answer[:-9])
+        await turns(20)
+        writer.write(answer[-9:] + to_answer(99))
+        await reader.read()
+
+    async with serve(answer_twice) as url, SchedulesSession("token", base_url=url, clock=clock) as session:
+        assert [(await session.get_operation(*REF)).percent_complete for _ in range(2)] == [10, 20]
+        assert (session.stats.requests, session.stats.retried) == (2, 0)
+
+
+async def test_a_kept_connection_that_the_server_closed_is_not_used_again(clock: FakeClock) -> None:
+    async def answer_once(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(to_answer(10))
+        await turns(20)
+        writer.close()
+
+    async with serve(answer_once) as url, SchedulesSession("token", base_url=url, clock=clock) as session:
+        for _ in range(3):
+            await session.get_operation(*REF)
+            await turns(50)
+        assert (session.stats.requests, session.stats.retried) == (3, 0)
+
+
 async def test_a_compressed_body_may_come_in_pieces(clock: FakeClock) -> None:
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         body = gzip.compress(BODY)
@@ -236,17 +304,6 @@ async def test_nobody_listening_is_a_transport_error(clock: FakeClock) -> None:
         assert isinstance(caught.value.__cause__, aiohttp.ClientConnectorError)
 
 
-@contextmanager
-def environment(**variables: str) -> Iterator[None]:
-    """Set variables of the process for a while."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    yield
-    for name, value in before.items():
-        os.environ.pop(name)
-        os.environ.update({} if value is None else {name: value})
-
-
 async def test_the_proxy_of_the_environment_counts_only_where_it_is_trusted(
     server: FakeSchedules, tmp_path: Path
 ) -> None:
@@ -272,6 +329,17 @@ async def test_the_proxy_of_the_environment_counts_only_where_it_is_trusted(
         with environment(http_proxy=proxy, no_proxy="127.0.0.1", NETRC=str(netrc)):
             async with SchedulesSession(server.token, base_url=server.url, http=http) as excepted:
                 assert (await excepted.get_operation(*ref)).is_succeeded
+
+
+@pytest.mark.parametrize("proxy", ["http://proxy.invalid:3128", "proxy"])
+async def test_plain_http_to_this_machine_is_never_shown_to_anothers_proxy(server: FakeSchedules, proxy: str) -> None:
+    ref = server.script_operation(operation_answer("Succeeded"))
+    with environment(http_proxy=proxy, no_proxy=""):
+        async with (
+            aiohttp.ClientSession(trust_env=True) as http,
+            SchedulesSession(server.token, base_url=server.url, http=http, retry=ONCE) as session,
+        ):
+            assert (await session.get_operation(*ref)).is_succeeded
 
 
 async def test_an_untrusted_certificate_is_never_repeated_and_a_borrowed_session_may_trust_it(

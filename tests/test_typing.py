@@ -16,6 +16,7 @@ from schedules_async import SchedulesSession
 
 async def forget(session: SchedulesSession) -> float:
     session.wait_for_operation("schedule", "operation")
+    session.wait_for_operations([("schedule", "operation")])
     return session.wait_for_operation("schedule", "operation").percent_complete
 """
 
@@ -34,6 +35,7 @@ def check_forgetful() -> str:
 def test_users_types_are_right_and_a_forgotten_await_is_flagged(early: str) -> None:
     assert "typing_usage" not in early, early
     assert 'Value of type "OperationWaiter" must be used' in early
+    assert 'Value of type "OperationGroupWaiter" must be used' in early
     assert '"OperationWaiter" has no attribute "percent_complete"' in early
 
 

@@ -519,6 +519,17 @@ async def test_closing_a_waiter_ends_it(session: SchedulesSession, server: FakeS
     assert len(server.requests) == 3
 
 
+async def test_a_waiter_closed_before_its_use_asks_for_nothing(
+    session: SchedulesSession, server: FakeSchedules
+) -> None:
+    waiter = session.wait_for_operation(*server.script_operation(DONE))
+    await waiter.aclose()
+    assert await percents(aiter(waiter)) == []
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+    assert server.requests == []
+
+
 async def test_a_coroutine_closed_halfway_leaves_the_wait(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:

@@ -7,6 +7,7 @@ import math
 import pickle
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
+from typing import Any
 
 import pytest
 from conftest import EVERY_SECOND, MakeSession, turns
@@ -192,6 +193,43 @@ async def test_a_stall_loses_the_member_that_stands_still(
     assert isinstance(lost, OperationStalledError)
     assert lost.ref == refs[1]
     assert clock.monotonic() >= 30
+
+
+async def test_what_has_ended_can_no_longer_stall(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """No timer is left of it, neither after the wait nor while others of the group go on."""
+    refs = [server.start_operation(duration=3), OperationRef("schedule", "no operation")]
+    await session.wait_for_operations(refs, stall_timeout=1000, check=False)
+    await turns(5)
+    assert clock.sleeping == 0
+
+
+async def test_time_in_which_nobody_reads_counts_in_no_stall(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    waiter = session.wait_for_operation(*server.start_operation(duration=300), stall_timeout=30)
+    async for _ in waiter:
+        break
+    await clock.sleep(100)
+    assert await anext(aiter(waiter)) == waiter.latest
+    assert waiter.latest is not None
+    assert waiter.latest.percent_complete > 30
+
+
+async def test_short_awaits_of_one_waiter_add_up_to_a_stall(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    waiter = session.wait_for_operation(*server.script_operation(started(10)), stall_timeout=5)
+    for _ in range(2):
+        task = asyncio.create_task(waiter)
+        await clock.sleep(2)
+        task.cancel()
+        await clock.sleep(60)
+    began = clock.monotonic()
+    with pytest.raises(OperationStalledError):
+        await waiter
+    assert clock.monotonic() - began == 1
 
 
 async def test_cancelling_a_group_leaves_other_waits_alone(
@@ -395,6 +433,31 @@ async def test_what_had_ended_needs_no_request_after_resuming(make_session: Make
     with pytest.raises(OperationFailedError, match="The disk is full"):
         await make_session().resume(waiter.checkpoint())
     assert len(server.requests) == 1
+
+
+class Disk(dict[OperationRef, Operation]):
+    """Snapshots of the caller's own, which fail at first."""
+
+    is_full = True
+
+    def setdefault(self, ref: OperationRef, operation: Operation | None = None) -> Any:
+        if self.is_full:
+            raise OSError("no space left")
+        return super().setdefault(ref, *filter(None, [operation]))
+
+
+async def test_a_wait_that_could_not_begin_can_be_used_again(make_session: MakeSession, server: FakeSchedules) -> None:
+    refs = [server.script_operation(started(10), DONE) for _ in range(2)]
+    waiter, disk = make_session().wait_for_operations(refs), Disk()
+    changes = aiter(waiter)
+    await anext(changes)
+    await anext(changes)
+    resumed = make_session(snapshots=disk).resume(waiter.checkpoint())
+    await changes.aclose()
+    with pytest.raises(OSError, match="no space left"):
+        await resumed
+    disk.is_full = False
+    assert len([change async for change in resumed if change.is_done]) == 2
 
 
 async def test_a_policy_of_one_waiter_never_slows_another(

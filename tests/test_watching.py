@@ -32,6 +32,21 @@ async def test_an_operation_that_had_ended_before_tells_nothing(
     assert session.stats.detection_delay.count == 0
 
 
+async def test_an_end_while_nobody_looked_tells_nothing(
+    make_session: MakeSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """Neither before a waiter is used again, nor before its checkpoint is resumed."""
+    session = make_session()
+    waiter = session.wait_for_operation(*server.start_operation(duration=30))
+    async for _ in waiter:
+        break
+    await clock.sleep(3600)
+    resuming = make_session()
+    await resuming.resume(waiter.checkpoint())
+    await waiter
+    assert (session.stats.detection_delay.count, resuming.stats.detection_delay.count) == (0, 0)
+
+
 async def test_two_operations_are_two_loops(session: SchedulesSession, server: FakeSchedules) -> None:
     refs = [server.script_operation(started(10), DONE) for _ in range(2)]
     results: list[Operation] = await asyncio.gather(*(session.wait_for_operation(*ref) for ref in refs))

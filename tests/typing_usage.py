@@ -9,16 +9,20 @@ from schedules_async import (
     ClientCredentials,
     Clock,
     Operation,
+    OperationGroupError,
+    OperationGroupWaiter,
     OperationRef,
     OperationStatus,
     OperationWaiter,
     PollingPolicy,
     RateLimit,
+    SchedulesError,
     SchedulesSession,
     SessionStats,
     TimeRemaining,
     TokenProvider,
 )
+from schedules_async.events import Event, Hook, Looked
 from schedules_async.testing import FakeClock
 
 
@@ -47,13 +51,52 @@ async def use(session: SchedulesSession, ref: OperationRef) -> tuple[object, ...
     return operation, final, results, in_time, changes, remaining, stats.detection_delay.mean
 
 
+class Counting:
+    looks = 0
+
+    def __call__(self, event: Event) -> None:
+        self.looks += isinstance(event, Looked)
+
+
+async def use_many(session: SchedulesSession, refs: list[OperationRef], url: str) -> tuple[object, ...]:
+    group: OperationGroupWaiter = session.wait_for_operations([*refs, ("schedule", "operation"), url], timeout=5)
+    finals: list[Operation] = await group
+    task: asyncio.Task[list[Operation]] = asyncio.create_task(group)
+    results: list[Operation | SchedulesError] = await session.wait_for_operations(refs, check=False)
+    succeeded: list[Operation] = [one for one in results if isinstance(one, Operation) and one.is_succeeded]
+    lost: list[OperationRef | None] = [one.ref for one in results if isinstance(one, SchedulesError)]
+    try:
+        async for change in session.wait_for_operations(iter(refs), check=bool(lost)):
+            fraction: float = change.fraction
+            assert fraction <= 1, group.latest[change.ref].status
+    except OperationGroupError as error:
+        return tuple(error.exceptions), error.operations[refs[0]].is_done
+    latest: dict[OperationRef, Operation] = group.latest
+    remaining: TimeRemaining | None = group.time_remaining
+    return finals, task, succeeded, latest, remaining, group.percent_complete, group.refs
+
+
+async def go_on(session: SchedulesSession, checkpoint: str) -> list[Operation]:
+    resumed = session.resume(checkpoint, polling=PollingPolicy.FRUGAL)
+    text: str = resumed.checkpoint()
+    async for change in session.resume(text):
+        assert change.ref
+    if isinstance(resumed, OperationWaiter):
+        final: Operation = await resumed
+        return [final]
+    finals: list[Operation] = await resumed
+    return finals
+
+
 def make() -> list[SchedulesSession]:
     provider: TokenProvider = Provider()
     credentials: TokenProvider = ClientCredentials("id", "secret", token_url=PRODUCTION.token_url, scope="one two")
     clock: Clock = FakeClock()
+    told: list[Event] = []
+    hooks: list[Hook] = [Counting(), told.append, print]
     return [
         SchedulesSession("token", polling=PollingPolicy.EAGER, clock=clock),
         SchedulesSession(give_token, rate_limits=[RateLimit(5, timedelta(seconds=1))]),
         SchedulesSession(credentials, base_url=PRODUCTION.api_url),
-        SchedulesSession(provider, request_timeout=timedelta(seconds=5), snapshots={}),
+        SchedulesSession(provider, request_timeout=timedelta(seconds=5), snapshots={}, hooks=hooks),
     ]

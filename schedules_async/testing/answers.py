@@ -85,7 +85,12 @@ def operation_answer(
     delay: float = 0.0,
     is_conditional: bool = False,
 ) -> Answer:
-    """Answer 200 with the operation, 100 percent by default if Succeeded, else 0; `etag` is sent as it stands."""
+    """Answer 200 with the operation, 100 percent by default if Succeeded, else 0; `etag` is sent as it stands.
+
+    >>> answer = operation_answer("Succeeded", etag='W/"1"')
+    >>> answer.status, answer.etag, json.loads(answer.body)["operation"]["percentComplete"]
+    (200, 'W/"1"', 100.0)
+    """
     operation = {
         "createdAt": _to_timestamp(created_at),
         "failureDescription": failure,
@@ -119,7 +124,11 @@ def _retry_after(value: float | str | None) -> dict[str, str]:
 
 
 def throttled(retry_after: float | str | None = 1.0, *, delay: float = 0.0) -> Answer:
-    """Answer 429 with the platform's headers; seconds are rounded up, text is sent as it is, None leaves it out."""
+    """Answer 429 with the platform's headers; seconds are rounded up, text is sent as it is, None leaves it out.
+
+    >>> [dict(throttled(seconds).headers).get("retry-after") for seconds in (1.5, "soon", None)]
+    ['2', 'soon', None]
+    """
     message = "The client sent more requests than allowed by this API for the current tier of the client."
     headers = {**_retry_after(retry_after), **_RATE_LIMITED}
     return Answer(429, error_body("RateLimitExceeded", message), headers, delay=delay)

@@ -3,7 +3,7 @@
 import itertools
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +21,7 @@ from schedules_async.testing.contract import (
     NO_OPERATION,
     NO_RESOURCE,
     NO_TOKEN,
+    SEVERAL_CONDITIONS,
     WRONG_METHOD,
     WRONG_TOKEN,
     is_held,
@@ -90,7 +91,7 @@ class FakeSchedules:
     _operations: dict[OperationRef, Callable[[float], Answer]] = field(init=False, factory=dict)
     _interruptions: deque[Answer] = field(init=False, factory=deque)
     _counter: WindowCounter = field(init=False, factory=WindowCounter)
-    _numbers: "itertools.count[int]" = field(init=False, factory=lambda: itertools.count(1))
+    _numbers: Iterator[int] = field(init=False, factory=lambda: itertools.count(1))
     _sessions: WeakSet[SchedulesSession] = field(init=False, factory=WeakSet)
     _credentials: WeakSet[ClientCredentials] = field(init=False, factory=WeakSet)
     _issuer: TokenIssuer = field(init=False, factory=TokenIssuer)
@@ -292,4 +293,6 @@ class FakeSchedules:
 def _check_route(received: ReceivedRequest) -> Answer | None:
     if received.ref is None:
         return NO_RESOURCE
-    return None if received.method in METHODS else WRONG_METHOD
+    if received.method not in METHODS:
+        return WRONG_METHOD
+    return SEVERAL_CONDITIONS if len(received.headers.getall("If-None-Match", ())) > 1 else None

@@ -1,0 +1,85 @@
+"""Trace waits with OpenTelemetry: one span for each, with an event for each look at its operations.
+
+A wait's span is a child of the span in which the wait is used. Spans go to the console here; an exporter of your own
+takes its place.
+"""
+
+import argparse
+import asyncio
+
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+from opentelemetry.trace import Span, Status, StatusCode, Tracer
+from opentelemetry.util.types import AttributeValue
+
+from schedules_async import Operation, OperationRef, SchedulesSession
+from schedules_async.events import Event, Looked, Retried, Throttled, TokenRenewed, WaitBegun, WaitEnded
+from schedules_async.testing import FakeSchedules
+
+
+class Spans:
+    """A hook; one may serve many sessions."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self.tracer = tracer
+        self.spans: dict[WaitBegun, Span] = {}
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case WaitBegun():
+                self.spans[event] = self.tracer.start_span(name_of(event), attributes={"operations": len(event.refs)})
+            case WaitEnded():
+                end(self.spans.pop(event.begun), event)
+            case Looked(ref=ref):
+                self.add("look", ref, outcome_of(event))
+            case Retried(ref=ref):
+                self.add("repeat", ref, {"error": str(event.error), "pause": event.pause})
+            case Throttled(pause=pause):
+                self.add("throttled", None, {"pause": pause})
+            case TokenRenewed():
+                self.add("token renewed", None, {"was_rejected": event.was_rejected})
+
+    def add(self, name: str, ref: OperationRef | None, attributes: dict[str, AttributeValue]) -> None:
+        """Add an event to the span of each wait for an operation, or to all."""
+        for begun, span in self.spans.items():
+            if ref is None or ref in begun.refs:
+                span.add_event(name, attributes if ref is None else {"operation": str(ref), **attributes})
+
+
+def name_of(begun: WaitBegun) -> str:
+    return "wait for operation" if len(begun.refs) == 1 else "wait for operations"
+
+
+def outcome_of(look: Looked) -> dict[str, AttributeValue]:
+    """Write what a look gave; an attribute must not be None."""
+    attributes: dict[str, AttributeValue] = {} if look.pause is None else {"pause": look.pause}
+    if isinstance(look.outcome, Operation):
+        attributes |= {"status": look.outcome.raw_status, "percent": look.outcome.percent_complete}
+        return attributes | {"not_modified": look.is_not_modified}
+    return attributes | {"error": str(look.outcome)}
+
+
+def end(span: Span, event: WaitEnded) -> None:
+    counts = {"succeeded": event.succeeded, "failed": event.failed, "lost": event.lost, "left": event.left}
+    span.set_attributes({"looks": event.looks, **counts})
+    is_good = event.succeeded == len(event.begun.refs)
+    span.set_status(Status(StatusCode.OK) if is_good else Status(StatusCode.ERROR, str(event)))
+    span.end()
+
+
+async def main(seconds: float) -> None:
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
+    tracer = provider.get_tracer("an application")
+    async with FakeSchedules() as server:  # stands in for the service: no token, no network
+        ref = server.start_operation(duration=seconds)
+        async with SchedulesSession(server.token, base_url=server.url, hooks=[Spans(tracer)]) as session:
+            with tracer.start_as_current_span("nightly export"):
+                await session.wait_for_operation(*ref)
+    provider.shutdown()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Print the spans of one wait.")
+    parser.add_argument("--seconds", type=float, default=3, help="how long the operation takes")
+    asyncio.run(main(parser.parse_args().seconds))

@@ -1,0 +1,34 @@
+"""See what a session does: in the log, and with a hook of your own."""
+
+import asyncio
+import logging
+import sys
+from collections import Counter
+
+from schedules_async import SchedulesSession
+from schedules_async.events import Event, Throttled, WaitEnded
+from schedules_async.testing import FakeSchedules
+
+counts: Counter[str] = Counter()
+
+
+def count(event: Event) -> None:  # called on the event loop: be quick, and not async
+    counts[type(event).__name__] += 1
+    match event:
+        case Throttled(was_open=True):
+            print(f"The service wants {event.pause:.0f} s of silence.")
+        case WaitEnded(seconds=seconds, looks=looks):
+            print(f"That took {seconds:.0f} s and {looks} looks.")
+
+
+async def main() -> None:
+    async with FakeSchedules(quota=1, window=2) as server:
+        ref = server.start_operation(duration=3)
+        async with SchedulesSession(server.token, base_url=server.url, hooks=[count]) as session:
+            await session.wait_for_operation(*ref)
+    print(counts)
+
+
+logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stdout)
+logging.getLogger("schedules_async").setLevel(logging.DEBUG)  # at INFO, without the looks
+asyncio.run(main())

@@ -1,0 +1,29 @@
+"""The docstrings are true: what they show is what happens."""
+
+import doctest
+import importlib
+import pkgutil
+from types import ModuleType
+
+import pytest
+
+import schedules_async
+
+
+def modules() -> list[ModuleType]:
+    infos = pkgutil.walk_packages(schedules_async.__path__, f"{schedules_async.__name__}.")
+    return [importlib.import_module(info.name) for info in infos]
+
+
+SHOWING = [
+    found
+    for module in modules()
+    for found in doctest.DocTestFinder(exclude_empty=True).find(module, module.__name__)
+    if found.examples
+]
+
+
+@pytest.mark.parametrize("shown", SHOWING, ids=lambda shown: shown.name)
+def test_a_docstring_shows_what_happens(shown: doctest.DocTest) -> None:
+    runner = doctest.DebugRunner(optionflags=doctest.ELLIPSIS)
+    assert runner.run(shown).attempted == len(shown.examples)

@@ -1,0 +1,88 @@
+"""Events: what each record says as one line, and what a wait's end counts."""
+
+import copy
+import pickle
+
+import pytest
+
+from schedules_async import (
+    Operation,
+    OperationRef,
+    OperationStatus,
+    RateLimitedError,
+    SessionClosedError,
+    TransportError,
+)
+from schedules_async.events import (
+    Changed,
+    Event,
+    Looked,
+    Retried,
+    Throttled,
+    TokenRenewed,
+    WaitBegun,
+    WaitEnded,
+)
+
+REF = OperationRef("s", "o")
+OTHERS = [OperationRef("s", str(number)) for number in range(4)]
+STARTED = Operation("o", "s", OperationStatus.STARTED, percent_complete=40.0)
+DONE = Operation("0", "s", OperationStatus.SUCCEEDED, percent_complete=100.0)
+FAILED = Operation("1", "s", OperationStatus.FAILED, percent_complete=60.0)
+STRANGE = Operation("o", "s", OperationStatus.UNKNOWN, "New\nERROR forged", 1.5)
+LOST = TransportError("reset\nERROR forged", ref=OTHERS[2])
+CLOSED = SessionClosedError("the session was closed")
+ONE, MANY = WaitBegun(frozenset([REF])), WaitBegun(frozenset(OTHERS))
+
+LINES: list[tuple[Event, str]] = [
+    (ONE, "wait for s/o began"),
+    (MANY, "wait for 4 operations began"),
+    (WaitEnded(ONE, 12.34, 5, (DONE,)), "wait for s/o ended: Succeeded at 100 % after 12.3 s, looks: 5"),
+    (WaitEnded(ONE, 0, 0, ()), "wait for s/o ended: left after 0.0 s, looks: 0"),
+    (
+        WaitEnded(ONE, 1, 1, (), CLOSED),
+        "wait for s/o ended: left by SessionClosedError('the session was closed') after 1.0 s, looks: 1",
+    ),
+    (
+        WaitEnded(MANY, 60, 99, (DONE, FAILED, LOST)),
+        "wait for 4 operations ended: 1 succeeded, 1 failed, 1 lost, 1 left after 60.0 s, looks: 99",
+    ),
+    (WaitEnded(MANY, 1, 4, (DONE,) * 4), "wait for 4 operations ended: 4 succeeded after 1.0 s, looks: 4"),
+    (Looked(REF, STARTED, pause=2.5), "look at s/o: Started at 40 %; next look in 2.5 s"),
+    (Looked(REF, STARTED, is_not_modified=True), "look at s/o: not modified, Started at 40 %"),
+    (Looked(REF, LOST), r"look at s/o: TransportError('reset\nERROR forged')"),
+    (Looked(OperationRef("a\nERROR b", "ö"), STRANGE), r"look at 'a\nERROR b/\xf6': Unknown at 1.5 %"),
+    (Changed(STARTED), "change of s/o: Started at 40 %"),
+    (
+        Throttled(REF, RateLimitedError("429"), 60, was_open=True),
+        "throttled: no request for 60.0 s, by RateLimitedError('429') at s/o",
+    ),
+    (
+        Retried(REF, LOST, 2, 0.25),
+        r"look at s/o: TransportError('reset\nERROR forged'), fault 2; again in 0.2 s",
+    ),
+    (TokenRenewed(was_rejected=False), "token renewed"),
+    (TokenRenewed(was_rejected=True), "token renewed after a 401"),
+]
+
+
+@pytest.mark.parametrize(("event", "line"), LINES)
+def test_an_event_is_one_line_whatever_the_service_says(event: Event, line: str) -> None:
+    assert str(event) == line
+    assert line.isprintable()
+
+
+def test_an_end_counts() -> None:
+    end = WaitEnded(MANY, 60, 99, (DONE, FAILED, LOST))
+    assert (end.succeeded, end.failed, end.lost, end.left) == (1, 1, 1, 1)
+
+
+def test_no_beginning_equals_another() -> None:
+    assert WaitBegun(ONE.refs) != ONE
+    assert {ONE: 1}[WaitEnded(ONE, 0, 0, ()).begun] == 1
+
+
+@pytest.mark.parametrize("event", [event for event, _ in LINES])
+def test_events_can_be_sent_elsewhere(event: Event) -> None:
+    for twin in (pickle.loads(pickle.dumps(event)), copy.deepcopy(event)):
+        assert str(twin) == str(event)

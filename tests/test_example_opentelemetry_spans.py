@@ -1,0 +1,89 @@
+"""The OpenTelemetry example: one span for each wait, an event for each look."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from chromium import load
+from conftest import MakeSession
+
+from schedules_async import OperationRef, SchedulesSession
+from schedules_async.testing import FakeSchedules, fault, not_modified, operation_answer, throttled
+
+example = load("opentelemetry_spans")
+memory = load("opentelemetry.sdk.trace.export.in_memory_span_exporter")
+
+TAGGED = operation_answer("Started", percent=40, etag='"E1"')
+DONE = operation_answer("Succeeded", percent=100)
+
+
+@pytest.fixture
+def exporter() -> Any:
+    return memory.InMemorySpanExporter()
+
+
+@pytest.fixture
+def tracer(exporter: Any) -> Iterator[Any]:
+    provider = example.TracerProvider()
+    provider.add_span_processor(example.SimpleSpanProcessor(exporter))
+    yield provider.get_tracer("test")
+    provider.shutdown()
+
+
+@pytest.fixture
+def session(make_session: MakeSession, tracer: Any) -> SchedulesSession:
+    return make_session(hooks=[example.Spans(tracer)])
+
+
+def events_of(span: Any) -> list[tuple[str, dict[str, Any]]]:
+    return [(event.name, dict(event.attributes)) for event in span.events]
+
+
+async def test_a_wait_is_a_span_and_a_look_an_event(
+    session: SchedulesSession, server: FakeSchedules, tracer: Any, exporter: Any
+) -> None:
+    ref = server.script_operation(TAGGED, not_modified(), DONE)
+    with tracer.start_as_current_span("export"):
+        await session.wait_for_operation(*ref)
+    span, parent = exporter.get_finished_spans()
+    assert (span.name, span.parent.span_id) == ("wait for operation", parent.context.span_id)
+    assert span.status.is_ok
+    assert (span.attributes["looks"], span.attributes["succeeded"]) == (3, 1)
+    seen = {"operation": str(ref), "status": "Started", "percent": 40.0, "pause": 1.0}
+    assert events_of(span) == [
+        ("look", {**seen, "not_modified": False}),
+        ("look", {**seen, "not_modified": True}),
+        ("look", {"operation": str(ref), "status": "Succeeded", "percent": 100.0, "not_modified": False}),
+    ]
+
+
+async def test_a_span_shows_what_went_wrong(session: SchedulesSession, server: FakeSchedules, exporter: Any) -> None:
+    """Looks and faults stand in the spans of those who wait for the operation, a refusal in all."""
+    refs = [OperationRef("no", "such"), server.script_operation(fault(500), throttled(5), operation_answer("Failed"))]
+    lone = asyncio.create_task(session.wait_for_operation(*server.start_operation(duration=30)))
+    await session.wait_for_operations(refs, check=False)
+    await lone
+    group, single = exporter.get_finished_spans()
+    assert (group.name, group.attributes["failed"], group.attributes["lost"]) == ("wait for operations", 1, 1)
+    assert not group.status.is_ok
+    assert "1 failed, 1 lost" in group.status.description
+    assert sorted(name for name, _ in events_of(group)) == ["look", "look", "repeat", "throttled"]
+    assert {name for name, _ in events_of(single)} == {"look", "throttled"}
+    (missing,) = (facts for _, facts in events_of(group) if facts.get("operation") == "no/such")
+    assert missing["error"].startswith("404")
+
+
+async def test_a_renewed_token_is_an_event(
+    make_session: MakeSession, server: FakeSchedules, tracer: Any, exporter: Any
+) -> None:
+    credentials = server.credentials()
+    session = make_session(auth=credentials, hooks=[example.Spans(tracer)])
+    changes = aiter(session.wait_for_operation(*server.start_operation(duration=5)))
+    await anext(changes)
+    server.reject_token(await credentials.get_token())
+    while not (await anext(changes)).is_done:
+        pass
+    del changes
+    (span,) = exporter.get_finished_spans()
+    assert ("token renewed", {"was_rejected": True}) in events_of(span)

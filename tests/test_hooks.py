@@ -1,0 +1,347 @@
+"""Hooks and the log: who is told of what, in which order, and that nobody is disturbed."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+import pytest
+from conftest import MakeSession, turns
+
+from schedules_async import (
+    NotFoundError,
+    OperationFailedError,
+    OperationGroupError,
+    OperationRef,
+    OperationTimeoutError,
+    PollingPolicy,
+    RateLimitedError,
+    RetryPolicy,
+    SchedulesSession,
+    ServerError,
+    SessionClosedError,
+)
+from schedules_async.events import (
+    Changed,
+    Event,
+    Looked,
+    Retried,
+    Throttled,
+    TokenRenewed,
+    WaitBegun,
+    WaitEnded,
+)
+from schedules_async.testing import FakeClock, FakeSchedules, fault, not_modified, operation_answer, throttled
+
+DONE = operation_answer("Succeeded", percent=100)
+TAGGED = operation_answer("Started", percent=40, etag='"E1"')
+LOGGER = "schedules_async"
+
+Told = list[Event]
+
+
+@pytest.fixture
+def told() -> Told:
+    return []
+
+
+@pytest.fixture
+def listened(make_session: MakeSession, told: Told) -> SchedulesSession:
+    """A session that tells the test."""
+    return make_session(hooks=[told.append], retry=RetryPolicy(base=0))
+
+
+def kinds(told: Told) -> list[str]:
+    return [type(event).__name__ for event in told]
+
+
+def only(told: Told, kind: type[Any]) -> Any:
+    (event,) = [event for event in told if isinstance(event, kind)]
+    return event
+
+
+async def test_a_wait_is_told_from_its_beginning_to_its_end(
+    listened: SchedulesSession, server: FakeSchedules, told: Told
+) -> None:
+    ref = server.script_operation(TAGGED, not_modified(), DONE)
+    waiter = listened.wait_for_operation(*ref)
+    assert told == []
+    operation = await waiter
+    assert kinds(told) == ["WaitBegun", "Looked", "Changed", "Looked", "Looked", "Changed", "WaitEnded"]
+    begun, first, change, second, last, _, end = told
+    assert isinstance(begun, WaitBegun)
+    assert begun.refs == {ref}
+    assert isinstance(change, Changed)
+    assert first == Looked(ref, change.operation, pause=1.0)
+    assert second == Looked(ref, change.operation, is_not_modified=True, pause=1.0)
+    assert last == Looked(ref, operation)
+    assert isinstance(end, WaitEnded)
+    assert (end.begun, end.looks, end.outcomes, end.interruption) == (begun, 3, (operation,), None)
+    assert end.seconds == pytest.approx(2, abs=0.5)
+    assert await waiter is operation
+    assert len(told) == 7
+
+
+async def test_a_single_look_is_told(listened: SchedulesSession, server: FakeSchedules, told: Told) -> None:
+    operation = await listened.get_operation(*server.script_operation(DONE))
+    assert told == [Looked(operation.ref, operation)]
+
+
+async def test_a_look_that_ends_badly_is_told(listened: SchedulesSession, told: Told) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        await listened.wait_for_operation("no", "such")
+    look, end = only(told, Looked), only(told, WaitEnded)
+    assert (str(look.outcome), look.pause) == (str(caught.value), None)
+    assert look.outcome is not caught.value
+    assert (end.lost, end.looks) == (1, 1)
+    assert end.outcomes[0] is not caught.value
+    assert isinstance(end.outcomes[0], NotFoundError)
+
+
+async def test_repeats_are_told(listened: SchedulesSession, server: FakeSchedules, told: Told) -> None:
+    ref = server.script_operation(fault(500), fault(503), DONE)
+    await listened.wait_for_operation(*ref)
+    repeats = [event for event in told if isinstance(event, Retried)]
+    assert [(event.ref, type(event.error), event.faults, event.pause) for event in repeats] == [
+        (ref, ServerError, 1, 0.0),
+        (ref, ServerError, 2, 0.0),
+    ]
+    assert len(repeats) == listened.stats.retried
+    assert only(told, WaitEnded).looks == 1
+
+
+async def test_a_repeat_that_nobody_waits_for_is_not_told(
+    make_session: MakeSession, server: FakeSchedules, told: Told
+) -> None:
+    session = make_session(hooks=[told.append], polling=PollingPolicy(max_retry_after=5))
+    with pytest.raises(ServerError):
+        await session.wait_for_operation(*server.script_operation(fault(503, retry_after=60)))
+    assert kinds(told) == ["WaitBegun", "Throttled", "WaitEnded"]
+
+
+async def test_refusals_are_told_with_what_is_left_of_the_longest(
+    listened: SchedulesSession, server: FakeSchedules, told: Told, clock: FakeClock
+) -> None:
+    refs = [server.script_operation(throttled(pause), DONE) for pause in (60, 20)]
+    await asyncio.gather(*(listened.get_operation(*ref) for ref in refs))
+    first, second = (event for event in told if isinstance(event, Throttled))
+    assert [first.was_open, second.was_open] == [True, False]
+    assert {first.ref, second.ref} == set(refs)
+    assert all(isinstance(event.error, RateLimitedError) for event in (first, second))
+    assert max(first.pause, second.pause) == pytest.approx(60, abs=0.5)
+    assert second.pause >= 20
+    assert clock.monotonic() >= 60
+    assert listened.stats.throttled == 2
+
+
+async def test_a_renewed_token_is_told(make_session: MakeSession, server: FakeSchedules, told: Told) -> None:
+    credentials = server.credentials()
+    session = make_session(auth=credentials, hooks=[told.append])
+    ref = server.start_operation(duration=100)
+    await session.get_operation(*ref)
+    server.reject_token(await credentials.get_token())
+    await asyncio.gather(session.get_operation(*ref), session.get_operation(*ref))
+    assert [event for event in told if isinstance(event, TokenRenewed)] == [TokenRenewed(was_rejected=True)]
+
+
+async def test_a_token_renewed_in_time_is_told(make_session: MakeSession, server: FakeSchedules, told: Told) -> None:
+    tokens = iter(["test-token-0", "test-token", "test-token"])
+    server.token = "test-token-0"
+
+    async def give() -> str:
+        server.token = next(tokens)
+        return server.token
+
+    session = make_session(auth=give, hooks=[told.append])
+    ref = server.start_operation(duration=100)
+    for _ in range(3):
+        await session.get_operation(*ref)
+    assert kinds(told) == ["Looked", "TokenRenewed", "Looked", "Looked"]
+    assert only(told, TokenRenewed) == TokenRenewed(was_rejected=False)
+
+
+async def test_a_group_is_one_wait(listened: SchedulesSession, server: FakeSchedules, told: Told) -> None:
+    failing = server.script_operation(operation_answer("Failed"))
+    refs = [server.script_operation(TAGGED, DONE), failing, OperationRef("no", "such"), server.script_operation(TAGGED)]
+    with pytest.raises(OperationGroupError):
+        await listened.wait_for_operations([*refs, *refs], timeout=5.5)
+    begun, end = only(told, WaitBegun), only(told, WaitEnded)
+    assert begun.refs == set(refs)
+    assert (end.begun, end.succeeded, end.failed, end.lost, end.left) == (begun, 1, 1, 2, 0)
+    assert end.looks == len([event for event in told if isinstance(event, Looked)])
+    assert [type(outcome) for outcome in end.outcomes[2:]] == [NotFoundError, OperationTimeoutError]
+
+
+async def test_each_wait_counts_the_looks_since_it_began(
+    listened: SchedulesSession, server: FakeSchedules, told: Told, clock: FakeClock
+) -> None:
+    ref = server.start_operation(duration=10)
+    early = asyncio.create_task(listened.wait_for_operation(*ref))
+    await clock.sleep(4.5)
+    await asyncio.gather(early, listened.wait_for_operation(*ref))
+    looks = len([event for event in told if isinstance(event, Looked)])
+    assert sorted(event.looks for event in told if isinstance(event, WaitEnded)) == [looks - 5, looks]
+
+
+async def test_a_wait_that_is_left_ends_and_may_begin_again(
+    listened: SchedulesSession, server: FakeSchedules, told: Told
+) -> None:
+    waiter = listened.wait_for_operation(*server.start_operation(duration=10))
+    async for _ in waiter:
+        break
+    await turns(1)
+    assert str(told[-1]).startswith(f"wait for {waiter.ref} ended: left after")
+    task = asyncio.create_task(waiter)
+    await turns(2)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert isinstance(told[-1], WaitEnded)
+    await waiter
+    ends = [event for event in told if isinstance(event, WaitEnded)]
+    assert [end.left for end in ends] == [1, 1, 0]
+    assert [end.begun for end in ends] == [event for event in told if isinstance(event, WaitBegun)]
+
+
+async def test_a_wait_that_is_closed_ends_once(listened: SchedulesSession, server: FakeSchedules, told: Told) -> None:
+    waiter = listened.wait_for_operation(*server.start_operation(duration=10))
+    changes = aiter(waiter)
+    await anext(changes)
+    await waiter.aclose()
+    del changes
+    end = only(told, WaitEnded)
+    assert (end.left, end.interruption, told[-1]) == (1, None, end)
+
+
+async def test_a_closed_session_ends_its_waits(listened: SchedulesSession, server: FakeSchedules, told: Told) -> None:
+    refs = [server.start_operation(duration=100) for _ in range(2)]
+    task = asyncio.create_task(listened.wait_for_operations(refs))
+    while len([event for event in told if isinstance(event, Looked)]) < 2:
+        await turns(1)
+    await listened.close()
+    with pytest.raises(SessionClosedError):
+        await task
+    end = only(told, WaitEnded)
+    assert (end.left, end.looks) == (2, 2)
+    assert isinstance(end.interruption, SessionClosedError)
+
+
+async def test_what_has_ended_is_not_waited_for(listened: SchedulesSession, told: Told) -> None:
+    assert await listened.wait_for_operations([]) == []
+    assert told == []
+
+
+def test_nothing_is_told_once_the_event_loop_is_closed(told: Told) -> None:
+    left: list[Any] = []
+
+    async def leave_open() -> None:
+        async with FakeSchedules() as server, aiohttp.ClientSession() as http:
+            session = SchedulesSession(server.token, base_url=server.url, http=http, hooks=[told.append])
+            left.append(aiter(session.wait_for_operation(*server.script_operation(TAGGED))))
+            await anext(left[0])
+
+    asyncio.run(leave_open())
+    left.clear()
+    assert kinds(told) == ["WaitBegun", "Looked", "Changed"]
+
+
+async def test_a_hook_that_raises_disturbs_nobody_and_is_logged_once(
+    make_session: MakeSession, server: FakeSchedules, told: Told, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures = iter([KeyError("first"), asyncio.CancelledError(), *[ValueError("later")] * 100])
+
+    def failing(_: Event) -> None:
+        raise next(failures)
+
+    session = make_session(hooks=[failing, told.append])
+    await session.wait_for_operation(*server.script_operation(TAGGED, not_modified(), DONE))
+    assert len(told) == 7
+    (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert record.name == LOGGER
+    assert "KeyError: 'first'" in caplog.text
+    assert "failing" in record.getMessage()
+
+
+async def test_a_hook_may_use_the_session(
+    make_session: MakeSession, server: FakeSchedules, clock: FakeClock, told: Told
+) -> None:
+    """It may begin waits and end them in the midst of everything, even where tasks begin eagerly."""
+    tasks: list[asyncio.Task[Any]] = []
+    factory: Callable[..., Any] | None = getattr(asyncio, "eager_task_factory", None)
+    asyncio.get_running_loop().set_task_factory(factory)
+    ref = server.script_operation(TAGGED, throttled(5), fault(500), not_modified(), DONE)
+
+    def busy(event: Event) -> None:
+        told.append(event)
+        if not isinstance(event, WaitBegun) and len(tasks) < 20:
+            tasks.append(asyncio.create_task(session.wait_for_operation(*ref)))
+            tasks[len(tasks) // 3].cancel()
+
+    session = make_session(hooks=[busy], retry=RetryPolicy(base=1))
+    await session.wait_for_operation(*ref)
+    while under_way := [task for task in tasks if not task.done()]:  # an end may begin another
+        await asyncio.wait(under_way)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert len(results) == 20
+    assert [result for result in results if isinstance(result, Exception)] == []
+    assert kinds(told).count("WaitBegun") == kinds(told).count("WaitEnded")
+    asyncio.get_running_loop().set_task_factory(None)
+    await turns(2)
+    assert clock.sleeping == 0
+
+
+async def test_the_log_tells_of_waits_at_info(
+    session: SchedulesSession, server: FakeSchedules, caplog: pytest.LogCaptureFixture
+) -> None:
+    ref = server.script_operation(throttled(60), *[TAGGED] * 3, operation_answer("Failed", percent=60))
+    with caplog.at_level(logging.INFO, LOGGER), pytest.raises(OperationFailedError):
+        await session.wait_for_operation(*ref)
+    lines = [record.getMessage() for record in caplog.records if record.name == LOGGER]
+    assert [re.split(r" \(| after ", line)[0] for line in lines] == [
+        f"wait for {ref} began",
+        "throttled: no request for 60.0 s, by RateLimitedError('429 RateLimitExceeded",
+        f"wait for {ref} ended: Failed at 60 %",
+    ]
+    assert {record.levelname for record in caplog.records if record.name == LOGGER} == {"INFO"}
+
+
+async def test_the_log_tells_of_looks_at_debug(
+    session: SchedulesSession, server: FakeSchedules, caplog: pytest.LogCaptureFixture
+) -> None:
+    ref = server.script_operation(TAGGED, not_modified(), fault(500), DONE)
+    with caplog.at_level(logging.DEBUG, LOGGER):
+        await session.wait_for_operation(*ref)
+    lines = [(record.levelname, record.getMessage()) for record in caplog.records if record.name == LOGGER]
+    assert [level for level, _ in lines] == ["INFO", "DEBUG", "DEBUG", "DEBUG", "DEBUG", "INFO"]
+    assert [line for _, line in lines[1:3]] == [
+        f"look at {ref}: Started at 40 %; next look in 1.0 s",
+        f"look at {ref}: not modified, Started at 40 %; next look in 1.0 s",
+    ]
+    assert lines[3][1].startswith(f"look at {ref}: ServerError('500'), fault 1; again in ")
+    assert lines[4][1] == f"look at {ref}: Succeeded at 100 %"
+
+
+async def test_where_nobody_hears_nothing_is_formatted(
+    session: SchedulesSession, server: FakeSchedules, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, LOGGER):
+        await session.wait_for_operation(*server.script_operation(TAGGED, throttled(5), DONE))
+    assert [record for record in caplog.records if record.name == LOGGER] == []
+
+
+class AsyncHook:
+    async def __call__(self, event: Event) -> None:
+        """Be awaited by nobody."""
+
+
+async def async_hook(event: Event) -> None:
+    """Be awaited by nobody."""
+
+
+@pytest.mark.parametrize(
+    ("hook", "text"), [(5, "callable, not int"), (async_hook, "not be async"), (AsyncHook(), "not be async")]
+)
+def test_what_cannot_be_a_hook_is_refused_at_once(hook: Any, text: str) -> None:
+    with pytest.raises(TypeError, match=text):
+        SchedulesSession("token", hooks=[hook])
