@@ -44,7 +44,7 @@ from schedules_async.transport import Transport
 Value = TypeVar("Value")
 REFS = (OperationRef("s", "a"), OperationRef("s", "b"), OperationRef("t", "a"))
 LIMITS = st.sampled_from([(), (RateLimit(1_000_000, 1),), (RateLimit(3, 2),), (RateLimit(5, 1), RateLimit(40, 60))])
-POLICIES = (
+POLICIES = (  # without chance, so that what failed fails again
     PollingPolicy.fixed(1.0),
     PollingPolicy.fixed(7.0),
     PollingPolicy(jitter=0, not_found_grace=10),
@@ -191,6 +191,7 @@ class WaitingMachine(RuleBasedStateMachine):
         self.session = SchedulesSession(
             "token",
             base_url="https://api.example",
+            polling=POLICIES[2],
             rate_limits=limits,
             retry=RetryPolicy(attempts=3, base=0),
             clock=self.hand.clock,
