@@ -18,7 +18,7 @@ from schedules_async.refs import OperationRef
 
 _FORMAT = "schedules_async checkpoint"
 _VERSION = 1
-_DAMAGES = (LookupError, TypeError, ValueError, AttributeError, RecursionError, MalformedResponseError)
+_DAMAGES = (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, MalformedResponseError)
 
 
 @frozen

@@ -171,7 +171,7 @@ def read_error(answer: Answer) -> ResponseError:
     retry_after = _retry_after(answer.headers, _date(answer.headers))
     parts = (
         str(answer.status),
-        said.code,
+        said.code and said.code[:200],
         said.message and f"({said.message[:200]})",
         None if retry_after is None else f"Retry-After: {retry_after:g} s",
     )

@@ -16,7 +16,7 @@ from types import CodeType
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from schedules_async import PollingPolicy, RateLimit, SchedulesError, SchedulesSession
 from schedules_async.testing import FakeClock, FakeSchedules
@@ -28,15 +28,11 @@ SECRETS = ("canary-", "test-token", "test-secret", "dGVzdC1jbGllbnQ6dGVzdC1zZWNy
 
 MakeSession = Callable[..., SchedulesSession]
 
-# HYPOTHESIS_PROFILE=long searches for minutes and anew each time, the other one in seconds and always the same.
+# HYPOTHESIS_PROFILE=long searches for minutes and anew each time, the others in seconds and always the same.
 settings.register_profile("short", deadline=None, derandomize=True, database=None, stateful_step_count=30)
+settings.register_profile("unshrunk", settings.get_profile("short"), phases=[Phase.explicit, Phase.generate])
 settings.register_profile(
-    "long",
-    deadline=None,
-    max_examples=5_000,
-    stateful_step_count=100,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow],
+    "long", deadline=None, max_examples=5_000, stateful_step_count=100, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 

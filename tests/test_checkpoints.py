@@ -3,13 +3,18 @@
 import hashlib
 import json
 import math
+import re
+from datetime import UTC
 from typing import Any, cast
 
 import pytest
 from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
 
+from schedules_async import SchedulesSession
 from schedules_async.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
-from schedules_async.models import Operation
+from schedules_async.models import Operation, OperationStatus
 from schedules_async.refs import OperationRef
 
 REFS = tuple(OperationRef("schedule", f"operation {number}") for number in range(3))
@@ -46,6 +51,12 @@ def test_a_thousand_operations_are_less_than_a_megabyte() -> None:
     assert read_checkpoint(text) == checkpoint
 
 
+SESSION = SchedulesSession("token")
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None), max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
 WAITS: list[object] = [None, [], {}, {"order": [0]}]
 
 
@@ -87,6 +98,7 @@ def test_a_newer_version_is_named() -> None:
         ("order", []),
         ("timeout", -1),
         ("timeout", "x"),
+        pytest.param("timeout", 10**400, id="timeout-endless"),
         ("operations", [{"id": "..", "scheduleId": "a"}]),
         ("operations", [{"id": "a", "scheduleId": "b", "status": 5, "etag": None}]),
         ("check", ...),
@@ -112,3 +124,80 @@ def signed(wait: Any) -> str:
 def test_bytes_are_no_text() -> None:
     with pytest.raises(TypeError):
         read_checkpoint(cast("str", b"{}"))
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8).filter(lambda name: name.strip("."))
+TEXTS = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+TIMES = st.none() | st.datetimes(timezones=st.just(UTC))
+SECONDS = st.floats(min_value=0, allow_nan=False)
+SNAPSHOTS = st.builds(
+    Operation,
+    id=NAMES,
+    schedule_id=NAMES,
+    status=st.sampled_from(OperationStatus),
+    percent_complete=st.floats(allow_nan=False, allow_infinity=False),
+    sub_status=TEXTS,
+    failure_description=TEXTS,
+    created_at=TIMES,
+    updated_at=TIMES,
+    etag=st.none() | st.from_regex(re.compile(r'(W/)?"[!#-~]{0,9}"'), fullmatch=True),
+)
+
+
+@st.composite
+def checkpoints(draw: st.DrawFn) -> Checkpoint:
+    seen = {operation.ref: operation for operation in draw(st.lists(SNAPSHOTS, max_size=3))}
+    refs = [*seen, *draw(st.lists(st.builds(OperationRef, NAMES, NAMES), min_size=0 if seen else 1, max_size=3))]
+    return Checkpoint(
+        refs=tuple(draw(st.permutations([*refs, refs[0]]))) if len(refs) > 1 else tuple(refs),
+        seen=seen,
+        is_group=len(refs) > 1 or draw(st.booleans()),
+        check=draw(st.booleans()),
+        timeout=draw(SECONDS),
+        stall_timeout=draw(SECONDS),
+    )
+
+
+@given(checkpoint=checkpoints())
+def test_any_wait_is_read_as_it_was_written(checkpoint: Checkpoint) -> None:
+    text = write_checkpoint(checkpoint)
+    read = read_checkpoint(text)
+    assert read == checkpoint
+    assert write_checkpoint(read) == text
+    assert text.isascii()
+
+
+PIECES = st.text(st.characters(codec=None), max_size=3) | st.text('{}[]",:\\0123456789eE+-. \ntrufalsn', max_size=6)
+
+
+@given(
+    checkpoint=checkpoints(),
+    changes=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 3), PIECES), min_size=1, max_size=3),
+)
+def test_text_changed_at_random_is_refused_or_means_the_same(
+    checkpoint: Checkpoint, changes: list[tuple[int, int, str]]
+) -> None:
+    written = text = write_checkpoint(checkpoint)
+    for place, removed, added in changes:
+        start = place % (len(text) + 1)
+        text = text[:start] + added + text[start + removed :]
+    try:
+        waiter = SESSION.resume(text)
+    except ValueError:
+        assert text != written
+    else:
+        assert waiter.checkpoint() == written
+
+
+@given(checkpoint=checkpoints(), choice=st.integers(0, 1000), value=ANY_JSON)
+def test_a_signed_value_changed_at_random_is_refused_or_read(checkpoint: Checkpoint, choice: int, value: Any) -> None:
+    wait = json.loads(write_checkpoint(checkpoint))["wait"]
+    places = [(part, key) for part in (wait, *wait["operations"]) for key in part]
+    part, key = places[choice % len(places)]
+    part[key] = value
+    try:
+        waiter = SESSION.resume(signed(wait))
+    except ValueError:
+        return
+    again = waiter.checkpoint()
+    assert SESSION.resume(again).checkpoint() == again

@@ -1,8 +1,12 @@
 """Header values and timestamps, rule by rule."""
 
+import math
+import re
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schedules_async.http_values import is_same_tag, parse_http_date, parse_retry_after, parse_tag, parse_timestamp
 
@@ -248,3 +252,73 @@ def test_any_other_retry_after_counts_as_absent(fields: list[str]) -> None:
 def test_without_the_answers_own_date_only_seconds_count() -> None:
     assert parse_retry_after(["7"], None) == 7.0
     assert parse_retry_after(["Thu, 02 Jan 2020 12:00:30 GMT"], None) is None
+
+
+FIELDS = ["", "7", " 7\t", "-1", "Thu, 02 Jan 2020 12:00:30 GMT", "Thursday, 02-Jan-20 12:00:30 GMT", "soon"]
+HALVES = st.text(st.characters(codec=None), max_size=12) | st.text(" ,:-0123456789", max_size=12)
+NEAR_MISSES = st.builds(
+    lambda field, start, end, middle: field[:start] + middle + field[end:],
+    st.sampled_from(FIELDS),
+    st.integers(0, 30),
+    st.integers(0, 30),
+    HALVES,
+)
+MOMENTS = st.datetimes(timezones=st.just(UTC))
+FORMS = ("%a, %d %b %Y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y", "%A, %d-%b-%y %H:%M:%S GMT")
+
+
+def write_date(moment: datetime, form: str) -> str:
+    """Write an HTTP-date; systems differ in how they pad year and day."""
+    return moment.strftime(form.replace("%Y", f"{moment.year:04}").replace("%e", f"{moment.day:2}"))
+
+
+@given(fields=st.lists(NEAR_MISSES | st.integers().map(str), max_size=2), date=st.none() | MOMENTS)
+def test_any_text_at_any_date_is_a_pause_or_absent(fields: list[str], date: datetime | None) -> None:
+    seconds = parse_retry_after(fields, date)
+    assert seconds is None or (type(seconds) is float and 0 <= seconds <= 1e9)
+    assert seconds is None or len(fields) == 1
+    if date is None and seconds is not None:
+        assert fields[0].strip(" \t").isdigit()
+
+
+@given(seconds=st.integers(min_value=0), zeros=st.integers(0, 3), date=st.none() | MOMENTS)
+def test_seconds_are_what_they_say_whatever_the_date(seconds: int, zeros: int, date: datetime | None) -> None:
+    assert parse_retry_after(["0" * zeros + str(seconds)], date) == min(seconds, 1e9)
+
+
+@given(moment=MOMENTS, date=MOMENTS, form=st.sampled_from(FORMS))
+def test_a_date_is_the_pause_until_it_never_cut_short(moment: datetime, date: datetime, form: str) -> None:
+    if "%y" in form:
+        moment = moment.replace(year=1970 + moment.year % 100, day=min(moment.day, 28))
+    text = write_date(moment, form)
+    assert parse_http_date(text) == moment.replace(microsecond=0)
+    pause = parse_retry_after([text], date)
+    left = (moment.replace(microsecond=0) - date).total_seconds()
+    assert pause is not None
+    assert pause == (min(math.ceil(left), 1e9) if left > 0 else 0.0)
+
+
+@given(text=NEAR_MISSES)
+def test_any_text_is_a_date_or_none(text: str) -> None:
+    found = parse_http_date(text)
+    assert found is None or (found.tzinfo is UTC and found.microsecond == 0)
+
+
+@given(text=st.text(st.characters(codec=None), max_size=40) | st.datetimes().map(datetime.isoformat))
+def test_any_text_is_a_timestamp_or_none(text: str) -> None:
+    found = parse_timestamp(text)
+    assert found is None or found.tzinfo is not None
+
+
+@given(moment=st.datetimes(timezones=st.integers(-1439, 1439).map(lambda m: timezone(timedelta(minutes=m)))))
+def test_a_timestamp_in_any_zone_is_read_as_it_was_written(moment: datetime) -> None:
+    assert parse_timestamp(moment.isoformat()) == moment
+    assert parse_timestamp(moment.isoformat().replace(":", "").replace("T", " ")) is None
+
+
+@given(fields=st.lists(st.text(st.characters(codec=None), max_size=12) | st.text('"W/ x', max_size=6), max_size=2))
+def test_any_tag_that_is_kept_can_be_sent_back(fields: list[str]) -> None:
+    tag = parse_tag(fields)
+    assert tag is None or fields == [tag]
+    assert tag is None or re.fullmatch('(W/)?"[ !#-~]*"', tag)
+    assert tag is None or is_same_tag(tag, tag.removeprefix("W/"))

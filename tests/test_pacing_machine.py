@@ -36,11 +36,21 @@ class Request:
     due: float
     plan: Plan | None = None
     task: "asyncio.Task[None] | None" = None
+    times: int = 1
     has_begun: bool = False
-    sent_at: float | None = None
-    ended_at: float = math.inf
     answer: "asyncio.Future[float | None] | None" = None  # until when it closes the gate; None when it does not
     is_over: bool = False
+
+    @property
+    def is_in_line(self) -> bool:
+        return self.has_begun and not self.is_over and self.answer is None
+
+
+@define(eq=False)
+class Slot:
+    """What one sent request takes of every limit."""
+
+    ended_at: float = math.inf
 
 
 @define(eq=False)
@@ -49,13 +59,14 @@ class Service:
 
     limits: Sequence[RateLimit]
     closed_until: float = field(init=False, default=-math.inf)
-    sent: list[Request] = field(init=False, factory=list)
+    slots: list[Slot] = field(init=False, factory=list)
 
-    def check(self, now: float) -> None:
-        """Fail if the request that was sent last was early, or one too many at this time."""
+    def take(self, slot: Slot, now: float) -> None:
+        """Fail if a request that is sent now is early, or one too many."""
         assert now >= self.closed_until, "sent while the gate was closed"
+        self.slots.append(slot)
         for limit in self.limits:
-            held = [request for request in self.sent if request.ended_at + limit.per > now]
+            held = [slot for slot in self.slots if slot.ended_at + limit.per > now]
             assert len(held) <= limit.calls, f"more than {limit}"
 
 
@@ -86,10 +97,10 @@ class PacingMachine(RuleBasedStateMachine):
         """Those that left and have no answer."""
         return [request for request in self.going if request.answer is not None and not request.answer.done()]
 
-    @rule(count=st.integers(1, 12), ahead=st.sampled_from([-5.0, 0.0, 0.0]) | SECONDS)
-    def want(self, count: int, ahead: float) -> None:
+    @rule(count=st.integers(1, 12), ahead=st.sampled_from([-5.0, 0.0, 0.0]) | SECONDS, times=st.integers(1, 3))
+    def want(self, count: int, ahead: float, times: int) -> None:
         for number in range(count):
-            request = Request(self.now + ahead + number % 3)
+            request = Request(self.now + ahead + number % 3, times=times)
             self.requests.append(request)
             request.plan = self.pacing.plan(request.due, request.due + number % 2, partial(self.start, request))
 
@@ -102,22 +113,28 @@ class PacingMachine(RuleBasedStateMachine):
         request.task = asyncio.Task(self.send(request), loop=self.hand.loop)
 
     async def send(self, request: Request) -> None:
+        """Send, and once more where that is asked for, as after a 401."""
         request.has_begun = True
         try:
-            request.sent_at = await self.pacing.slot(request.due)
-            request.answer = self.hand.loop.create_future()
-            assert request.sent_at == self.now
-            self.service.sent.append(request)
-            self.service.check(self.now)
-            try:
-                until = await request.answer
-            finally:
-                request.ended_at = self.now
-                self.pacing.ended()
-            self.learn(request.sent_at, until)
+            for _ in range(request.times):
+                await self.send_once(request)
         finally:
             request.is_over = True
             self.pacing.finished()
+
+    async def send_once(self, request: Request) -> None:
+        request.answer = None
+        sent_at = await self.pacing.slot(request.due)
+        assert sent_at == self.now
+        slot = Slot()
+        self.service.take(slot, self.now)
+        request.answer = self.hand.loop.create_future()
+        try:
+            until = await request.answer
+        finally:
+            slot.ended_at = self.now
+            self.pacing.ended()
+        self.learn(sent_at, until)
 
     def learn(self, sent_at: float, until: float | None) -> None:
         if until is None:
@@ -176,11 +193,12 @@ class PacingMachine(RuleBasedStateMachine):
         started = [request for request in self.going if request.task is not None]
         planned = [request for request in self.going if request.plan is not None]
         assert len(started) <= self.pacing.pace.in_flight_limit
-        if planned and len(started) < self.pacing.pace.in_flight_limit:
+        is_one_sent_again = any(request.times > 1 for request in started)  # a place won meanwhile is filled at its end
+        if planned and len(started) < (1 if is_one_sent_again else self.pacing.pace.in_flight_limit):
             earliest_due = min(request.due for request in planned)
             assert earliest_due > self.now, "a plan that is due is not started"
             assert self.hand.clock.next_at <= earliest_due + ROUNDING, "nobody sees to a plan when it is due"
-        if any(request.sent_at is None for request in started):
+        if any(request.is_in_line for request in started):
             self.check_line()
 
     def check_line(self) -> None:
@@ -208,6 +226,7 @@ class PacingMachine(RuleBasedStateMachine):
         try:
             if hasattr(self, "service"):
                 self.drain()
+                assert self.hand.tasks == set()
         finally:
             self.hand.close()
 

@@ -6,8 +6,8 @@ The session is the real one; only the wire is in memory, and each request on it 
 import asyncio
 import json
 import math
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from attrs import define, field
 from by_hand import Hand, HandClock
@@ -41,17 +41,25 @@ from schedules_async import (
 from schedules_async.responses import Answer
 from schedules_async.transport import Transport
 
+Value = TypeVar("Value")
 REFS = (OperationRef("s", "a"), OperationRef("s", "b"), OperationRef("t", "a"))
 LIMITS = st.sampled_from([(), (RateLimit(1_000_000, 1),), (RateLimit(3, 2),), (RateLimit(5, 1), RateLimit(40, 60))])
-POLICIES = (
+POLICIES = (  # without chance, so that what failed fails again
     PollingPolicy.fixed(1.0),
     PollingPolicy.fixed(7.0),
     PollingPolicy(jitter=0, not_found_grace=10),
     PollingPolicy(jitter=0, max_retry_after=20),
 )
-TIMES = st.sampled_from([None, None, 0.0, 0.5, 5.0, 60.0])
+TIMES = st.sampled_from([None, None, None, None, 0.0, 0.5, 5.0, 60.0, 60.0, 600.0])
+OPTIONS = st.fixed_dictionaries({"timeout": TIMES, "stall_timeout": TIMES, "check": st.booleans()})
 SECONDS = st.sampled_from([0.0, 0.1, 1.0, 5.0, 30.0, 500.0]) | st.floats(0, 100)
+STATUSES = st.sampled_from([None, None, None, None, *["Started"] * 6, "Succeeded", "Failed"])  # None for no change
+PAUSES = st.sampled_from([None, 0, 2, 50, 500])
 CHOICE = st.integers(0, 1000)
+QUIET = 99
+TURNS = st.sampled_from([0, 1, 2, 3, QUIET, QUIET, QUIET])  # of the loop, after a step; the next one meets half of it
+MOST = {"iterate": 999, "one change": 1, "two changes": 2}
+FORMS = st.sampled_from(["await", "iterate", *MOST])
 KINDS = {  # of errors, by what was answered
     401: AuthenticationError,
     403: PermissionDeniedError,
@@ -131,6 +139,11 @@ class Waiting:
     is_closed: bool = False
     shown: dict[OperationRef, float] = field(factory=dict)
 
+    def begin(self, now: float, *, is_session_open: bool) -> None:
+        """See the first use, unless there is nothing left to wait for."""
+        if is_session_open and not self.is_closed and not self.waiter._wait.is_over:
+            self.first_use = min(self.first_use, now)
+
     @property
     def ends_at(self) -> float:
         return math.inf if self.timeout is None else self.first_use + self.timeout
@@ -151,8 +164,14 @@ class Use:
     waiting: Waiting | None
     task: "asyncio.Task[Any]" = field(init=False)
     seen: list[Operation] = field(init=False, factory=list)
+    changes: Any = field(init=False, default=None)
     is_complete: bool = field(init=False, default=False)  # not left before its end
     is_cancelled: bool = field(init=False, default=False)
+    is_left: bool = field(init=False, default=False)
+
+
+def choose(among: list[Value], choice: int) -> Value:
+    return among[choice % len(among)]
 
 
 class WaitingMachine(RuleBasedStateMachine):
@@ -164,6 +183,7 @@ class WaitingMachine(RuleBasedStateMachine):
         self.waits: list[Waiting] = []
         self.uses: list[Use] = []
         self.live: list[Use] = []
+        self.errors: list[BaseException] = []
         self.is_closed = False
 
     @initialize(limits=LIMITS)
@@ -171,6 +191,7 @@ class WaitingMachine(RuleBasedStateMachine):
         self.session = SchedulesSession(
             "token",
             base_url="https://api.example",
+            polling=POLICIES[2],
             rate_limits=limits,
             retry=RetryPolicy(attempts=3, base=0),
             clock=self.hand.clock,
@@ -183,96 +204,98 @@ class WaitingMachine(RuleBasedStateMachine):
 
     # What users do.
 
-    @rule(ref=st.sampled_from(REFS), timeout=TIMES, stall=TIMES, check=st.booleans(), policy=st.sampled_from(POLICIES))
-    def make_waiter(
-        self, ref: OperationRef, timeout: float | None, stall: float | None, check: bool, policy: PollingPolicy
+    @rule(ref=st.sampled_from(REFS), options=OPTIONS, policy=st.sampled_from(POLICIES), form=FORMS, turns=TURNS)
+    def wait_for_one(
+        self, *, ref: OperationRef, options: dict[str, Any], policy: PollingPolicy, form: str, turns: int
     ) -> None:
-        waiter = self.session.wait_for_operation(
-            *ref, timeout=timeout, stall_timeout=stall, check=check, polling=policy
-        )
-        self.waits.append(Waiting(waiter, (ref,), timeout, stall, check))
+        waiter = self.session.wait_for_operation(*ref, polling=policy, **options)
+        self.use(Waiting(waiter, (ref,), **options), form, turns)
 
-    @rule(refs=st.lists(st.sampled_from(REFS), max_size=4), timeout=TIMES, stall=TIMES, check=st.booleans())
-    def make_group(self, refs: list[OperationRef], timeout: float | None, stall: float | None, check: bool) -> None:
-        waiter: Any = self.session.wait_for_operations(refs, timeout=timeout, stall_timeout=stall, check=check)
-        self.waits.append(Waiting(waiter, tuple(refs), timeout, stall, check))
+    @rule(refs=st.lists(st.sampled_from(REFS), min_size=1, max_size=4), options=OPTIONS, form=FORMS, turns=TURNS)
+    def wait_for_many(self, *, refs: list[OperationRef], options: dict[str, Any], form: str, turns: int) -> None:
+        self.use(Waiting(self.session.wait_for_operations(refs, **options), tuple(refs), **options), form, turns)
 
     @precondition(lambda self: self.waits)
-    @rule(choice=CHOICE)
-    def resume(self, choice: int) -> None:
-        saved = self.choose(self.waits, choice)
+    @rule(choice=CHOICE, form=FORMS, turns=TURNS)
+    def use_again(self, choice: int, form: str, turns: int) -> None:
+        self.use(choose(self.waits[-4:], choice), form, turns)
+
+    @precondition(lambda self: self.waits)
+    @rule(choice=CHOICE, form=FORMS, turns=TURNS)
+    def resume(self, choice: int, form: str, turns: int) -> None:
+        saved = choose(self.waits[-4:], choice)
+        text = saved.waiter.checkpoint()
         left = saved.timeout if saved.first_use == math.inf else max(saved.ends_at - self.now, 0.0)
-        waiter = self.session.resume(saved.waiter.checkpoint())
-        assert type(waiter) is type(saved.waiter)
         timeout = None if saved.timeout is None else left
-        self.waits.append(Waiting(waiter, saved.refs, timeout, saved.stall_timeout, saved.check))
+        assert json.loads(text)["wait"]["timeout"] == timeout
+        waiter = self.session.resume(text)
+        assert type(waiter) is type(saved.waiter)
+        self.use(Waiting(waiter, saved.refs, timeout, saved.stall_timeout, saved.check), form, turns)
 
-    @staticmethod
-    def choose(among: list[Any], choice: int) -> Any:
-        return among[choice % len(among)]
+    def use(self, waiting: Waiting, form: str, turns: int) -> None:
+        if waiting not in self.waits:
+            self.waits.append(waiting)
+        use = Use(waiting.refs, waiting)
+        work = self.await_it(use, waiting) if form == "await" else self.iterate(use, waiting, MOST[form])
+        self.begin(use, work, turns)
 
-    def use(self, waiting: Waiting | None, refs: tuple[OperationRef, ...], work: "Callable[[Use], Work_]") -> None:
-        use = Use(refs, waiting)
-        use.task = asyncio.Task(self.begin(use, work), loop=self.hand.loop)
-        self.uses.append(use)
-        self.live.append(use)
+    async def await_it(self, use: Use, waiting: Waiting) -> Any:
+        waiting.begin(self.now, is_session_open=not self.is_closed)
+        result = await waiting.waiter
+        use.is_complete = True
+        return result
 
-    async def begin(self, use: Use, work: "Callable[[Use], Work_]") -> Any:
-        if use.waiting is not None:
-            use.waiting.first_use = min(use.waiting.first_use, self.now)
-        return await work(use)
-
-    @rule(ref=st.sampled_from(REFS))
-    def get(self, ref: OperationRef) -> None:
-        self.use(None, (ref,), lambda _: self.session.get_operation(*ref))
-
-    @precondition(lambda self: self.waits)
-    @rule(choice=CHOICE)
-    def await_it(self, choice: int) -> None:
-        async def work(use: Use) -> Any:
-            result = await waiting.waiter
-            use.is_complete = True
-            return result
-
-        waiting = self.choose(self.waits, choice)
-        self.use(waiting, waiting.refs, work)
-
-    @precondition(lambda self: self.waits)
-    @rule(choice=CHOICE, most=st.sampled_from([1, 2, 99]))
-    def iterate(self, choice: int, most: int) -> None:
-        async def work(use: Use) -> None:
-            async for operation in waiting.waiter:
+    async def iterate(self, use: Use, waiting: Waiting, most: int) -> None:
+        waiting.begin(self.now, is_session_open=not self.is_closed)
+        use.changes = aiter(waiting.waiter)
+        try:
+            async for operation in use.changes:
                 use.seen.append(operation)
                 if len(use.seen) == most:
                     return
             use.is_complete = True
+        finally:
+            use.changes = None  # an iteration that somebody holds goes on
 
-        waiting = self.choose(self.waits, choice)
-        self.use(waiting, waiting.refs, work)
+    def begin(self, use: Use, work: Coroutine[Any, Any, Any], turns: int) -> None:
+        use.task = asyncio.Task(work, loop=self.hand.loop)
+        self.uses.append(use)
+        self.live.append(use)
+        self.turn(turns)
+
+    @rule(ref=st.sampled_from(REFS), turns=TURNS)
+    def get(self, ref: OperationRef, turns: int) -> None:
+        self.begin(Use((ref,), None), self.session.get_operation(*ref), turns)
 
     @precondition(lambda self: self.live)
-    @rule(choice=CHOICE)
-    def cancel(self, choice: int) -> None:
-        use = self.choose(self.live, choice)
+    @rule(choice=CHOICE, turns=TURNS)
+    def cancel(self, choice: int, turns: int) -> None:
+        use = choose(self.live, choice)
         use.is_cancelled |= use.task.cancel()
+        self.turn(turns)
+
+    @precondition(lambda self: any(use.changes for use in self.live))
+    @rule(choice=CHOICE, turns=TURNS)
+    def close_iteration(self, choice: int, turns: int) -> None:
+        use = choose([use for use in self.live if use.changes], choice)
+        use.is_left = True
+        self.hand.run(use.changes.aclose())
+        self.turn(turns)
 
     @precondition(lambda self: self.waits)
-    @rule(choice=CHOICE)
-    def close_waiter(self, choice: int) -> None:
-        waiting = self.choose(self.waits, choice)
+    @rule(choice=CHOICE, turns=TURNS)
+    def close_waiter(self, choice: int, turns: int) -> None:
+        waiting = choose(self.waits[-4:], choice)
         waiting.is_closed = True
         self.hand.run(waiting.waiter.aclose())
+        self.turn(turns)
 
-    @precondition(lambda self: self.waits)
-    @rule(choice=CHOICE)
-    def drop_waiter(self, choice: int) -> None:
-        self.waits.remove(self.choose(self.waits, choice))
-
-    @precondition(lambda self: len(self.uses) > 10 and not self.is_closed)
-    @rule()
-    def close_session(self) -> None:
+    @precondition(lambda self: len(self.uses) > 15 and not self.is_closed)
+    @rule(turns=TURNS)
+    def close_session(self, turns: int) -> None:
         self.is_closed = True
         self.hand.run(self.session.close())
+        self.turn(turns)
 
     # What the service does.
 
@@ -281,56 +304,76 @@ class WaitingMachine(RuleBasedStateMachine):
         return [asked for asked in self.wire.open if not asked.answer.done()]
 
     @precondition(lambda self: self.open_requests)
-    @rule(choice=CHOICE, status=st.sampled_from(["Started", "Started", "Started", "Succeeded", "Failed"]))
-    def change(self, choice: int, status: str) -> None:
-        asked = self.choose(self.open_requests, choice)
-        self.works[asked.ref].go_on(status)
-        asked.answer.set_result(self.works[asked.ref].answer(asked.tag))
+    @rule(
+        choice=CHOICE,
+        status=STATUSES,
+        is_conditional=st.booleans(),
+        turns=TURNS,
+    )
+    def answer(self, choice: int, status: str | None, is_conditional: bool, turns: int) -> None:
+        """Tell of a change, or that there is none; not every server answers conditionally."""
+        asked = choose(self.open_requests, choice)
+        work = self.works[asked.ref]
+        if status is not None:
+            work.go_on(status)
+        asked.answer.set_result(work.answer(asked.tag if is_conditional else None))
+        self.turn(turns)
 
     @precondition(lambda self: self.open_requests)
-    @rule(choice=CHOICE, is_conditional=st.booleans())
-    def stay(self, choice: int, is_conditional: bool) -> None:
-        asked = self.choose(self.open_requests, choice)
-        asked.answer.set_result(self.works[asked.ref].answer(asked.tag if is_conditional else None))
+    @rule(
+        choice=CHOICE,
+        status=st.sampled_from(sorted(KINDS)),
+        seconds=st.sampled_from([None, 0, 2, 50, 500]),
+        turns=TURNS,
+    )
+    def refuse(self, choice: int, status: int, seconds: int | None, turns: int) -> None:
+        asked = choose(self.open_requests, choice)
+        is_for_all = status in (429, 503) and seconds is not None
+        for ref in REFS if is_for_all else (asked.ref,):
+            self.works[ref].errors.add(KINDS[status])
+        asked.answer.set_result(Answer(status, CIMultiDict({} if seconds is None else {"Retry-After": str(seconds)})))
+        self.turn(turns)
 
     @precondition(lambda self: self.open_requests)
-    @rule(choice=CHOICE, status=st.sampled_from(sorted(KINDS)), seconds=st.sampled_from([None, 0, 2, 50, 500]))
-    def refuse(self, choice: int, status: int, seconds: int | None) -> None:
-        asked = self.choose(self.open_requests, choice)
-        headers = CIMultiDict({} if seconds is None else {"Retry-After": str(seconds)})
-        if status in (429, 503) and seconds is not None:
-            for work in self.works.values():
-                work.errors.add(KINDS[status])
-        self.works[asked.ref].errors.add(KINDS[status])
-        asked.answer.set_result(Answer(status, headers))
-
-    @precondition(lambda self: self.open_requests)
-    @rule(choice=CHOICE, error=st.sampled_from([TransportError, MalformedResponseError]))
-    def break_off(self, choice: int, error: type[SchedulesError]) -> None:
-        asked = self.choose(self.open_requests, choice)
+    @rule(choice=CHOICE, error=st.sampled_from([TransportError, MalformedResponseError]), turns=TURNS)
+    def break_off(self, choice: int, error: type[SchedulesError], turns: int) -> None:
+        asked = choose(self.open_requests, choice)
         self.works[asked.ref].errors.add(error)
         asked.answer.set_exception(error("a fault", ref=asked.ref))
+        self.turn(turns)
 
     # What time does.
 
-    @rule(count=st.integers(1, 4))
-    def turn(self, count: int) -> None:
-        """Let a little happen, so that the next step meets something half done."""
-        self.hand.turn(count)
+    def turn(self, turns: int) -> None:
+        if turns == QUIET:
+            self.settle()
+        else:
+            self.hand.turn(turns)
 
-    @rule(seconds=SECONDS)
-    def jump(self, seconds: float) -> None:
+    @rule(seconds=SECONDS, turns=TURNS)
+    def jump(self, seconds: float, turns: int) -> None:
         """Let time pass without any chance to do something at its time, as on a busy machine."""
         self.hand.clock.set(self.now + seconds)
+        self.turn(turns)
 
     @rule(seconds=SECONDS)
     def pass_time(self, seconds: float) -> None:
         self.hand.advance_to(self.now + seconds)
         self.settle()
 
+    @precondition(lambda self: self.live)
+    @rule(answers=st.lists(st.tuples(STATUSES, st.booleans()), min_size=1, max_size=6))
+    def live_on(self, answers: list[tuple[str | None, bool]]) -> None:
+        """Let all waits be answered in turn, as on an ordinary day."""
+        for status, is_conditional in answers:
+            if not self.open_requests and self.hand.clock.next_at < math.inf:
+                self.hand.advance_to(self.hand.clock.next_at)
+            while self.open_requests:
+                self.answer(0, status, is_conditional=is_conditional, turns=0)
+            self.settle()
+
     # What must hold.
 
-    @rule()
     def settle(self) -> None:
         """Once nothing more happens: whoever still waits has a reason, and without anybody nothing is under way."""
         self.hand.settle()
@@ -338,9 +381,12 @@ class WaitingMachine(RuleBasedStateMachine):
         if not self.live:
             assert self.wire.open == [], "a request that nobody wants"
             assert self.hand.clock.next_at == math.inf, "a timer that nobody needs"
+            engine = self.session._engine
+            assert engine is None or engine.looks._pacing._started == 0, "a place that nobody uses"
         assert not (self.is_closed and self.live), "somebody outlived the session"
         for use in self.live:
             assert self.wire.open or self.hand.clock.next_at < math.inf, "somebody waits for nothing"
+            assert not use.is_left, "somebody outlived the iteration"
             assert use.waiting is None or not use.waiting.is_closed, "somebody outlived the waiter"
             assert use.waiting is None or use.waiting.ends_at > self.now, "somebody outlived the timeout"
 
@@ -359,6 +405,8 @@ class WaitingMachine(RuleBasedStateMachine):
             else:
                 error = use.task.exception()
                 if error is not None:
+                    assert all(error is not another for another in self.errors), "somebody else's exception"
+                    self.errors.append(error)
                     self.check_error(use, error)
                 elif use.is_complete:
                     self.check_result(use)
@@ -405,7 +453,7 @@ class WaitingMachine(RuleBasedStateMachine):
     def check_result(self, use: Use) -> None:
         """Give the service's own last word; an iteration ends with it too."""
         result = use.task.result()
-        if use.waiting is not None and use.waiting.is_closed:
+        if use.is_left or (use.waiting is not None and use.waiting.is_closed):
             return
         if result is None:
             for ref in use.refs:
@@ -438,6 +486,7 @@ class WaitingMachine(RuleBasedStateMachine):
             if hasattr(self, "session"):
                 self.drain()
                 self.hand.run(self.session.close())
+                assert self.hand.tasks == set()
         finally:
             self.hand.close()
 
@@ -447,12 +496,11 @@ class WaitingMachine(RuleBasedStateMachine):
             if not self.live:
                 return
             while self.open_requests:
-                self.change(0, "Succeeded")
+                self.answer(0, "Succeeded", is_conditional=True, turns=0)
             self.hand.settle()
             if not self.wire.open:
                 self.hand.advance_to(min(self.hand.clock.next_at, self.now + 10_000))
         raise AssertionError("somebody never gets through")
 
 
-Work_ = Coroutine[Any, Any, Any]
 TestWaiting = WaitingMachine.TestCase
