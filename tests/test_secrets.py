@@ -15,6 +15,7 @@ from conftest import MakeSession, render, shows_secret
 from schedules_async import (
     AuthenticationError,
     Operation,
+    OperationGroupError,
     OperationRef,
     PollingPolicy,
     RetryPolicy,
@@ -198,3 +199,18 @@ async def test_a_rejected_token_that_its_source_cannot_renew_is_not_shown(
     results = await outcome_of(make_session(auth=Vault()), server_of_canaries.script_operation(DONE))
     assert {type(result) for result in results} == {AuthenticationError}
     assert [text for result in results for text in everything(result) + log if shows_secret(text)] == []
+
+
+async def test_neither_checkpoints_nor_group_errors_show_a_secret(
+    server_of_canaries: FakeSchedules, make_session: MakeSession, log: list[str]
+) -> None:
+    server = server_of_canaries
+    session = make_session(auth=server.credentials(), retry=RetryPolicy(attempts=2))
+    refs = [server.script_operation(answer) for answer in ANSWERS.values()]
+    group = session.wait_for_operations(refs, timeout=20)
+    (error,) = await asyncio.gather(group, return_exceptions=True)
+    assert isinstance(error, OperationGroupError)
+    wait = session.resume(group.checkpoint())
+    shown = [group.checkpoint(), wait.checkpoint(), repr(group), repr(wait), *everything(error)]
+    shown += [text for lost in error.exceptions for text in everything(lost)]
+    assert [text for text in shown + log if shows_secret(text)] == []
