@@ -1,5 +1,6 @@
 """What to ask, and what an answer means: headers out, a snapshot or an error back. Pure."""
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -79,10 +80,24 @@ def hide(token: str, answer: Answer) -> Answer:
     """Blank out the token where an answer repeats it, as gateways do that explain what they were sent."""
     if len(token) < _SHORTEST_SECRET:
         return answer
-    if token not in "\n".join(answer.headers.values()) and token.encode() not in answer.body:
+    body = _hide_in_body(token, answer.body)
+    if token not in "\n".join(answer.headers.values()) and body == answer.body:
         return answer
     headers = CIMultiDict((name, value.replace(token, "***")) for name, value in answer.headers.items())
-    return evolve(answer, headers=headers, body=answer.body.replace(token.encode(), b"***"))
+    return evolve(answer, headers=headers, body=body)
+
+
+def _hide_in_body(token: str, body: bytes) -> bytes:
+    """Blank out the token also where JSON writes it in another way: many put a backslash before a slash."""
+    hidden = body.replace(token.encode(), b"***")
+    if b"\\" not in hidden:
+        return hidden
+    try:
+        text = json.dumps(read_json(hidden))
+    except (ValueError, RecursionError):
+        return hidden  # not JSON: nothing will be read from it
+    written = json.dumps(token)[1:-1]
+    return text.replace(written, "***").encode() if written in text else hidden
 
 
 def read_answer(ref: OperationRef, held: Operation | None, answer: Answer) -> Seen:

@@ -521,6 +521,7 @@ def outcome_of(held: Operation | None, anything: Answer) -> Seen | SchedulesErro
     [
         ({"A": "b"}, b"body", {"A": "b"}, b"body"),
         ({"A": "b"}, b"a canary-of-16-chars b", {"A": "b"}, b"a *** b"),
+        ({"A": "b"}, b"a canary-of-16-char\\u0073 b", {"A": "b"}, b"a canary-of-16-char\\u0073 b"),  # no JSON
         ({"A": "Bearer canary-of-16-chars", "B": "c"}, b"body", {"A": "Bearer ***", "B": "c"}, b"body"),
     ],
 )
@@ -530,3 +531,18 @@ def test_a_token_that_an_answer_repeats_is_blanked_out(
     given_answer = answer(400, headers, body)
     assert hide("canary-of-16-chars", given_answer) == answer(400, shown_headers, shown_body)
     assert hide("body", given_answer) is given_answer  # it may be just a word
+
+
+TOKENS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=14, max_size=30).map("~{}~".format)
+
+
+@given(token=TOKENS | st.just('canary/of"16\\chars'), escaped=st.sets(st.integers(0, 30)), around=st.text(max_size=5))
+def test_a_token_is_blanked_out_however_json_writes_it(token: str, escaped: set[int], around: str) -> None:
+    written = "".join(
+        f"\\u{ord(character):04x}" if number in escaped else json.dumps(character)[1:-1]
+        for number, character in enumerate(token)
+    ).replace("/", "\\/")
+    message = json.dumps(around)[1:-1]
+    body = f'{{"error": {{"code": "c", "message": "{message}{written}{message}", "target": "t"}}}}'.encode()
+    error = read_error(hide(token, answer(403, {}, body)))
+    assert (error.code, error.message, error.target) == ("c", f"{around}{token}{around}".replace(token, "***"), "t")
