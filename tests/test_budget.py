@@ -1,6 +1,8 @@
 """Many operations under one budget, in virtual time: the real session over a simulated service."""
 
+import logging
 import random
+from collections.abc import Iterator
 from itertools import pairwise
 from statistics import fmean
 
@@ -21,6 +23,17 @@ from virtual_time import (
 from schedules_async import PollingPolicy, RateLimit
 
 CALLS, PER = 30, 60.0
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Let no line be written for each of many thousand looks."""
+    logger = logging.getLogger("schedules_async")
+    logger.setLevel(logging.INFO)
+    yield
+    logger.setLevel(logging.NOTSET)
+
+
 KNOWN = (RateLimit(CALLS, PER),)
 
 
