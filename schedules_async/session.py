@@ -51,7 +51,7 @@ class RecentSnapshots(MutableMapping[OperationRef, Operation]):
     def __setitem__(self, ref: OperationRef, operation: Operation) -> None:
         self._snapshots[ref] = operation
         self._snapshots.move_to_end(ref)
-        if len(self._snapshots) > _MOST_SNAPSHOTS + self._count_watched():
+        while len(self._snapshots) > _MOST_SNAPSHOTS + self._count_watched():
             self._snapshots.popitem(last=False)
 
     def __delitem__(self, ref: OperationRef) -> None:

@@ -216,6 +216,9 @@ def test_of_too_many_snapshots_the_least_recently_used_goes() -> None:
     for ref in refs[:4]:
         snapshots[ref] = operation
     assert len(snapshots) == 10_001
+    watched = 0
+    snapshots[refs[0]] = operation
+    assert len(snapshots) == 10_000
 
 
 async def test_overlapping_calls_share_one_request(session: SchedulesSession, server: FakeSchedules) -> None:
