@@ -8,6 +8,7 @@ import os
 import random
 import sys
 import sysconfig
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,8 +26,12 @@ SERVER = Path(sysconfig.get_path("scripts"), "temporal")
 @asynccontextmanager
 async def two_workers(**environment: str) -> AsyncIterator[None]:
     start = asyncio.create_subprocess_exec
-    workers = [await start(sys.executable, str(WORKER), env={**os.environ, **environment}) for _ in range(2)]
+    everything = {**os.environ, **environment}
+    workers = [await start(sys.executable, WORKER, env=everything, stdout=PIPE) for _ in range(2)]
     try:
+        for worker in workers:
+            assert worker.stdout is not None
+            print((await worker.stdout.readline()).decode(), end="")  # it says when it works
         yield
     finally:
         for worker in workers:
