@@ -12,7 +12,7 @@ from temporalio.client import Client
 from schedules_async import RateLimit
 from schedules_async.temporal import schedules_worker
 
-HALF_OF_THE_QUOTA = RateLimit(2500, 60)  # there are two workers, each with limits of its own
+HALF_OF_THE_QUOTA = RateLimit(2500, 60)  # of the Standard tier's 5000 a minute: there are two workers
 
 
 async def main() -> None:
