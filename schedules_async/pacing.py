@@ -212,7 +212,7 @@ class Pace:
             seconds = max(until - _ROUNDING - self._opened, now - self._opened, _SHORTEST_ROUND)
             found = _SHARE_OF_ACCEPTED * self._accepted / seconds
             rate = min(rate, max(found, self.rate * _LARGEST_CUT) if is_short else found)
-        self.rate = self._rate_after_cut = max(rate, _LOWEST_RATE)
+        self.rate = self._rate_after_cut = max(rate, min(self.rate, _LOWEST_RATE))
         self._cuts, self._last_cut, self._accepted = self._cuts + 1, now, 0
 
 

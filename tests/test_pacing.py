@@ -143,6 +143,14 @@ def test_the_rate_never_falls_below_one_a_second() -> None:
     assert pace.rate == 1.0
 
 
+def test_a_refusal_never_raises_a_rate_below_one_a_second() -> None:
+    pace = Pace((RateLimit(1, 10),))
+    pace.take(0.0)
+    pace.answered(0.1)
+    pace.refused(0.1, 0.0, 5.0)
+    assert pace.rate <= 0.1
+
+
 def test_the_rate_grows_only_while_demand_waits() -> None:
     pace = Pace(())
     for second in range(10):
