@@ -238,7 +238,7 @@ async def test_not_found_means_not_yet_for_a_while(engine: Engine, server: FakeS
 @pytest.mark.parametrize("name", ["wait", "look"])
 async def test_no_token_reaches_the_engine(engine: Engine, server: FakeSchedules, name: str) -> None:
     """Neither the bearer nor what a token function of the caller's raises stands in a failure or its chain."""
-    canary = "canary-of-a-token"
+    canary = "what-the-engine-must-not-see"  # a word of its own: the caller's error may be chained, and show it
 
     async def give() -> str:
         raise RuntimeError(canary)
