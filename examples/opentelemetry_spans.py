@@ -13,7 +13,7 @@ from opentelemetry.trace import Span, Status, StatusCode, Tracer
 from opentelemetry.util.types import AttributeValue
 
 from schedules_async import Operation, OperationRef, SchedulesSession
-from schedules_async.events import Event, Looked, Retried, Throttled, TokenRenewed, WaitBegun, WaitEnded
+from schedules_async.events import Event, Polled, Retried, Throttled, TokenRenewed, WaitBegun, WaitEnded
 from schedules_async.testing import FakeSchedules
 
 
@@ -30,7 +30,7 @@ class Spans:
                 self.spans[event] = self.tracer.start_span(name_of(event), attributes={"operations": len(event.refs)})
             case WaitEnded():
                 end(self.spans.pop(event.begun), event)
-            case Looked(ref=ref):
+            case Polled(ref=ref):
                 self.add("look", ref, outcome_of(event))
             case Retried(ref=ref):
                 self.add("repeat", ref, {"error": str(event.error), "pause": event.pause})
@@ -50,7 +50,7 @@ def name_of(begun: WaitBegun) -> str:
     return "wait for operation" if len(begun.refs) == 1 else "wait for operations"
 
 
-def outcome_of(look: Looked) -> dict[str, AttributeValue]:
+def outcome_of(look: Polled) -> dict[str, AttributeValue]:
     """Write what a look gave; an attribute must not be None."""
     attributes: dict[str, AttributeValue] = {} if look.pause is None else {"pause": look.pause}
     if isinstance(look.outcome, Operation):
@@ -61,7 +61,7 @@ def outcome_of(look: Looked) -> dict[str, AttributeValue]:
 
 def end(span: Span, event: WaitEnded) -> None:
     counts = {"succeeded": event.succeeded, "failed": event.failed, "lost": event.lost, "left": event.left}
-    span.set_attributes({"looks": event.looks, **counts})
+    span.set_attributes({"polls": event.polls, **counts})
     is_good = event.succeeded == len(event.begun.refs)
     span.set_status(Status(StatusCode.OK) if is_good else Status(StatusCode.ERROR, str(event)))
     span.end()

@@ -17,8 +17,8 @@ def count(event: Event) -> None:  # called on the event loop: be quick, and not 
     match event:
         case Throttled(was_open=True):
             print(f"The service wants {event.pause:.0f} s of silence.")
-        case WaitEnded(seconds=seconds, looks=looks):
-            print(f"That took {seconds:.0f} s and {looks} looks.")
+        case WaitEnded(seconds=seconds, polls=polls):
+            print(f"That took {seconds:.0f} s and {polls} polls.")
 
 
 async def main() -> None:
@@ -30,5 +30,5 @@ async def main() -> None:
 
 
 logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stdout)
-logging.getLogger("schedules_async").setLevel(logging.DEBUG)  # at INFO, without the looks
+logging.getLogger("schedules_async").setLevel(logging.DEBUG)  # at INFO, without the polls
 asyncio.run(main())

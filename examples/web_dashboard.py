@@ -6,7 +6,7 @@ Without ids it shows operations of an embedded server. With ids it asks the serv
 SCHEDULES_BASE_URL names the service unless it is the dev API.
 
 All browsers iterate over the same waits. So a hundred of them cost the requests of one, a new one gets the state at
-once, an ended operation costs nothing more, and nothing is polled while nobody looks.
+once, an ended operation costs nothing more, and nothing is polled while nobody polls.
 """
 
 import argparse

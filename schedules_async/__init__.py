@@ -1,9 +1,20 @@
 """Wait for long-running operations of Bentley's iTwin Platform from asyncio."""
 
-from schedules_async.auth import TokenProvider
-from schedules_async.clock import Clock
-from schedules_async.credentials import ClientCredentials
-from schedules_async.environments import DEV, PRODUCTION, QA, Environment
+from schedules_async._auth.client_credentials import ClientCredentials
+from schedules_async._auth.environments import DEV, PRODUCTION, QA, Environment
+from schedules_async._auth.tokens import TokenProvider
+from schedules_async._clock import Clock
+from schedules_async._exports import name_exports
+from schedules_async._http.retry import RetryPolicy
+from schedules_async._operations.operation import Operation, OperationStatus
+from schedules_async._operations.ref import OperationRef
+from schedules_async._polling.forecast import TimeRemaining
+from schedules_async._polling.policy import PollingPolicy
+from schedules_async._session import SchedulesSession
+from schedules_async._stats import SessionStats
+from schedules_async._throttling.rate_limiter import COMMUNITY_TIER, STANDARD_TIER, RateLimit
+from schedules_async._version import __version__
+from schedules_async._waiters.waiter import OperationGroupWaiter, OperationWaiter
 from schedules_async.errors import (
     AuthenticationError,
     MalformedResponseError,
@@ -21,15 +32,6 @@ from schedules_async.errors import (
     TransportError,
     WaitError,
 )
-from schedules_async.models import Operation, OperationStatus
-from schedules_async.pacing import COMMUNITY_TIER, STANDARD_TIER, RateLimit
-from schedules_async.polling import PollingPolicy, TimeRemaining
-from schedules_async.refs import OperationRef
-from schedules_async.retrying import RetryPolicy
-from schedules_async.session import SchedulesSession
-from schedules_async.stats import SessionStats
-from schedules_async.version import __version__
-from schedules_async.waiting import OperationGroupWaiter, OperationWaiter
 
 __all__ = [
     "COMMUNITY_TIER",
@@ -69,3 +71,5 @@ __all__ = [
     "WaitError",
     "__version__",
 ]
+
+name_exports(__name__, globals(), __all__)

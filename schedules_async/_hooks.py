@@ -44,7 +44,7 @@ class Hooks:
     _held: list[Event] | None = field(init=False, default=None)
 
     @property
-    def hear_of_looks(self) -> bool:
+    def is_anybody_listening(self) -> bool:
         """Tell whether anybody takes what each look has to tell; nothing is made for nobody."""
         return bool(self._hooks) or _LOGGER.isEnabledFor(logging.DEBUG)
 

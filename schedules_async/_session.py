@@ -12,25 +12,25 @@ import aiohttp
 from attrs import define, field, frozen
 from yarl import URL
 
-from schedules_async.addresses import check_base_url
-from schedules_async.auth import TokenProvider, Tokens, as_token_provider
-from schedules_async.checkpoints import read_checkpoint
-from schedules_async.clock import Clock, Seconds, SystemClock, Timers, to_seconds
-from schedules_async.environments import DEV
+from schedules_async._auth.environments import DEV
+from schedules_async._auth.tokens import TokenProvider, Tokens, as_token_provider
+from schedules_async._clock import Clock, Seconds, SystemClock, Timers, to_seconds
+from schedules_async._hooks import Hooks
+from schedules_async._http.retry import RetryPolicy
+from schedules_async._http.transport import Transport
+from schedules_async._http.urls import check_base_url
+from schedules_async._operations.operation import Operation
+from schedules_async._operations.ref import OperationRef, RefLike, as_refs
+from schedules_async._polling.fetcher import Getter, Looks
+from schedules_async._polling.policy import PollingPolicy
+from schedules_async._polling.poller import Watches
+from schedules_async._stats import SessionStats, Tally
+from schedules_async._throttling.rate_limiter import COMMUNITY_TIER, Pace, Pacing, RateLimit
+from schedules_async._waiters.checkpoint import read_checkpoint
+from schedules_async._waiters.wait_state import Surroundings, Wait, WaitOptions, to_timeout
+from schedules_async._waiters.waiter import GroupWaiter, OperationGroupWaiter, OperationWaiter
 from schedules_async.errors import SchedulesError, SessionClosedError
 from schedules_async.events import Hook
-from schedules_async.hooks import Hooks
-from schedules_async.looking import Getter, Looks
-from schedules_async.models import Operation
-from schedules_async.pacing import COMMUNITY_TIER, Pace, Pacing, RateLimit
-from schedules_async.polling import PollingPolicy
-from schedules_async.refs import OperationRef, RefLike, as_refs
-from schedules_async.retrying import RetryPolicy
-from schedules_async.stats import SessionStats, Tally
-from schedules_async.transport import Transport
-from schedules_async.waiting import GroupWaiter, OperationGroupWaiter, OperationWaiter
-from schedules_async.waits import Surroundings, Wait, WaitOptions, to_timeout
-from schedules_async.watching import Watches
 
 Value = TypeVar("Value")
 _MOST_SNAPSHOTS = 10_000
@@ -69,12 +69,12 @@ class _Engine:
     """What runs once the session is in use, on its event loop."""
 
     loop: asyncio.AbstractEventLoop
-    looks: Looks
+    polls: Looks
     surroundings: Surroundings
 
     async def aclose(self) -> None:
         try:
-            await self.looks.aclose()
+            await self.polls.aclose()
         finally:
             await self.surroundings.timers.aclose()
 
@@ -168,11 +168,11 @@ class SchedulesSession:
         engine = self._enter(ref)
         getter = Getter(ref, self._clock, self._retry.max_retry_after)
         now = self._clock.monotonic()
-        engine.looks.want(ref, getter, now, now)
+        engine.polls.want(ref, getter, now, now)
         try:
             return await getter.operation()
         finally:
-            engine.looks.release(ref, getter)
+            engine.polls.release(ref, getter)
 
     def wait_for_operation(
         self,
@@ -285,7 +285,7 @@ class SchedulesSession:
         timers = Timers(self._clock, loop)
         sample = random.Random().random
         pacing = Pacing(self._pace, self._clock, timers)
-        looks = Looks(
+        polls = Looks(
             transport=self._transport,
             tokens=self._tokens,
             pacing=pacing,
@@ -297,8 +297,8 @@ class SchedulesSession:
             random=sample,
             loop=loop,
         )
-        watches = Watches(looks, pacing, self._tally, self._clock, sample, self._hooks)
-        return _Engine(loop, looks, Surroundings(watches, timers, self._clock, self._hooks))
+        watches = Watches(polls, pacing, self._tally, self._clock, sample, self._hooks)
+        return _Engine(loop, polls, Surroundings(watches, timers, self._clock, self._hooks))
 
 
 def _expect(kind: type[Value], name: str, value: Value) -> Value:

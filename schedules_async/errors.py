@@ -33,9 +33,10 @@ from typing import Any
 
 from attrs import frozen
 
-from schedules_async.base_errors import MalformedResponseError, SchedulesError
-from schedules_async.models import Operation
-from schedules_async.refs import OperationRef
+from schedules_async._exports import name_exports
+from schedules_async._operations.base_errors import MalformedResponseError, SchedulesError
+from schedules_async._operations.operation import Operation
+from schedules_async._operations.ref import OperationRef
 
 __all__ = [
     "AuthenticationError",
@@ -191,3 +192,6 @@ class OperationGroupError(SchedulesError, ExceptionGroup[Exception]):
     def derive(self, excs: Sequence[Any], /) -> Any:
         """Make the group that `split`, `subgroup` and `except*` give."""
         return OperationGroupError(self.message, excs, operations=self.operations)
+
+
+name_exports(__name__, globals(), __all__)

@@ -6,7 +6,7 @@ A hook is called with each record, on the event loop and in the midst of the ses
 not async. What it raises disturbs nobody; the first time it is logged. As text a record is one line, the one that
 the logger `schedules_async` writes of it. No record holds a token. There may be more kinds of records one day.
 
->>> print(Looked(OperationRef("schedule", "operation"), SchedulesError("reset"), pause=2.5))
+>>> print(Polled(OperationRef("schedule", "operation"), SchedulesError("reset"), pause=2.5))
 look at schedule/operation: SchedulesError('reset'); next look in 2.5 s
 """
 
@@ -14,15 +14,16 @@ from typing import Protocol
 
 from attrs import frozen
 
+from schedules_async._exports import name_exports
+from schedules_async._operations.operation import Operation
+from schedules_async._operations.ref import OperationRef
 from schedules_async.errors import ResponseError, SchedulesError
-from schedules_async.models import Operation
-from schedules_async.refs import OperationRef
 
 __all__ = [
     "Changed",
     "Event",
     "Hook",
-    "Looked",
+    "Polled",
     "Retried",
     "Throttled",
     "TokenRenewed",
@@ -57,12 +58,12 @@ class WaitEnded:
     >>> begun = WaitBegun(frozenset(OperationRef("schedule", number) for number in "123"))
     >>> done = Operation("1", "schedule", OperationStatus.SUCCEEDED)
     >>> print(WaitEnded(begun, 60.0, 12, (done, SchedulesError("reset"))))
-    wait for 3 operations ended: 1 succeeded, 1 lost, 1 left after 60.0 s, looks: 12
+    wait for 3 operations ended: 1 succeeded, 1 lost, 1 left after 60.0 s, polls: 12
     """
 
     begun: WaitBegun
     seconds: float
-    looks: int
+    polls: int
     outcomes: tuple[Operation | Exception, ...]
     interruption: BaseException | None = None
 
@@ -87,7 +88,7 @@ class WaitEnded:
         return len(self.begun.refs) - len(self.outcomes)
 
     def __str__(self) -> str:
-        return f"wait for {_name(self.begun.refs)} ended: {self._how()} after {self.seconds:.1f} s, looks: {self.looks}"
+        return f"wait for {_name(self.begun.refs)} ended: {self._how()} after {self.seconds:.1f} s, polls: {self.polls}"
 
     def _how(self) -> str:
         left = "left" if self.interruption is None else f"left by {self.interruption!r}"
@@ -98,7 +99,7 @@ class WaitEnded:
 
 
 @frozen
-class Looked:
+class Polled:
     """A look at an operation came to something: `outcome` is the snapshot, or the error that it ended with.
 
     `pause` is the seconds until the next look that anybody wants, None where nobody wants one. `is_not_modified`
@@ -118,7 +119,7 @@ class Looked:
 
 @frozen
 class Changed:
-    """A look found an operation other than before; the first snapshot counts. Told after its Looked, and not logged."""
+    """A look found an operation other than before; the first snapshot counts. Told after its Polled, and not logged."""
 
     operation: Operation
 
@@ -166,7 +167,7 @@ class TokenRenewed:
         return f"token renewed{' after a 401' if self.was_rejected else ''}"
 
 
-Event = WaitBegun | WaitEnded | Looked | Changed | Throttled | Retried | TokenRenewed
+Event = WaitBegun | WaitEnded | Polled | Changed | Throttled | Retried | TokenRenewed
 
 
 class Hook(Protocol):
@@ -189,3 +190,6 @@ def _describe(outcome: Operation | BaseException) -> str:
     if isinstance(outcome, Operation):
         return f"{outcome.status} at {outcome.percent_complete:g} %"
     return repr(outcome)
+
+
+name_exports(__name__, globals(), __all__)

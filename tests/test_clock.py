@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 from conftest import turns
 
-from schedules_async.clock import SystemClock, Timers, to_seconds
+from schedules_async._clock import SystemClock, Timers, to_seconds
 from schedules_async.testing import FakeClock
 
 

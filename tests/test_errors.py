@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from schedules_async import errors
-from schedules_async.base_errors import own_copy
+from schedules_async._operations.base_errors import own_copy
+from schedules_async._operations.operation import Operation, OperationStatus
+from schedules_async._operations.ref import OperationRef
 from schedules_async.errors import (
     AuthenticationError,
     ErrorDetail,
@@ -25,8 +27,6 @@ from schedules_async.errors import (
     TransportError,
     WaitError,
 )
-from schedules_async.models import Operation, OperationStatus
-from schedules_async.refs import OperationRef
 
 REF = OperationRef("s", "o")
 OPERATION = Operation("o", "s", OperationStatus.FAILED, failure_description="disk full", etag='"1"')

@@ -26,7 +26,7 @@ from schedules_async import (
 from schedules_async.events import (
     Changed,
     Event,
-    Looked,
+    Polled,
     Retried,
     Throttled,
     TokenRenewed,
@@ -35,8 +35,8 @@ from schedules_async.events import (
 )
 from schedules_async.testing import FakeClock, FakeSchedules, fault, not_modified, operation_answer, throttled
 
-DONE = operation_answer("Succeeded", percent=100)
-TAGGED = operation_answer("Started", percent=40, etag='"E1"')
+DONE = operation_answer("Succeeded", percent_complete=100)
+TAGGED = operation_answer("Started", percent_complete=40, etag='"E1"')
 LOGGER = "schedules_async"
 
 Told = list[Event]
@@ -69,16 +69,16 @@ async def test_a_wait_is_told_from_its_beginning_to_its_end(
     waiter = listened.wait_for_operation(*ref)
     assert told == []
     operation = await waiter
-    assert kinds(told) == ["WaitBegun", "Looked", "Changed", "Looked", "Looked", "Changed", "WaitEnded"]
+    assert kinds(told) == ["WaitBegun", "Polled", "Changed", "Polled", "Polled", "Changed", "WaitEnded"]
     begun, first, change, second, last, _, end = told
     assert isinstance(begun, WaitBegun)
     assert begun.refs == {ref}
     assert isinstance(change, Changed)
-    assert first == Looked(ref, change.operation, pause=1.0)
-    assert second == Looked(ref, change.operation, is_not_modified=True, pause=1.0)
-    assert last == Looked(ref, operation)
+    assert first == Polled(ref, change.operation, pause=1.0)
+    assert second == Polled(ref, change.operation, is_not_modified=True, pause=1.0)
+    assert last == Polled(ref, operation)
     assert isinstance(end, WaitEnded)
-    assert (end.begun, end.looks, end.outcomes, end.interruption) == (begun, 3, (operation,), None)
+    assert (end.begun, end.polls, end.outcomes, end.interruption) == (begun, 3, (operation,), None)
     assert end.seconds == pytest.approx(2, abs=0.5)
     assert await waiter is operation
     assert len(told) == 7
@@ -86,16 +86,16 @@ async def test_a_wait_is_told_from_its_beginning_to_its_end(
 
 async def test_a_single_look_is_told(listened: SchedulesSession, server: FakeSchedules, told: Told) -> None:
     operation = await listened.get_operation(*server.script_operation(DONE))
-    assert told == [Looked(operation.ref, operation)]
+    assert told == [Polled(operation.ref, operation)]
 
 
 async def test_a_look_that_ends_badly_is_told(listened: SchedulesSession, told: Told) -> None:
     with pytest.raises(NotFoundError) as caught:
         await listened.wait_for_operation("no", "such")
-    look, end = only(told, Looked), only(told, WaitEnded)
+    look, end = only(told, Polled), only(told, WaitEnded)
     assert (str(look.outcome), look.pause) == (str(caught.value), None)
     assert look.outcome is not caught.value
-    assert (end.lost, end.looks) == (1, 1)
+    assert (end.lost, end.polls) == (1, 1)
     assert end.outcomes[0] is not caught.value
     assert isinstance(end.outcomes[0], NotFoundError)
 
@@ -109,7 +109,7 @@ async def test_repeats_are_told(listened: SchedulesSession, server: FakeSchedule
         (ref, ServerError, 2, 0.0),
     ]
     assert len(repeats) == listened.stats.retried
-    assert only(told, WaitEnded).looks == 1
+    assert only(told, WaitEnded).polls == 1
 
 
 async def test_a_repeat_that_nobody_waits_for_is_not_told(
@@ -158,7 +158,7 @@ async def test_a_token_renewed_in_time_is_told(make_session: MakeSession, server
     ref = server.start_operation(duration=100)
     for _ in range(3):
         await session.get_operation(*ref)
-    assert kinds(told) == ["Looked", "TokenRenewed", "Looked", "Looked"]
+    assert kinds(told) == ["Polled", "TokenRenewed", "Polled", "Polled"]
     assert only(told, TokenRenewed) == TokenRenewed(was_rejected=False)
 
 
@@ -170,7 +170,7 @@ async def test_a_group_is_one_wait(listened: SchedulesSession, server: FakeSched
     begun, end = only(told, WaitBegun), only(told, WaitEnded)
     assert begun.refs == set(refs)
     assert (end.begun, end.succeeded, end.failed, end.lost, end.left) == (begun, 1, 1, 2, 0)
-    assert end.looks == len([event for event in told if isinstance(event, Looked)])
+    assert end.polls == len([event for event in told if isinstance(event, Polled)])
     assert [type(outcome) for outcome in end.outcomes[2:]] == [NotFoundError, OperationTimeoutError]
 
 
@@ -181,8 +181,8 @@ async def test_each_wait_counts_the_looks_since_it_began(
     early = asyncio.create_task(listened.wait_for_operation(*ref))
     await clock.sleep(4.5)
     await asyncio.gather(early, listened.wait_for_operation(*ref))
-    looks = len([event for event in told if isinstance(event, Looked)])
-    assert sorted(event.looks for event in told if isinstance(event, WaitEnded)) == [looks - 5, looks]
+    polls = len([event for event in told if isinstance(event, Polled)])
+    assert sorted(event.polls for event in told if isinstance(event, WaitEnded)) == [polls - 5, polls]
 
 
 async def test_a_wait_that_is_left_ends_and_may_begin_again(
@@ -217,13 +217,13 @@ async def test_a_wait_that_is_closed_ends_once(listened: SchedulesSession, serve
 async def test_a_closed_session_ends_its_waits(listened: SchedulesSession, server: FakeSchedules, told: Told) -> None:
     refs = [server.start_operation(duration=100) for _ in range(2)]
     task = asyncio.create_task(listened.wait_for_operations(refs))
-    while len([event for event in told if isinstance(event, Looked)]) < 2:
+    while len([event for event in told if isinstance(event, Polled)]) < 2:
         await turns(1)
     await listened.close()
     with pytest.raises(SessionClosedError):
         await task
     end = only(told, WaitEnded)
-    assert (end.left, end.looks) == (2, 2)
+    assert (end.left, end.polls) == (2, 2)
     assert isinstance(end.interruption, SessionClosedError)
 
 
@@ -243,7 +243,7 @@ def test_nothing_is_told_once_the_event_loop_is_closed(told: Told) -> None:
 
     asyncio.run(leave_open())
     left.clear()
-    assert kinds(told) == ["WaitBegun", "Looked", "Changed"]
+    assert kinds(told) == ["WaitBegun", "Polled", "Changed"]
 
 
 async def test_a_hook_that_raises_disturbs_nobody_and_is_logged_once(
@@ -294,7 +294,7 @@ async def test_a_hook_may_use_the_session(
 async def test_the_log_tells_of_waits_at_info(
     session: SchedulesSession, server: FakeSchedules, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ref = server.script_operation(throttled(60), *[TAGGED] * 3, operation_answer("Failed", percent=60))
+    ref = server.script_operation(throttled(60), *[TAGGED] * 3, operation_answer("Failed", percent_complete=60))
     with caplog.at_level(logging.INFO, LOGGER), pytest.raises(OperationFailedError):
         await session.wait_for_operation(*ref)
     lines = [record.getMessage() for record in caplog.records if record.name == LOGGER]

@@ -25,5 +25,5 @@ def imported_modules() -> set[str]:
 
 @pytest.mark.parametrize("early", [imported_modules], indirect=True)
 def test_neither_the_testing_kit_nor_an_extra_is_imported(early: set[str]) -> None:
-    assert "schedules_async.session" in early
+    assert "schedules_async._session" in early
     assert early & BESIDE == set()

@@ -12,7 +12,7 @@ import pytest
 import schedules_async
 import schedules_async.errors as tree
 from schedules_async import OperationGroupError, SchedulesError, progress, temporal
-from schedules_async.version import __version__
+from schedules_async._version import __version__
 
 PUBLIC = {
     "COMMUNITY_TIER",

@@ -40,7 +40,9 @@ def test_every_example_is_quoted_in_full_or_named() -> None:
     examples = [*EXAMPLES, *NOTEBOOKS]
     assert [name_of(example) for example in examples if f"`{name_of(example)}`" not in README] == []
     named = [example for example in examples if name_of(example) not in BLOCKS]
-    assert [one.stem for one in named if not (TOP / "tests" / f"test_example_{one.stem}.py").exists()] == []
+    assert [
+        one.stem for one in named if not (TOP / "tests" / "examples" / f"test_example_{one.stem}.py").exists()
+    ] == []
 
 
 def test_it_opens_with_the_two_commands() -> None:

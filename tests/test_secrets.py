@@ -1,6 +1,6 @@
 """A canary for a token and one for a client secret: whatever goes wrong, neither is seen in anything that comes out.
 
-conftest.py looks besides at what any test logs or raises.
+conftest.py polls besides at what any test logs or raises.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ SECRET = "canary-secret-that-must-not-be-seen"
 DONE = operation_answer("Succeeded", etag='"E1"')
 ANSWERS = {
     "good": DONE,
-    "failed": operation_answer("Failed", failure="The disk is full."),
+    "failed": operation_answer("Failed", failure_description="The disk is full."),
     "reset": reset(),
     "cut off": cut_body(),
     "no HTTP": raw(b"\x16\x03\x01"),
@@ -63,7 +63,7 @@ ECHOES = {
         400, {"error": {"code": TOKEN, "message": f"not {TOKEN}", "target": TOKEN}}, {"x-correlation-id": TOKEN}
     ),
     "in a refusal": Answer(429, b"", {"Retry-After": "500", "ITwinPlatform-RateLimited-Tier": TOKEN}),
-    "in a snapshot": operation_answer("Failed", failure=TOKEN, sub_status=TOKEN, etag=f'"{TOKEN}"'),
+    "in a snapshot": operation_answer("Failed", failure_description=TOKEN, sub_status=TOKEN, etag=f'"{TOKEN}"'),
     "where an id is due": Answer(200, {"operation": {"id": TOKEN}}),
 }
 

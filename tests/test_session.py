@@ -29,7 +29,7 @@ from schedules_async import (
     SessionClosedError,
     TransportError,
 )
-from schedules_async.session import RecentSnapshots
+from schedules_async._session import RecentSnapshots
 from schedules_async.testing import (
     Answer,
     FakeClock,
@@ -47,7 +47,7 @@ DONE = operation_answer("Succeeded")
 
 
 def started(percent: float, etag: str | None = None) -> Answer:
-    return operation_answer("Started", percent=percent, etag=etag)
+    return operation_answer("Started", percent_complete=percent, etag=etag)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from schedules_async.stats import DetectionDelay, SessionStats, Tally
+from schedules_async._stats import DetectionDelay, SessionStats, Tally
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,9 @@ def write_script(chance: random.Random) -> list[Answer]:
     answers = []
     for step in range(chance.randint(1, 8)):
         delay = chance.choice([0.0, 0.0, 0.1, 2.0])
-        good = operation_answer("Started", percent=10 * step, etag=f'"{step}"', is_conditional=True, delay=delay)
+        good = operation_answer(
+            "Started", percent_complete=10 * step, etag=f'"{step}"', is_conditional=True, delay=delay
+        )
         answers.append(good if chance.random() < 0.6 else chance.choice(ODD)(delay))
     return [*answers, operation_answer(chance.choice(["Succeeded", "Failed"]))]
 

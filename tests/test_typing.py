@@ -27,7 +27,7 @@ def check_forgetful() -> str:
     with tempfile.TemporaryDirectory() as folder:
         forgetful = Path(folder, "forgetful.py")
         forgetful.write_text(FORGETFUL, encoding="utf-8")
-        files = (str(forgetful), "tests/typing_usage.py")
+        files = (str(forgetful), "tests/support/typing_usage.py")
         return subprocess.run([*command, *files], capture_output=True, text=True, check=False, cwd=TOP).stdout
 
 

@@ -14,16 +14,16 @@ import aiohttp
 from attrs import define, frozen
 from yarl import URL
 
-from schedules_async.addresses import check_token_url
-from schedules_async.base_errors import own_copy
-from schedules_async.clock import Clock, SystemClock
-from schedules_async.environments import DEV
+from schedules_async._auth.environments import DEV
+from schedules_async._auth.single_flight import Shared
+from schedules_async._auth.token_response import pause_after, read_grant, renewal_age
+from schedules_async._clock import Clock, SystemClock
+from schedules_async._http.body import FAULTS, read_whole, to_transport_error
+from schedules_async._http.responses import Answer
+from schedules_async._http.urls import check_token_url
+from schedules_async._operations.base_errors import own_copy
+from schedules_async._version import __version__
 from schedules_async.errors import AuthenticationError, ResponseError, SchedulesError
-from schedules_async.grants import pause_after, read_grant, renewal_age
-from schedules_async.receiving import FAULTS, read_whole, to_transport_error
-from schedules_async.responses import Answer
-from schedules_async.sharing import Shared
-from schedules_async.version import __version__
 
 LONGEST_ATTEMPT = 10.0  # seconds, so that three fit into the half minute that a session waits for a token
 _PATIENCE = 2.0  # seconds that a request with a good token waits for a newer one

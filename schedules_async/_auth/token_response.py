@@ -4,11 +4,11 @@ from typing import Any
 
 from multidict import CIMultiDict
 
-from schedules_async.auth import check_token
+from schedules_async._auth.tokens import check_token
+from schedules_async._http.responses import Answer, read_error
+from schedules_async._http.retry import RetryPolicy, is_passing, pause_before_repeat
+from schedules_async._operations.operation import read_json
 from schedules_async.errors import MalformedResponseError, ResponseError, SchedulesError
-from schedules_async.models import read_json
-from schedules_async.responses import Answer, read_error
-from schedules_async.retrying import RetryPolicy, is_passing, pause_before_repeat
 
 _RETRY = RetryPolicy(attempts=3)
 _LONGEST_PAUSE = 5.0  # seconds between two attempts; a longer Retry-After ends them

@@ -8,10 +8,10 @@ from typing import Protocol, runtime_checkable
 
 from attrs import define, field
 
+from schedules_async._auth.single_flight import Shared
+from schedules_async._hooks import Hooks
 from schedules_async.errors import AuthenticationError
 from schedules_async.events import TokenRenewed
-from schedules_async.hooks import Hooks
-from schedules_async.sharing import Shared
 
 LONGEST_TOKEN_ATTEMPT = 30.0  # seconds
 _USABLE = re.compile(r"[\x21-\x7e]+")

@@ -6,9 +6,9 @@ import aiohttp
 from aiohttp.http import HttpProcessingError
 from attrs import define, field
 
+from schedules_async._http.responses import Answer
+from schedules_async._operations.ref import OperationRef
 from schedules_async.errors import TransportError
-from schedules_async.refs import OperationRef
-from schedules_async.responses import Answer
 
 LARGEST_BODY = 1024 * 1024
 MOST_VALUES = 32_768  # in one body: three bytes of JSON can take 250 of memory

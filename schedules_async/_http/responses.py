@@ -8,7 +8,18 @@ from datetime import datetime
 from attrs import evolve, frozen
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from schedules_async.base_errors import MalformedResponseError, SchedulesError
+from schedules_async._http.headers import parse_http_date, parse_retry_after
+from schedules_async._operations.base_errors import MalformedResponseError, SchedulesError
+from schedules_async._operations.fields import is_same_tag, parse_tag
+from schedules_async._operations.operation import (
+    Operation,
+    is_well_formed,
+    read_document,
+    read_json,
+    structure_operation,
+)
+from schedules_async._operations.ref import OperationRef
+from schedules_async._version import __version__
 from schedules_async.errors import (
     AuthenticationError,
     ErrorDetail,
@@ -18,10 +29,6 @@ from schedules_async.errors import (
     ResponseError,
     ServerError,
 )
-from schedules_async.http_values import is_same_tag, parse_http_date, parse_retry_after, parse_tag
-from schedules_async.models import Operation, is_well_formed, read_document, read_json, structure_operation
-from schedules_async.refs import OperationRef
-from schedules_async.version import __version__
 
 Headers = CIMultiDict[str] | CIMultiDictProxy[str]
 

@@ -6,7 +6,7 @@ import backoff
 from attrs import field, frozen
 from attrs.validators import ge, instance_of
 
-from schedules_async.clock import to_seconds
+from schedules_async._clock import to_seconds
 from schedules_async.errors import ResponseError, TransportError
 
 _PASSING_STATUSES = frozenset({408, 500, 502, 503, 504})

@@ -14,13 +14,13 @@ from aiohttp.connector import Connection
 from attrs import define, field
 from yarl import URL
 
-from schedules_async.addresses import is_loopback
-from schedules_async.receiving import FAULTS, read_whole, to_transport_error
-from schedules_async.refs import OperationRef
-from schedules_async.responses import SAME_FOR_ALL, Answer
+from schedules_async._http.body import FAULTS, read_whole, to_transport_error
+from schedules_async._http.responses import SAME_FOR_ALL, Answer
+from schedules_async._http.urls import is_loopback
+from schedules_async._operations.ref import OperationRef
 
 MAX_REQUESTS_IN_FLIGHT = 100
-_KEEPALIVE = 60.0  # seconds; longer than the usual pause between two looks, so that they share a connection
+_KEEPALIVE = 60.0  # seconds; longer than the usual pause between two polls, so that they share a connection
 
 
 @define(eq=False, repr=False)

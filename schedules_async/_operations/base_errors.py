@@ -2,7 +2,7 @@
 
 from typing import TypeVar
 
-from schedules_async.refs import OperationRef
+from schedules_async._operations.ref import OperationRef
 
 
 class SchedulesError(Exception):

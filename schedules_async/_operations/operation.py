@@ -12,9 +12,9 @@ from attrs import field, frozen
 from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, override
 
-from schedules_async.base_errors import MalformedResponseError
-from schedules_async.http_values import parse_tag, parse_timestamp
-from schedules_async.refs import OperationRef
+from schedules_async._operations.base_errors import MalformedResponseError
+from schedules_async._operations.fields import parse_tag, parse_timestamp
+from schedules_async._operations.ref import OperationRef
 
 
 class OperationStatus(StrEnum):
@@ -123,8 +123,7 @@ class Operation:
 
         >>> Operation.from_json('{"operation": {"id": "1", "status": "Started", "percentComplete": "50"}}', "s")
         Traceback (most recent call last):
-        schedules_async.base_errors.MalformedResponseError: the operation breaks the contract: expected a number, \
-not str '50'
+        schedules_async.MalformedResponseError: the operation breaks the contract: expected a number, not str '50'
         """
         if schedule_id is not None:
             OperationRef(schedule_id, "any")

@@ -12,9 +12,17 @@ from typing import Protocol
 
 from attrs import define, field
 
-from schedules_async.auth import Tokens
-from schedules_async.base_errors import own_copy
-from schedules_async.clock import Clock
+from schedules_async._auth.tokens import Tokens
+from schedules_async._clock import Clock
+from schedules_async._hooks import Hooks
+from schedules_async._http.responses import Answer, Seen, hide, read_answer, read_refusal, request_headers
+from schedules_async._http.retry import RetryPolicy, is_passing, pause_before_repeat
+from schedules_async._http.transport import NotSentError, Transport
+from schedules_async._operations.base_errors import own_copy
+from schedules_async._operations.operation import Operation
+from schedules_async._operations.ref import OperationRef
+from schedules_async._stats import Tally
+from schedules_async._throttling.rate_limiter import Pacing, Plan
 from schedules_async.errors import (
     AuthenticationError,
     MalformedResponseError,
@@ -24,15 +32,7 @@ from schedules_async.errors import (
     SchedulesError,
     SessionClosedError,
 )
-from schedules_async.events import Looked, Retried, Throttled
-from schedules_async.hooks import Hooks
-from schedules_async.models import Operation
-from schedules_async.pacing import Pacing, Plan
-from schedules_async.refs import OperationRef
-from schedules_async.responses import Answer, Seen, hide, read_answer, read_refusal, request_headers
-from schedules_async.retrying import RetryPolicy, is_passing, pause_before_repeat
-from schedules_async.stats import Tally
-from schedules_async.transport import NotSentError, Transport
+from schedules_async.events import Polled, Retried, Throttled
 
 Outcome = Seen | BaseException
 COPIED = (SchedulesError, ValueError, TypeError)  # what leaves the library; each who is told gets one of his own
@@ -54,7 +54,7 @@ class Look:
     """One wanted look and what its attempts have met so far."""
 
     ref: OperationRef
-    _looks: "Looks"
+    _polls: "Looks"
     users: dict[LookUser, tuple[float, float]] = field(factory=dict)
     plan: Plan | None = None
     task: "asyncio.Task[None] | None" = None
@@ -72,7 +72,7 @@ class Look:
 
     def start(self, rank: float) -> None:
         """Begin an attempt, when its plan says so."""
-        self._looks.start(self, rank)
+        self._polls.start(self, rank)
 
 
 @define(eq=False, repr=False)
@@ -89,7 +89,7 @@ class Looks:
     _clock: Clock
     _random: Callable[[], float]
     _loop: asyncio.AbstractEventLoop
-    _looks: dict[OperationRef, Look] = field(init=False, factory=dict)
+    _polls: dict[OperationRef, Look] = field(init=False, factory=dict)
     _dropped: "set[asyncio.Task[None]]" = field(init=False, factory=set)
     _refusal: ResponseError | None = field(init=False, default=None)
     _refusals: int = field(init=False, default=0)
@@ -99,9 +99,9 @@ class Looks:
 
         Of the looks that are due, those of lower rank go first when there is no budget for all.
         """
-        look = self._looks.get(ref)
+        look = self._polls.get(ref)
         if look is None:
-            look = self._looks[ref] = Look(ref, self)
+            look = self._polls[ref] = Look(ref, self)
         look.users[user] = due, rank
         self._plan(look)
         if self._refusal is not None and self._pacing.pace.closed_until > self._clock.monotonic():
@@ -109,7 +109,7 @@ class Looks:
 
     def release(self, ref: OperationRef, user: LookUser) -> None:
         """Let `user` go; the last to go takes the look along, under way or not."""
-        look = self._looks.get(ref)
+        look = self._polls.get(ref)
         if look is None or look.users.pop(user, None) is None:
             return
         if look.users:
@@ -123,7 +123,7 @@ class Looks:
 
     async def aclose(self) -> None:
         """End every look with SessionClosedError."""
-        for look in list(self._looks.values()):
+        for look in list(self._polls.values()):
             self._drop(look)
             self._tell(look, SessionClosedError("the session was closed", ref=look.ref))
         if self._dropped:
@@ -238,13 +238,13 @@ class Looks:
         self._hooks.tell(Throttled(ref, own_copy(refusal), self._pacing.pace.closed_until - now, was_open))
         if is_longer:
             self._refusal = refusal
-            for look in list(self._looks.values()):
+            for look in list(self._polls.values()):
                 self._put_off(look, now + pause, refusal)
 
     def _decide(self, look: Look, outcome: Outcome) -> None:
         """Tell the users, or plan the next attempt; a look that was dropped meanwhile concerns nobody."""
         look.is_under_way = look.has_begun = False
-        if self._looks.get(look.ref) is not look:
+        if self._polls.get(look.ref) is not look:
             return
         again = self._repeat_at(look, outcome)
         if again is None:
@@ -276,20 +276,20 @@ class Looks:
 
     def _finish(self, look: Look, outcome: Outcome) -> None:
         """Tell the users; hooks are told of the look before what comes of it, once its users want the next or none."""
-        del self._looks[look.ref]
-        if not self._hooks.hear_of_looks:
+        del self._polls[look.ref]
+        if not self._hooks.is_anybody_listening:
             self._tell(look, outcome)
             return
         with self._hooks.held() as events:
             self._tell(look, outcome)
             events.insert(0, self._make_record(look.ref, outcome))
 
-    def _make_record(self, ref: OperationRef, outcome: Outcome) -> Looked:
-        following = self._looks.get(ref)
+    def _make_record(self, ref: OperationRef, outcome: Outcome) -> Polled:
+        following = self._polls.get(ref)
         pause = None if following is None else max(following.times[0] - self._clock.monotonic(), 0.0)
         if isinstance(outcome, Seen):
-            return Looked(ref, outcome.operation, outcome.is_not_modified, pause)
-        return Looked(ref, own_copy(outcome, ref) if isinstance(outcome, COPIED) else outcome, pause=pause)
+            return Polled(ref, outcome.operation, outcome.is_not_modified, pause)
+        return Polled(ref, own_copy(outcome, ref) if isinstance(outcome, COPIED) else outcome, pause=pause)
 
     def _put_off(self, look: Look, until: float, refusal: ResponseError) -> None:
         """Let each user of a look decide whether to wait so long."""
@@ -297,7 +297,7 @@ class Looks:
             user.put_off(until, refusal)
 
     def _drop(self, look: Look) -> None:
-        del self._looks[look.ref]
+        del self._polls[look.ref]
         if look.plan is not None:
             self._pacing.forget(look.plan)
         if look.is_under_way and look.task is not None:

@@ -10,18 +10,19 @@ from typing import Protocol
 
 from attrs import define, field
 
-from schedules_async.base_errors import own_copy
-from schedules_async.clock import Clock
+from schedules_async._clock import Clock
+from schedules_async._hooks import Hooks
+from schedules_async._http.responses import Seen
+from schedules_async._operations.base_errors import own_copy
+from schedules_async._operations.operation import Operation
+from schedules_async._operations.ref import OperationRef
+from schedules_async._polling.fetcher import COPIED, Looks, Outcome
+from schedules_async._polling.forecast import Progress, TimeRemaining
+from schedules_async._polling.policy import PollingPolicy, jitter_seed
+from schedules_async._stats import Tally
+from schedules_async._throttling.rate_limiter import Pacing
 from schedules_async.errors import NotFoundError, ResponseError, SessionClosedError
 from schedules_async.events import Changed
-from schedules_async.hooks import Hooks
-from schedules_async.looking import COPIED, Looks, Outcome
-from schedules_async.models import Operation
-from schedules_async.pacing import Pacing
-from schedules_async.polling import PollingPolicy, Progress, TimeRemaining, jitter_seed
-from schedules_async.refs import OperationRef
-from schedules_async.responses import Seen
-from schedules_async.stats import Tally
 
 Ending = Operation | BaseException
 
@@ -109,7 +110,7 @@ class Watch:
     def _plan(self) -> None:
         """Plan the next look by every policy; a Retry-After of the last answer is a floor, as far as a wait sleeps."""
         sample = self._watches.random()
-        pauses = {policy: policy.pause(self._progress, self._seed, sample) for policy in self._dues}
+        pauses = {policy: policy.interval(self._progress, self._seed, sample) for policy in self._dues}
         self._watches.demand(self, 1 / min(pauses.values()))
         for policy, pause in pauses.items():
             due = self._looked_at + max(pause, min(self._postponement, policy.max_retry_after))
@@ -120,13 +121,13 @@ class Watch:
         stretch = self._watches.pacing.stretch
         if stretch == 1:
             return 0.0
-        stretched = policy.pause(self._progress, self._seed, sample, stretch)
+        stretched = policy.interval(self._progress, self._seed, sample, stretch)
         return min(stretched - pause, self._watches.one_round)
 
     def _want_look(self) -> None:
         """Want the next look, at the earliest that any policy asks for."""
         due, rank = (min(times) for times in zip(*self._dues.values(), strict=True))
-        self._watches.looks.want(self.ref, self, due, rank)
+        self._watches.polls.want(self.ref, self, due, rank)
 
     def _want_another_look(self, postponement: float) -> None:
         self._looked_at, self._postponement = self._watches.clock.monotonic(), postponement
@@ -175,7 +176,7 @@ class Watch:
         if is_change:
             self.latest, self.changed_at = operation, self._watches.clock.monotonic()
             self._watches.tally.updates += 1
-            if self._watches.hooks.hear_of_looks:
+            if self._watches.hooks.is_anybody_listening:
                 self._watches.hooks.tell(Changed(operation))
         for subscriber, has_seen in self._subscribers.items():
             if is_change or not has_seen:
@@ -203,7 +204,7 @@ class Watch:
 class Watches:
     """The watches of a session, one for each operation that is waited for."""
 
-    looks: Looks
+    polls: Looks
     pacing: Pacing
     tally: Tally
     clock: Clock
@@ -220,7 +221,7 @@ class Watches:
         if watch is None:
             watch = Watch(ref, self, seen)
             if seen is not None:
-                self.looks.remember(seen)
+                self.polls.remember(seen)
         self._watches[ref] = watch
         watch.join(subscriber)
         return watch
@@ -242,4 +243,4 @@ class Watches:
         """Let go of a watch that nobody follows any more."""
         self._watches.pop(watch.ref, None)
         self.demand(watch, 0.0)
-        self.looks.release(watch.ref, watch)
+        self.polls.release(watch.ref, watch)

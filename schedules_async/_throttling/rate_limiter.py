@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from attrs import define, field, frozen
 from attrs.validators import ge, instance_of
 
-from schedules_async.clock import Clock, Timer, Timers, to_seconds
+from schedules_async._clock import Clock, Timer, Timers, to_seconds
 
 _SHARE_OF_KNOWN_RATE = 0.97
 _FIRST_RATE = 5.0  # requests a second, for an unknown quota

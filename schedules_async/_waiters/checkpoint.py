@@ -11,10 +11,10 @@ from typing import Any
 
 from attrs import frozen
 
-from schedules_async.base_errors import MalformedResponseError
-from schedules_async.http_values import parse_tag
-from schedules_async.models import Operation, read_json, structure_operation, to_document
-from schedules_async.refs import OperationRef
+from schedules_async._operations.base_errors import MalformedResponseError
+from schedules_async._operations.fields import parse_tag
+from schedules_async._operations.operation import Operation, read_json, structure_operation, to_document
+from schedules_async._operations.ref import OperationRef
 
 _FORMAT = "schedules_async checkpoint"
 _VERSION = 1

@@ -12,9 +12,16 @@ from functools import partial
 
 from attrs import define, field, frozen
 
-from schedules_async.base_errors import own_copy
-from schedules_async.checkpoints import Checkpoint, write_checkpoint
-from schedules_async.clock import Clock, Seconds, Timer, Timers, to_seconds
+from schedules_async._clock import Clock, Seconds, Timer, Timers, to_seconds
+from schedules_async._hooks import Hooks
+from schedules_async._operations.base_errors import own_copy
+from schedules_async._operations.operation import Operation
+from schedules_async._operations.ref import OperationRef
+from schedules_async._polling.fetcher import COPIED
+from schedules_async._polling.forecast import TimeRemaining
+from schedules_async._polling.policy import PollingPolicy
+from schedules_async._polling.poller import Ending, Watch, Watches
+from schedules_async._waiters.checkpoint import Checkpoint, write_checkpoint
 from schedules_async.errors import (
     OperationFailedError,
     OperationStalledError,
@@ -22,12 +29,6 @@ from schedules_async.errors import (
     SessionClosedError,
 )
 from schedules_async.events import WaitBegun, WaitEnded
-from schedules_async.hooks import Hooks
-from schedules_async.looking import COPIED
-from schedules_async.models import Operation
-from schedules_async.polling import PollingPolicy, TimeRemaining
-from schedules_async.refs import OperationRef
-from schedules_async.watching import Ending, Watch, Watches
 
 
 def to_timeout(name: str, value: Seconds | None) -> float:
@@ -151,7 +152,7 @@ class Member:
 
     def looked(self) -> None:
         """Count a look."""
-        self._wait.looks += 1
+        self._wait.polls += 1
 
     def show(self, operation: Operation) -> None:
         """Take a change."""
@@ -214,7 +215,7 @@ class Wait:
     _seen: Mapping[OperationRef, Operation]
     members: dict[OperationRef, Member] = field(init=False)
     is_closed: bool = field(init=False, default=False)
-    looks: int = field(init=False, default=0)  # since it began
+    polls: int = field(init=False, default=0)  # since it began
     _unfinished: int = field(init=False)
     _surroundings: Surroundings | None = field(init=False, default=None)
     _first_use: float = field(init=False, default=math.nan)
@@ -271,7 +272,7 @@ class Wait:
 
     def _join(self, surroundings: Surroundings) -> None:
         self._begun_at = now = surroundings.clock.monotonic()
-        self.looks = 0
+        self.polls = 0
         if math.isnan(self._first_use):
             self._first_use = self._parted_at = now
         self._begun = WaitBegun(frozenset(self.members))
@@ -305,7 +306,7 @@ class Wait:
             WaitEnded(
                 begun,
                 self._surroundings.clock.monotonic() - self._begun_at,
-                self.looks,
+                self.polls,
                 tuple(own_copy(outcome) if isinstance(outcome, COPIED) else outcome for outcome in outcomes),
                 interruption,
             )

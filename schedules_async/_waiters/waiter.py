@@ -7,11 +7,11 @@ from typing import Any, Generic, Never, Protocol, TypeVar
 
 from attrs import define, field
 
+from schedules_async._operations.operation import Operation
+from schedules_async._operations.ref import OperationRef
+from schedules_async._polling.forecast import TimeRemaining
+from schedules_async._waiters.wait_state import Member, Reader, Wait
 from schedules_async.errors import OperationGroupError
-from schedules_async.models import Operation
-from schedules_async.polling import TimeRemaining
-from schedules_async.refs import OperationRef
-from schedules_async.waits import Member, Reader, Wait
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")

@@ -14,7 +14,7 @@ from click.shell_completion import shell_complete
 from rich.console import Console
 
 from schedules_async import DEV, PRODUCTION, Operation, OperationRef, SchedulesError, TimeRemaining, __version__
-from schedules_async.checkpoints import Checkpoint
+from schedules_async._waiters.checkpoint import Checkpoint
 from schedules_async.cli.arguments import (
     BASE_URL,
     CLIENT_ID,

@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from schedules_async import Operation, OperationRef, PollingPolicy, RateLimit, SchedulesSession
+from schedules_async._waiters.waiter import OperationProgress
 from schedules_async.progress.rich_bars import RichProgress, is_live
 from schedules_async.progress.wording import describe, explain, spell_traffic
 from schedules_async.testing import FakeSchedules, throttled
-from schedules_async.waiting import OperationProgress
 
 _LIVELY = PollingPolicy(cost=0.02, min_interval=0.2, max_interval=0.6, max_predicted_interval=0.6)
 _OWN_LIMIT = RateLimit(30, 1.0)
@@ -153,12 +153,12 @@ def sum_up(members: Sequence[Member], server: FakeSchedules, session: SchedulesS
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("operation")
     table.add_column("result")
-    for heading in ("looks", "changes", "end seen after"):
+    for heading in ("polls", "changes", "end seen after"):
         table.add_column(heading, justify="right")
     for member in members:
-        looks = len(server.requests_for(member.standing.ref))
+        polls = len(server.requests_for(member.standing.ref))
         delay = "" if member.delay is None else f"{member.delay:.2f} s"
-        table.add_row(Text(member.name), Text(member.result), str(looks), str(member.changes), delay)
+        table.add_row(Text(member.name), Text(member.result), str(polls), str(member.changes), delay)
     console.print()
     console.print(table)
     console.print()

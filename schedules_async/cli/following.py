@@ -8,12 +8,12 @@ from attrs import frozen
 from rich.console import Console
 
 from schedules_async import Operation, OperationRef, SchedulesSession, TimeRemaining
-from schedules_async.checkpoints import Checkpoint, write_checkpoint
+from schedules_async._waiters.checkpoint import Checkpoint, write_checkpoint
+from schedules_async._waiters.waiter import OperationProgress
 from schedules_async.cli.arguments import Identity
 from schedules_async.cli.saving import saved
 from schedules_async.errors import OperationFailedError
 from schedules_async.progress.rich_bars import RichProgress
-from schedules_async.waiting import OperationProgress
 
 Report = Callable[[Operation, TimeRemaining | None], None]
 

@@ -9,7 +9,7 @@ from tempfile import NamedTemporaryFile
 import click
 
 from schedules_async import Operation, OperationGroupWaiter, OperationRef, OperationWaiter
-from schedules_async.checkpoints import Checkpoint, read_checkpoint
+from schedules_async._waiters.checkpoint import Checkpoint, read_checkpoint
 
 _REST = 9  # times what writing took, so that it takes a tenth of the event loop at most
 

@@ -8,8 +8,8 @@ from math import ceil, inf
 from attrs import define, field
 
 from schedules_async import Operation, OperationRef, SchedulesSession, TimeRemaining
+from schedules_async._waiters.waiter import OperationProgress
 from schedules_async.progress.wording import printable, spell_failure, spell_loss, spell_traffic
-from schedules_async.waiting import OperationProgress
 
 Names = Mapping[OperationRef, str] | Callable[[OperationRef], str]
 

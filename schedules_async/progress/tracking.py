@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from schedules_async import SchedulesSession
+from schedules_async._waiters.waiter import Reawaitable
 from schedules_async.progress.board import Board, Names, Traffic
-from schedules_async.waiting import Reawaitable
 
 Result = TypeVar("Result")
 

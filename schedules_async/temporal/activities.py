@@ -8,8 +8,8 @@ from attrs import define, field
 from temporalio import activity
 
 from schedules_async import NotFoundError, Operation, OperationRef, PollingPolicy, SchedulesError, SchedulesSession
-from schedules_async.clock import Clock
-from schedules_async.polling import jitter_seed
+from schedules_async._clock import Clock
+from schedules_async._polling.policy import jitter_seed
 from schedules_async.temporal.failures import describe, still_running, to_failure
 from schedules_async.temporal.memory import Memory
 from schedules_async.temporal.payloads import OperationWait
@@ -88,8 +88,8 @@ class OperationActivities:
                 attempt.remember(Memory(operation))
             return (await waiter).to_json()
 
-    @activity.defn(name="schedules_async.look")
-    async def look(self, wanted: OperationWait) -> str:
+    @activity.defn(name="schedules_async.poll")
+    async def poll(self, wanted: OperationWait) -> str:
         """Look at one operation; give the final snapshot as JSON, or ask for another attempt when it is not due."""
         async with self._attempt(wanted) as attempt:
             try:
@@ -100,11 +100,11 @@ class OperationActivities:
                 raise still_running(str(error), self._pause(attempt)) from None
             if operation.is_done:
                 return operation.to_json()
-            attempt.remember(attempt.memory.with_look(attempt.now, operation))
+            attempt.remember(attempt.memory.with_poll(attempt.now, operation))
             raise still_running(describe(operation), self._pause(attempt))
 
     def _pause(self, attempt: Attempt) -> float:
-        return self._polling.pause(attempt.memory.progress(), jitter_seed(attempt.ref), self._random())
+        return self._polling.interval(attempt.memory.progress(), jitter_seed(attempt.ref), self._random())
 
     @asynccontextmanager
     async def _attempt(self, wanted: OperationWait) -> AsyncIterator[Attempt]:

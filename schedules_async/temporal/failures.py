@@ -4,9 +4,9 @@ from datetime import timedelta
 
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+from schedules_async._http.retry import is_passing
+from schedules_async._operations.operation import Operation
 from schedules_async.errors import AuthenticationError, RateLimitedError, ResponseError, SessionClosedError
-from schedules_async.models import Operation
-from schedules_async.retrying import is_passing
 
 STILL_RUNNING = "StillRunning"
 

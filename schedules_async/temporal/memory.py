@@ -1,4 +1,4 @@
-"""What an attempt in Temporal leaves to the next one, on whatever worker: the newest snapshot and the latest looks."""
+"""What an attempt in Temporal leaves to the next one, on whatever worker: the newest snapshot and the latest polls."""
 
 import json
 from datetime import UTC, datetime
@@ -6,15 +6,15 @@ from typing import Any, Self
 
 from attrs import evolve, frozen
 
+from schedules_async._operations.operation import Operation, OperationStatus
+from schedules_async._polling.forecast import Progress
 from schedules_async.errors import MalformedResponseError
-from schedules_async.models import Operation, OperationStatus
-from schedules_async.polling import Progress
 
-_MOST_LOOKS = 12  # every heartbeat carries them; more change no pause by much (tests/test_temporal_memory.py)
+_MAX_POLLS = 12  # every heartbeat carries them; more change no pause by much (tests/test_temporal_memory.py)
 
 
 @frozen
-class PastLook:
+class PastPoll:
     """What one look showed of the progress; times are seconds since 1970."""
 
     time: float
@@ -28,8 +28,8 @@ class PastLook:
         updated_at = None if operation.updated_at is None else operation.updated_at.timestamp()
         return cls(round(time, 2), operation.status, operation.percent_complete, updated_at)
 
-    def shows_as(self, other: "PastLook") -> bool:
-        """Tell whether nothing changed between two looks."""
+    def shows_as(self, other: "PastPoll") -> bool:
+        """Tell whether nothing changed between two polls."""
         return self.status is other.status and self.percent_complete == other.percent_complete
 
     def show_again(self, progress: Progress, operation: Operation) -> None:
@@ -57,20 +57,20 @@ class Memory:
     """
 
     operation: Operation | None = None
-    looks: tuple[PastLook, ...] = ()
+    polls: tuple[PastPoll, ...] = ()
 
-    def with_look(self, time: float, operation: Operation) -> "Memory":
+    def with_poll(self, time: float, operation: Operation) -> "Memory":
         """Add a look; of the older ones the first and the newest stay."""
-        looks = [*self.looks, PastLook.at(time, operation)]
-        if len(looks) > _MOST_LOOKS:
-            del looks[_least_telling(looks)]
-        return Memory(operation, tuple(looks))
+        polls = [*self.polls, PastPoll.at(time, operation)]
+        if len(polls) > _MAX_POLLS:
+            del polls[_least_telling(polls)]
+        return Memory(operation, tuple(polls))
 
     def progress(self) -> Progress:
         """Show the looks to the policy's own memory."""
         progress = Progress()
         if self.operation is not None:
-            for look in self.looks:
+            for look in self.polls:
                 look.show_again(progress, self.operation)
         return progress
 
@@ -78,32 +78,32 @@ class Memory:
         """Write the snapshot, tag included, and the looks; an empty text before the first."""
         if self.operation is None:
             return ""
-        looks = [[look.time, look.status, look.percent_complete, look.updated_at] for look in self.looks]
-        return json.dumps({**json.loads(self.operation.to_json()), "looks": looks}, separators=(",", ":"))
+        polls = [[poll.time, poll.status, poll.percent_complete, poll.updated_at] for poll in self.polls]
+        return json.dumps({**json.loads(self.operation.to_json()), "polls": polls}, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: object) -> "Memory":
         """Read what `to_json` wrote; whatever else it is reads as nothing, which costs one unconditional look."""
         try:
             operation = Operation.from_json(text) if isinstance(text, str) else None
-            memory = cls(operation, _read_looks(text))
+            memory = cls(operation, _read_polls(text))
             memory.progress()
         except (MalformedResponseError, ValueError, TypeError, AttributeError, OverflowError, OSError):
             return cls()
         return memory
 
 
-def _least_telling(looks: list[PastLook]) -> int:
+def _least_telling(polls: list[PastPoll]) -> int:
     """Give the oldest look that showed what the one before and the one after it did, else the second."""
-    for index in range(1, len(looks) - _MOST_LOOKS // 2):
-        if looks[index - 1].shows_as(looks[index]) and looks[index].shows_as(looks[index + 1]):
+    for index in range(1, len(polls) - _MAX_POLLS // 2):
+        if polls[index - 1].shows_as(polls[index]) and polls[index].shows_as(polls[index + 1]):
             return index
     return 1
 
 
-def _read_looks(text: Any) -> tuple[PastLook, ...]:
-    looks = json.loads(text).get("looks", [])
+def _read_polls(text: Any) -> tuple[PastPoll, ...]:
+    polls = json.loads(text).get("polls", [])
     return tuple(
-        PastLook(float(time), OperationStatus(status), float(percent), None if since is None else float(since))
-        for time, status, percent, since in looks
+        PastPoll(float(time), OperationStatus(status), float(percent), None if since is None else float(since))
+        for time, status, percent, since in polls
     )

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from schedules_async import errors
-from schedules_async.clock import Seconds, to_seconds
+from schedules_async._clock import Seconds, to_seconds
+from schedules_async._operations.operation import Operation
+from schedules_async._operations.ref import OperationRef
 from schedules_async.errors import SchedulesError
-from schedules_async.models import Operation
-from schedules_async.refs import OperationRef
 
 MOST_OPERATIONS = 1000  # of one workflow: its results are one payload, for which the engine has a limit of 2 MB
 _ERRORS: dict[str, type[SchedulesError]] = {
@@ -67,7 +67,7 @@ class WaitRequest:
     """What `WaitForOperations` is to wait for, and how; make it with `of`, which checks it."""
 
     refs: list[tuple[str, str]]
-    single_looks: bool = False
+    single_polls: bool = False
     stop_at_failure: bool = False
     timeout: float | None = None
     heartbeat_timeout: float = 60.0
@@ -79,7 +79,7 @@ class WaitRequest:
         cls,
         refs: Iterable[OperationRef | tuple[str, str]],
         *,
-        single_looks: bool = False,
+        single_polls: bool = False,
         stop_at_failure: bool = False,
         timeout: Seconds | None = None,
         heartbeat_timeout: Seconds = 60.0,
@@ -87,7 +87,7 @@ class WaitRequest:
     ) -> "WaitRequest":
         """Ask for at most 1,000 operations; duplicates cost nothing.
 
-        With `single_looks` each attempt of an activity is one look, and nothing is held in between; else a
+        With `single_polls` each attempt of an activity is one look, and nothing is held in between; else a
         worker holds a slot for each wait. `stop_at_failure` fails the workflow with the first operation that
         does not succeed. `timeout` bounds the whole wait. A killed worker is noticed after
         `heartbeat_timeout`. The workflow's queries know the progress of every `progress_interval` seconds.
@@ -97,7 +97,7 @@ class WaitRequest:
             raise ValueError(f"one workflow waits for at most {MOST_OPERATIONS} operations, not {len(set(pairs))}")
         return cls(
             pairs,
-            single_looks,
+            single_polls,
             stop_at_failure,
             None if timeout is None else _positive("timeout", timeout),
             _positive("heartbeat_timeout", heartbeat_timeout),

@@ -22,7 +22,7 @@ from schedules_async import (
     SchedulesSession,
     TokenProvider,
 )
-from schedules_async.clock import Seconds, SystemClock
+from schedules_async._clock import Seconds, SystemClock
 from schedules_async.temporal.activities import OperationActivities
 from schedules_async.temporal.standing import memories, percents
 from schedules_async.temporal.workflows import WaitForOperations
@@ -48,14 +48,14 @@ async def schedules_worker(
     auth: str | Callable[[], Awaitable[str]] | TokenProvider,
     *,
     task_queue: str,
-    looks_per_second: float | None = None,
+    polls_per_second: float | None = None,
     max_concurrent_activities: int = 1000,
     worker_options: Mapping[str, Any] | None = None,
     **session_options: Unpack[SessionOptions],
 ) -> AsyncIterator[Worker]:
     """Run a worker for `WaitForOperations` for as long as the block lasts, with one session for all its waits.
 
-    `auth` and `session_options` are the session's, `worker_options` Temporal's. `looks_per_second` is what all
+    `auth` and `session_options` are the session's, `worker_options` Temporal's. `polls_per_second` is what all
     workers of the task queue together may start, when each attempt is one look; a look that is refused with 429 then
     frees its slot at once. Each of `max_concurrent_activities` is one wait, or one look.
     """
@@ -74,9 +74,9 @@ async def schedules_worker(
             client,
             task_queue=task_queue,
             workflows=[WaitForOperations],
-            activities=[activities.wait, activities.look, memories, percents],
+            activities=[activities.wait, activities.poll, memories, percents],
             max_concurrent_activities=max_concurrent_activities,
-            max_task_queue_activities_per_second=looks_per_second,
+            max_task_queue_activities_per_second=polls_per_second,
             max_heartbeat_throttle_interval=_HEARTBEATS_AT_MOST_EVERY,
             **(worker_options or {}),
         )

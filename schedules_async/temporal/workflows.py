@@ -119,7 +119,7 @@ class WaitForOperations:
         request = self._request
         left = None if self._deadline is None else max(self._deadline - workflow.now().timestamp(), 0.001)
         return await workflow.execute_activity_method(
-            OperationActivities.look if request.single_looks else OperationActivities.wait,
+            OperationActivities.poll if request.single_polls else OperationActivities.wait,
             OperationWait(*self._waits[wait], self._memories.get(wait, "")),
             activity_id=wait,
             start_to_close_timeout=_NO_BOUND,

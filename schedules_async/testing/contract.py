@@ -3,7 +3,7 @@
 import hashlib
 import re
 
-from schedules_async.refs import OperationRef
+from schedules_async._operations.ref import OperationRef
 from schedules_async.testing.answers import Answer, error_body
 
 METHODS = ("GET", "HEAD")

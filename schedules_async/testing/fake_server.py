@@ -13,8 +13,8 @@ from aiohttp import web
 from attrs import define, evolve, field
 
 from schedules_async import ClientCredentials, SchedulesSession
-from schedules_async.clock import Clock, SystemClock
-from schedules_async.refs import OperationRef
+from schedules_async._clock import Clock, SystemClock
+from schedules_async._operations.ref import OperationRef
 from schedules_async.testing.answers import START_OF_TIME, Answer, not_modified, throttled
 from schedules_async.testing.contract import (
     METHODS,

@@ -14,8 +14,8 @@ from aiohttp import web
 from attrs import define, field, setters
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from schedules_async.clock import Clock
-from schedules_async.refs import OperationRef
+from schedules_async._clock import Clock
+from schedules_async._operations.ref import OperationRef
 from schedules_async.testing.answers import MEDIA_TYPE, OPERATION_ID, Answer, Delivery
 
 _BACKLOG = 1024  # connections at once: a full queue would cost a client real seconds

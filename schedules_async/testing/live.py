@@ -8,7 +8,7 @@ from typing import Literal
 
 from attrs import frozen
 
-from schedules_async.refs import OperationRef
+from schedules_async._operations.ref import OperationRef
 from schedules_async.testing.answers import Answer
 from schedules_async.testing.contract import tag_of
 

@@ -17,8 +17,8 @@ import trustme
 from conftest import HastyLoop, MakeSession, turns
 
 from schedules_async import AuthenticationError, ClientCredentials, SessionClosedError, TokenProvider, TransportError
-from schedules_async.credentials import LONGEST_ATTEMPT
-from schedules_async.receiving import LARGEST_BODY
+from schedules_async._auth.client_credentials import LONGEST_ATTEMPT
+from schedules_async._http.body import LARGEST_BODY
 from schedules_async.testing import (
     Answer,
     FakeClock,

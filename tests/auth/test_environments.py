@@ -2,7 +2,7 @@
 
 import pytest
 
-from schedules_async.environments import DEV, PRODUCTION, QA, Environment
+from schedules_async._auth.environments import DEV, PRODUCTION, QA, Environment
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from conftest import turns
 
-from schedules_async.sharing import Shared
+from schedules_async._auth.single_flight import Shared
 
 
 class Work:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
+from schedules_async._auth.token_response import pause_after, read_grant, read_life, renewal_age
+from schedules_async._http.responses import Answer
 from schedules_async.errors import MalformedResponseError, ResponseError, SchedulesError, TransportError
-from schedules_async.grants import pause_after, read_grant, read_life, renewal_age
-from schedules_async.responses import Answer
 
 SECRET = "the-secret-that-must-not-be-seen"
 

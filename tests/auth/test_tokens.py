@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from conftest import HastyLoop, turns
 
-from schedules_async.auth import TokenProvider, Tokens, as_token_provider, ask_for_token, check_token
+from schedules_async._auth.tokens import TokenProvider, Tokens, as_token_provider, ask_for_token, check_token
+from schedules_async._hooks import Hooks
 from schedules_async.errors import AuthenticationError
-from schedules_async.hooks import Hooks
 
 BAD_TOKENS = [
     "",

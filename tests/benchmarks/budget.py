@@ -1,6 +1,7 @@
 """Thousands of operations under one quota, in virtual time: the real session over a simulated service.
 
-Run: PYTHONPATH=tests python tests/benchmarks/budget.py [operations] [seed]. So many operations (1,000) at 500 requests
+Run: PYTHONPATH=tests/support:tests/tools python tests/benchmarks/budget.py [operations] [seed].
+So many operations (1,000) at 500 requests
 a minute for each thousand, durations log-uniform from 2 s to 6 h, requested within ten minutes, once with progress of
 all kinds and once without any. Prints requests, the share refused, the share of the quota that the fullest window took,
 and the mean and longest seconds from an end to its sight: by google-api-core's intervals through the very same gate,

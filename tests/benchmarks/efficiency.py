@@ -1,9 +1,10 @@
 """What polling costs and how late it finds the end: looks for each operation, and mean seconds of delay.
 
-Run: PYTHONPATH=tests python tests/benchmarks/efficiency.py [operations]. Simulated and seeded: so many operations (100)
+Run: PYTHONPATH=tests/support:tests/tools python tests/benchmarks/efficiency.py [operations].
+Simulated and seeded: so many operations (100)
 of each of three kinds of duration (log-uniform from 2 s to 6 h, log-normal around 2 min, Pareto from 10 s on) with each
 of sixteen ways to report progress. Prints one line a policy: looks and delay on average by kind of progress, then
-looks, delay and their product beside google-api-core's intervals, which are geometric means over the 48 workloads.
+polls, delay and their product beside google-api-core's intervals, which are geometric means over the 48 workloads.
 """
 
 import math
@@ -126,13 +127,13 @@ POLICIES: dict[str, Callable[[list[Run]], Score]] = {
 def line(scores: list[Score], reference: list[Score], workloads: list[Workload]) -> str:
     """Write what a policy scored."""
     pairs = list(zip(scores, reference, strict=True))
-    looks = geometric_mean(own.looks / other.looks for own, other in pairs)
+    polls = geometric_mean(own.polls / other.polls for own, other in pairs)
     delay = geometric_mean(own.delay / other.delay for own, other in pairs)
     cells = []
     for shapes in KINDS.values():
         of_kind = [score for score, each in zip(scores, workloads, strict=True) if each.shape in shapes]
-        cells.append(f"{fmean(each.looks for each in of_kind):7.0f} {fmean(each.delay for each in of_kind):5.1f}")
-    return "".join(cells) + f"   {looks:5.2f} {delay:5.2f} {looks * delay:5.2f}"
+        cells.append(f"{fmean(each.polls for each in of_kind):7.0f} {fmean(each.delay for each in of_kind):5.1f}")
+    return "".join(cells) + f"   {polls:5.2f} {delay:5.2f} {polls * delay:5.2f}"
 
 
 def main() -> None:
@@ -140,8 +141,8 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     workloads = make_workloads(count)
     results = {name: [score(each.runs) for each in workloads] for name, score in POLICIES.items()}
-    print(f"{count} operations of each of {len(workloads)} workloads: looks, delay in seconds\n")
-    print(f"{'':26}" + "".join(f"{kind:>13}" for kind in KINDS) + "   looks delay product")
+    print(f"{count} operations of each of {len(workloads)} workloads: polls, delay in seconds\n")
+    print(f"{'':26}" + "".join(f"{kind:>13}" for kind in KINDS) + "   polls delay product")
     for name, scores in results.items():
         print(f"{name:26}{line(scores, results[REFERENCE], workloads)}")
 

@@ -17,7 +17,7 @@ from herd_server import QUOTA, WINDOW
 
 from schedules_async import PollingPolicy, RateLimit, SchedulesSession
 
-EVERY = 1  # seconds between two looks
+EVERY = 1  # seconds between two polls
 NAIVE_RATE = 10
 Wait = Callable[[str], Awaitable[object]]
 Begin = Callable[[str, list[str]], AbstractAsyncContextManager[Wait]]

@@ -17,7 +17,7 @@ from typing import Any
 from aiohttp import web
 from attrs import define, field
 
-from schedules_async.refs import OperationRef
+from schedules_async._operations.ref import OperationRef
 from schedules_async.testing.answers import throttled
 from schedules_async.testing.contract import is_held
 from schedules_async.testing.live import LiveOperation

@@ -13,7 +13,7 @@ BODY = (
     '"failureDescription": null, "createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-01T00:00:00Z"}}}}'
 )
 HEAD = 'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nDate: {date}\r\nETag: "{tag}"'
-LOOKS: Counter[str] = Counter()
+POLLS: Counter[str] = Counter()
 
 
 class Answer(asyncio.Protocol):
@@ -44,8 +44,8 @@ class Answer(asyncio.Protocol):
 def answer(path: str) -> str:
     """Answer the next look at the operation of that path."""
     identity = path.rpartition("/")[2]
-    LOOKS[identity] += 1
-    status, percent = ("Started", 10) if LOOKS[identity] == 1 else ("Succeeded", 100)
+    POLLS[identity] += 1
+    status, percent = ("Started", 10) if POLLS[identity] == 1 else ("Succeeded", 100)
     body = BODY.format(id=identity, status=status, percent=percent)
     head = HEAD.format(length=len(body), date=formatdate(usegmt=True), tag=status + identity)
     return f"{head}\r\n\r\n{body}"

@@ -19,8 +19,8 @@ from schedules_async import Operation, __version__
 from schedules_async.cli.commands import run
 from schedules_async.testing import Answer, FakeSchedules, fault, operation_answer
 
-FAILED = operation_answer("Failed", failure="No room")
-RUNNING = operation_answer("Started", percent=40, sub_status="Reading")
+FAILED = operation_answer("Failed", failure_description="No room")
+RUNNING = operation_answer("Started", percent_complete=40, sub_status="Reading")
 SUCCEEDED = operation_answer("Succeeded")
 
 

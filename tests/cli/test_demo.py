@@ -5,6 +5,7 @@ from contextlib import redirect_stdout
 import pytest
 from rich.console import Console
 
+from schedules_async._operations.ref import OperationRef
 from schedules_async.cli.demo import (
     PROGRAMME,
     Member,
@@ -16,7 +17,6 @@ from schedules_async.cli.demo import (
     sum_up,
     wait_for_all,
 )
-from schedules_async.refs import OperationRef
 from schedules_async.testing import FakeSchedules
 
 

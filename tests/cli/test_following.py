@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from schedules_async import Operation, OperationRef, TimeRemaining
-from schedules_async.checkpoints import Checkpoint
+from schedules_async._waiters.checkpoint import Checkpoint
 from schedules_async.cli.arguments import Identity
 from schedules_async.cli.following import Audience, Service, follow, look
 from schedules_async.errors import NotFoundError, OperationFailedError, OperationStalledError, OperationTimeoutError
@@ -26,7 +26,7 @@ def report_nothing(_: Operation, __: TimeRemaining | None) -> None:
 
 async def test_a_look_gives_the_operation() -> None:
     async with FakeSchedules() as server:
-        ref = server.script_operation(operation_answer("Started", percent=30))
+        ref = server.script_operation(operation_answer("Started", percent_complete=30))
         assert (await look(service_of(server), ref)).percent_complete == 30
         assert len(server.requests) == 1
 
@@ -38,7 +38,9 @@ async def test_each_change_is_reported_and_what_went_wrong_is_given() -> None:
         seen.append(operation.raw_status)
 
     async with FakeSchedules() as server:
-        failing = server.script_operation(operation_answer("Queued"), operation_answer("Failed", failure="No room"))
+        failing = server.script_operation(
+            operation_answer("Queued"), operation_answer("Failed", failure_description="No room")
+        )
         good, gone = server.script_operation(operation_answer("Succeeded")), OperationRef("no", "such")
         errors = await follow(service_of(server), plan(failing, good, gone), Audience(report))
     assert sorted(seen) == ["Failed", "Queued", "Succeeded"]

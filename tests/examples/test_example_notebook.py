@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from chromium import load
 
-NOTEBOOK = Path(__file__).parent.parent / "examples" / "notebook.ipynb"
+NOTEBOOK = Path(__file__).parents[2] / "examples" / "notebook.ipynb"
 
 
 def test_it_is_committed_without_what_it_showed() -> None:

@@ -14,8 +14,8 @@ from schedules_async.testing import FakeSchedules, fault, not_modified, operatio
 example = load("opentelemetry_spans")
 memory = load("opentelemetry.sdk.trace.export.in_memory_span_exporter")
 
-TAGGED = operation_answer("Started", percent=40, etag='"E1"')
-DONE = operation_answer("Succeeded", percent=100)
+TAGGED = operation_answer("Started", percent_complete=40, etag='"E1"')
+DONE = operation_answer("Succeeded", percent_complete=100)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ async def test_a_wait_is_a_span_and_a_look_an_event(
     span, parent = exporter.get_finished_spans()
     assert (span.name, span.parent.span_id) == ("wait for operation", parent.context.span_id)
     assert span.status.is_ok
-    assert (span.attributes["looks"], span.attributes["succeeded"]) == (3, 1)
+    assert (span.attributes["polls"], span.attributes["succeeded"]) == (3, 1)
     seen = {"operation": str(ref), "status": "Started", "percent": 40.0, "pause": 1.0}
     assert events_of(span) == [
         ("look", {**seen, "not_modified": False}),

@@ -9,10 +9,10 @@ from pathlib import Path
 from conftest import turns
 
 from schedules_async import OperationRef
-from schedules_async.checkpoints import read_checkpoint
+from schedules_async._waiters.checkpoint import read_checkpoint
 from schedules_async.testing import FakeSchedules, operation_answer
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 LOOK_OFTEN = """
 import asyncio, sys
 from resume_after_crash import CheckpointFile, follow
@@ -27,10 +27,13 @@ asyncio.run(work(*sys.argv[1:]))
 """
 
 
-def start_operation(server: FakeSchedules, looks: int) -> OperationRef:
+def start_operation(server: FakeSchedules, polls: int) -> OperationRef:
     """Let an operation go on at each look, so that the test depends on no clock; every fourth one fails."""
-    steps = [operation_answer("Started", percent=step, etag=f'"{step}"', is_conditional=True) for step in range(looks)]
-    end = operation_answer("Succeeded" if looks % 4 else "Failed")
+    steps = [
+        operation_answer("Started", percent_complete=step, etag=f'"{step}"', is_conditional=True)
+        for step in range(polls)
+    ]
+    end = operation_answer("Succeeded" if polls % 4 else "Failed")
     return server.script_operation(*steps, end)
 
 
@@ -54,7 +57,7 @@ async def kill_after(requests: int, server: FakeSchedules, process: Process) -> 
 async def test_a_killed_process_loses_nothing_and_the_next_asks_only_for_what_is_new(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.json"
     async with FakeSchedules() as server:
-        refs = [start_operation(server, looks) for looks in range(2, 10)]
+        refs = [start_operation(server, polls) for polls in range(2, 10)]
         await kill_after(32, server, await start(server, path, refs))
         saved, before = read_checkpoint(path.read_text(encoding="utf-8")), len(server.requests)
         ended = {ref for ref in refs if saved.seen[ref].is_done}

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from engine import find
+from temporal_servers import find
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "temporal_start.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "temporal_start.py"
 
 
 @pytest.mark.temporal

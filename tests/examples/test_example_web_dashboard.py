@@ -78,7 +78,9 @@ async def test_nothing_is_polled_while_nobody_looks(
 async def test_what_was_lost_is_asked_for_again_by_the_next_browser(
     server: FakeSchedules, session: SchedulesSession
 ) -> None:
-    ref = server.script_operation(fault(501), operation_answer("Failed", percent=130.0, failure="The disk is full."))
+    ref = server.script_operation(
+        fault(501), operation_answer("Failed", percent_complete=130.0, failure_description="The disk is full.")
+    )
     async with serving(Dashboard(session, [ref]), 0) as url:
         async with stream(url) as read:
             await read()
@@ -278,9 +280,11 @@ async def test_the_page_is_accessible(
     """By the rules of axe, contrast included; nothing scrolls sideways, and nothing glides where that is unwanted."""
     refs = [
         server.start_operation(),
-        server.script_operation(operation_answer("Started", percent=50, sub_status="Copying" * 20)),
+        server.script_operation(operation_answer("Started", percent_complete=50, sub_status="Copying" * 20)),
         server.script_operation(operation_answer("Succeeded")),
-        server.script_operation(operation_answer("Failed", percent=63, failure="The disk is full.")),
+        server.script_operation(
+            operation_answer("Failed", percent_complete=63, failure_description="The disk is full.")
+        ),
         OperationRef("no", "such"),
     ]
     options = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}, "reduced_motion": "reduce"}

@@ -1,4 +1,4 @@
-"""The pictures of the README are what `tests/pictures.py` makes."""
+"""The pictures of the README are what `tests/tools/pictures.py` makes."""
 
 import asyncio
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from chromium import load
 
-TOP = Path(__file__).parent.parent
+TOP = Path(__file__).parents[2]
 PICTURES = TOP / "examples" / "pictures"
 SMALL = 100_000  # bytes
 

@@ -7,8 +7,8 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from schedules_async.receiving import to_transport_error
-from schedules_async.refs import OperationRef
+from schedules_async._http.body import to_transport_error
+from schedules_async._operations.ref import OperationRef
 
 REF = OperationRef("schedule", "operation")
 SECRET = "Bearer secret"

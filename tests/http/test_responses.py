@@ -15,19 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from schedules_async.base_errors import MalformedResponseError, SchedulesError
-from schedules_async.errors import (
-    AuthenticationError,
-    ErrorDetail,
-    NotFoundError,
-    PermissionDeniedError,
-    RateLimitedError,
-    ResponseError,
-    ServerError,
-)
-from schedules_async.models import Operation, OperationStatus, is_well_formed
-from schedules_async.refs import OperationRef
-from schedules_async.responses import (
+from schedules_async._http.responses import (
     SAME_FOR_ALL,
     Answer,
     Seen,
@@ -37,7 +25,19 @@ from schedules_async.responses import (
     read_refusal,
     request_headers,
 )
-from schedules_async.version import __version__
+from schedules_async._operations.base_errors import MalformedResponseError, SchedulesError
+from schedules_async._operations.operation import Operation, OperationStatus, is_well_formed
+from schedules_async._operations.ref import OperationRef
+from schedules_async._version import __version__
+from schedules_async.errors import (
+    AuthenticationError,
+    ErrorDetail,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitedError,
+    ResponseError,
+    ServerError,
+)
 
 GUID = "bdc8fb5d-ce72-42f9-8818-bb2942927428"
 REF = OperationRef("s", "o")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from schedules_async._http.retry import RetryPolicy, is_passing, pause_before_repeat
 from schedules_async.errors import (
     MalformedResponseError,
     NotFoundError,
@@ -17,7 +18,6 @@ from schedules_async.errors import (
     SessionClosedError,
     TransportError,
 )
-from schedules_async.retrying import RetryPolicy, is_passing, pause_before_repeat
 
 
 def test_the_defaults() -> None:

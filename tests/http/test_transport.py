@@ -25,13 +25,13 @@ from schedules_async import (
     ServerError,
     TransportError,
 )
-from schedules_async.receiving import LARGEST_BODY
+from schedules_async._http.body import LARGEST_BODY
+from schedules_async._http.transport import Transport
 from schedules_async.testing import Answer, FakeClock, FakeSchedules, cut_body, operation_answer, raw, reset, stall
-from schedules_async.transport import Transport
 
 REF = OperationRef("schedule", "operation")
 ONCE = RetryPolicy(attempts=1)
-BODY = operation_answer("Started", percent=10).body.replace(b"{operation_id}", b"operation")
+BODY = operation_answer("Started", percent_complete=10).body.replace(b"{operation_id}", b"operation")
 
 
 @pytest.fixture
@@ -196,12 +196,12 @@ async def test_too_many_values_take_an_error_its_facts_alone(once: SchedulesSess
 
 async def test_a_long_text_is_no_list_of_values(once: SchedulesSession, server: FakeSchedules) -> None:
     reason = "Task failed, and so did the next one. " * 20_000
-    answer = operation_answer("Failed", failure=reason)
+    answer = operation_answer("Failed", failure_description=reason)
     assert (await once.get_operation(*script(server, answer))).failure_description == reason
 
 
 def to_answer(percent: float) -> bytes:
-    body = operation_answer("Started", percent=percent).body.replace(b"{operation_id}", b"operation")
+    body = operation_answer("Started", percent_complete=percent).body.replace(b"{operation_id}", b"operation")
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
 
 

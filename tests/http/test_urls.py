@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from schedules_async.addresses import check_base_url, check_token_url, is_loopback
+from schedules_async._http.urls import check_base_url, check_token_url, is_loopback
 
 CHECKS = [check_base_url, check_token_url]
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from schedules_async.base_errors import MalformedResponseError, SchedulesError, own_copy
-from schedules_async.refs import OperationRef
+from schedules_async._operations.base_errors import MalformedResponseError, SchedulesError, own_copy
+from schedules_async._operations.ref import OperationRef
 
 REF = OperationRef("s", "o")
 

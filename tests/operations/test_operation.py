@@ -9,9 +9,15 @@ from typing import Any
 
 import pytest
 
-from schedules_async.base_errors import MalformedResponseError
-from schedules_async.models import Operation, OperationStatus, is_well_formed, know_status, structure_operation
-from schedules_async.refs import OperationRef
+from schedules_async._operations.base_errors import MalformedResponseError
+from schedules_async._operations.operation import (
+    Operation,
+    OperationStatus,
+    is_well_formed,
+    know_status,
+    structure_operation,
+)
+from schedules_async._operations.ref import OperationRef
 
 SAMPLE = """{
     "operation": {

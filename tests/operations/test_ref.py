@@ -9,7 +9,7 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from schedules_async.refs import OperationRef
+from schedules_async._operations.ref import OperationRef
 
 LINK = "https://api.bentley.com/schedules/s/operations/o"
 OTHER_LINK = "https://api.bentley.com/schedules/other/operations/other"

@@ -27,7 +27,7 @@ CALLS, PER = 30, 60.0
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    """Let no line be written for each of many thousand looks."""
+    """Let no line be written for each of many thousand polls."""
     logger = logging.getLogger("schedules_async")
     logger.setLevel(logging.INFO)
     yield
@@ -78,10 +78,10 @@ def test_between_equals_looks_are_shared_evenly_and_nobody_starves(policy: Polli
     """Without progress: a round is one look at each; no gap exceeds the wanted pause and two rounds."""
     service = serve(alike(50, 1800.0), policy, KNOWN)
     assert service.refused == 0
-    counts = [len(looks) for looks in service.looks.values()]
+    counts = [len(polls) for polls in service.polls.values()]
     assert max(counts) < 1.5 * min(counts)
     one_round = 50 / (0.97 * CALLS / PER)
-    gaps = [later - earlier for looks in service.looks.values() for earlier, later in pairwise(looks)]
+    gaps = [later - earlier for polls in service.polls.values() for earlier, later in pairwise(polls)]
     assert max(gaps) <= policy.max_interval + 2 * one_round
 
 
@@ -90,7 +90,7 @@ def test_no_gap_of_any_operation_is_longer_than_its_pause_and_two_rounds() -> No
     for seed in range(3):
         service = serve(mixed(60, seed), PollingPolicy(), KNOWN)
         one_round = 60 / (0.97 * CALLS / PER)
-        gaps = [later - earlier for looks in service.looks.values() for earlier, later in pairwise(looks)]
+        gaps = [later - earlier for polls in service.polls.values() for earlier, later in pairwise(polls)]
         assert max(gaps) <= PollingPolicy().max_predicted_interval + 2 * one_round
 
 

@@ -14,7 +14,7 @@ from schedules_async import (
     SchedulesSession,
     ServerError,
 )
-from schedules_async.looking import Getter
+from schedules_async._polling.fetcher import Getter
 from schedules_async.testing import FakeClock, FakeSchedules, fault, operation_answer, throttled
 
 DONE = operation_answer("Succeeded")
@@ -118,7 +118,7 @@ async def test_a_503_that_names_a_time_closes_the_gate_and_counts(
 async def test_what_is_refused_twice_while_another_look_is_planned_goes_on(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
-    started = operation_answer("Started", percent=10)
+    started = operation_answer("Started", percent_complete=10)
     planned = session.wait_for_operation(*server.script_operation(started), polling=PollingPolicy.fixed(1000))
     changes = aiter(planned)
     await anext(changes)

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from measure_policy import Decide, decide_by, default, eager, frugal
 from simulation import SHAPES, by_policy, google, measure, workload
 
-from schedules_async.models import Operation, OperationStatus
-from schedules_async.polling import PollingPolicy, Progress, TimeRemaining, jitter_seed
-from schedules_async.refs import OperationRef
+from schedules_async._operations.operation import Operation, OperationStatus
+from schedules_async._operations.ref import OperationRef
+from schedules_async._polling.forecast import Progress, TimeRemaining
+from schedules_async._polling.policy import PollingPolicy, jitter_seed
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 MIDDLE = 0.5  # the seed or sample that moves a pause neither way
@@ -48,16 +49,16 @@ def snapshot(status: OperationStatus, percent: float, created: float | None, upd
     )
 
 
-def seen(*looks: tuple[float, Operation], dated: bool = True) -> Progress:
+def seen(*polls: tuple[float, Operation], dated: bool = True) -> Progress:
     """Look at those seconds after noon."""
     progress = Progress()
-    for t, operation in looks:
+    for t, operation in polls:
         progress.observe(operation, BOOTED + t, after_noon(t) if dated else None)
     return progress
 
 
 def pause(policy: PollingPolicy, progress: Progress) -> float:
-    return policy.pause(progress, MIDDLE, MIDDLE)
+    return policy.interval(progress, MIDDLE, MIDDLE)
 
 
 def window(progress: Progress) -> tuple[float, float]:
@@ -156,11 +157,11 @@ WINDOWS = [
 ]
 
 
-@pytest.mark.parametrize(("looks", "expected"), WINDOWS)
+@pytest.mark.parametrize(("polls", "expected"), WINDOWS)
 def test_the_window_lies_around_what_remains_at_the_present_speed(
-    looks: list[tuple[float, float]], expected: tuple[float, float]
+    polls: list[tuple[float, float]], expected: tuple[float, float]
 ) -> None:
-    assert window(seen(*((t, started(percent)) for t, percent in looks))) == pytest.approx(expected)
+    assert window(seen(*((t, started(percent)) for t, percent in polls))) == pytest.approx(expected)
 
 
 def test_the_speed_is_the_geometric_mean_of_the_whole_and_the_recent() -> None:
@@ -237,7 +238,7 @@ def test_nothing_remains_once_done(status: OperationStatus) -> None:
 # --- since when it runs -------------------------------------------------------------------------------------------
 
 STARTS = [
-    # looks, seconds run at the last of them; each reports half, so what remains lies around the same
+    # polls, seconds run at the last of them; each reports half, so what remains lies around the same
     ([(0, queued()), (60, started(50, updated=30))], 30.0),
     ([(60, started(50, updated=30))], 30.0),
     # no updatedAt: the middle of 0 and 60
@@ -252,9 +253,9 @@ STARTS = [
 ]
 
 
-@pytest.mark.parametrize(("looks", "run"), STARTS)
-def test_the_run_counts_from_the_start(looks: list[tuple[float, Operation]], run: float) -> None:
-    assert window(seen(*looks)) == pytest.approx((0.498 * 2 * run - run / 2, 0.502 * 2 * run + run / 2))
+@pytest.mark.parametrize(("polls", "run"), STARTS)
+def test_the_run_counts_from_the_start(polls: list[tuple[float, Operation]], run: float) -> None:
+    assert window(seen(*polls)) == pytest.approx((0.498 * 2 * run - run / 2, 0.502 * 2 * run + run / 2))
 
 
 def test_without_a_date_the_start_lies_between_two_looks() -> None:
@@ -270,9 +271,9 @@ def test_an_updated_at_that_moves_while_started_is_not_the_start() -> None:
 
 
 def test_an_updated_at_that_moves_with_an_unknown_status_between_is_no_heartbeat() -> None:
-    looks = [(20.0, started(10, updated=10)), (30.0, unknown()), (60.0, started(50, updated=40))]
+    polls = [(20.0, started(10, updated=10)), (30.0, unknown()), (60.0, started(50, updated=40))]
     still = [(20.0, started(10, updated=10)), (30.0, unknown()), (60.0, started(50, updated=10))]
-    assert seen(*looks).remaining == seen(*still).remaining
+    assert seen(*polls).remaining == seen(*still).remaining
 
 
 # --- with credible progress ---------------------------------------------------------------------------------------
@@ -317,22 +318,22 @@ def test_looks_inside_the_window_grow_impatient() -> None:
 
 def test_looks_in_the_window_count_from_its_opening() -> None:
     progress = seen((30, started(50)))
-    assert progress.looks_in_window == 0
-    for looks in (1, 2, 3):
-        progress.observe(started(100), BOOTED + 59 + looks, None)
-        assert progress.looks_in_window == looks
+    assert progress.polls_in_window == 0
+    for polls in (1, 2, 3):
+        progress.observe(started(100), BOOTED + 59 + polls, None)
+        assert progress.polls_in_window == polls
     progress.observe(started(20), BOOTED + 90, None)
-    assert progress.looks_in_window == 0
+    assert progress.polls_in_window == 0
 
 
 def test_exact_progress_finds_the_end_in_few_looks() -> None:
     """Ten minutes, linear; the intervals of google-api-core take about sixty."""
-    progress, t, looks = Progress(), 0.0, 1
+    progress, t, polls = Progress(), 0.0, 1
     while t < 600:
         progress.observe(started(t / 6), BOOTED + t, after_noon(t))
         t += pause(PollingPolicy(), progress)
-        looks += 1
-    assert looks <= 35
+        polls += 1
+    assert polls <= 35
     assert t - 600 < 2
 
 
@@ -355,13 +356,13 @@ def test_jitter_is_fixed_per_operation_and_half_as_much_per_look(
     jitter: float, seed: float, sample: float, factor: float
 ) -> None:
     policy = PollingPolicy(jitter=jitter, max_interval=99)
-    assert policy.pause(seen((9, queued())), seed, sample) == pytest.approx(4 * factor)
+    assert policy.interval(seen((9, queued())), seed, sample) == pytest.approx(4 * factor)
 
 
 def test_jitter_keeps_the_bounds() -> None:
-    assert PollingPolicy(min_interval=1).pause(seen((0, queued())), 0.0, 0.0) == 1.0
-    assert PollingPolicy().pause(seen((1e5, queued())), 0.99, 0.99) == 13.0
-    assert PollingPolicy().pause(seen((1e5, started(10))), 0.99, 0.99) == 39.0
+    assert PollingPolicy(min_interval=1).interval(seen((0, queued())), 0.0, 0.0) == 1.0
+    assert PollingPolicy().interval(seen((1e5, queued())), 0.99, 0.99) == 13.0
+    assert PollingPolicy().interval(seen((1e5, started(10))), 0.99, 0.99) == 39.0
 
 
 def test_the_seed_of_a_ref_is_the_same_in_every_process() -> None:
@@ -449,7 +450,7 @@ def test_a_fixed_pause_is_some_time(seconds: float) -> None:
     "progress", [Progress(), seen((1e5, queued())), seen((9, started(90))), seen((9e4, started(9)))]
 )
 def test_a_fixed_pause_is_exactly_that(seconds: float, progress: Progress) -> None:
-    assert PollingPolicy.fixed(seconds).pause(progress, 0.99, 0.0) == seconds
+    assert PollingPolicy.fixed(seconds).interval(progress, 0.99, 0.0) == seconds
 
 
 # --- whatever the service sends -----------------------------------------------------------------------------------
@@ -465,7 +466,7 @@ OPERATIONS = st.builds(
     created_at=TIMES | LIKELY,
     updated_at=TIMES | LIKELY,
 )
-LOOKS = st.lists(st.tuples(st.floats(0, 1e4) | st.just(0.0), OPERATIONS, TIMES | LIKELY), max_size=12)
+POLLS = st.lists(st.tuples(st.floats(0, 1e4) | st.just(0.0), OPERATIONS, TIMES | LIKELY), max_size=12)
 SHARES = st.floats(0, 1, exclude_max=True)
 POLICIES = st.builds(
     PollingPolicy,
@@ -478,17 +479,17 @@ POLICIES = st.builds(
 
 
 @settings(deadline=None)
-@given(policy=POLICIES | st.just(PollingPolicy()), looks=LOOKS, seed=SHARES, sample=SHARES)
+@given(policy=POLICIES | st.just(PollingPolicy()), polls=POLLS, seed=SHARES, sample=SHARES)
 def test_a_pause_is_within_its_bounds_whatever_is_seen(
-    policy: PollingPolicy, looks: list[tuple[float, Operation, datetime | None]], seed: float, sample: float
+    policy: PollingPolicy, polls: list[tuple[float, Operation, datetime | None]], seed: float, sample: float
 ) -> None:
     progress, now = Progress(), BOOTED
-    for elapsed, operation, date in looks:
+    for elapsed, operation, date in polls:
         now += elapsed
         progress.observe(operation, now, date)
         remaining = progress.time_remaining(now + 1)
         longest = policy.max_interval if remaining is None else policy.max_predicted_interval
-        assert policy.min_interval <= policy.pause(progress, seed, sample) <= longest
+        assert policy.min_interval <= policy.interval(progress, seed, sample) <= longest
         assert remaining is None or 0 <= remaining.low <= remaining.high < math.inf
         assert 0 <= progress.age < math.inf
 
@@ -500,13 +501,13 @@ def compare(policy: PollingPolicy, shape: str, share_ending_early: float = 0.0) 
     """Give looks and delay, each as a share of google's."""
     runs = list(workload(SHAPES[shape], 60, random.Random(11), share_ending_early))
     own, theirs = measure(runs, by_policy(policy)), measure(runs, google)
-    return own.looks / theirs.looks, own.delay / theirs.delay
+    return own.polls / theirs.polls, own.delay / theirs.delay
 
 
 @pytest.mark.parametrize(("shape", "early"), [*((shape, 0.0) for shape in SHAPES), ("linear", 0.3)])
 def test_fewer_looks_find_the_end_sooner(shape: str, early: float) -> None:
-    looks, delay = compare(PollingPolicy(), shape, early)
-    assert looks < 0.9
+    polls, delay = compare(PollingPolicy(), shape, early)
+    assert polls < 0.9
     assert delay < 0.95
 
 
@@ -522,7 +523,7 @@ def test_a_fixed_interval_is_found_half_of_it_late() -> None:
     """Checks the simulation by what is known."""
     runs = list(workload(SHAPES["none"], 100, random.Random(3)))
     score = measure(runs, by_policy(PollingPolicy.fixed(5)))
-    assert score.looks == pytest.approx(fmean(math.ceil(run.total / 5) + 1 for run in runs))
+    assert score.polls == pytest.approx(fmean(math.ceil(run.total / 5) + 1 for run in runs))
     assert score.delay == pytest.approx(2.5, rel=0.2)
 
 

@@ -13,7 +13,7 @@ DONE = operation_answer("Succeeded")
 
 
 def started(percent: float, **options: Any) -> Any:
-    return operation_answer("Started", percent=percent, **options)
+    return operation_answer("Started", percent_complete=percent, **options)
 
 
 async def test_how_late_the_end_was_seen_is_measured(session: SchedulesSession, server: FakeSchedules) -> None:
@@ -57,7 +57,7 @@ async def test_two_operations_are_two_loops(session: SchedulesSession, server: F
 async def test_the_default_policy_looks_when_the_end_is_near(
     make_session: MakeSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
-    """An hour of steady progress is found within seconds, for fewer looks than one every 20 s."""
+    """An hour of steady progress is found within seconds, for fewer polls than one every 20 s."""
     session = make_session(polling=PollingPolicy())
     await session.wait_for_operation(*server.start_operation(duration=3600, queued=5))
     assert 3605 <= clock.monotonic() <= 3610

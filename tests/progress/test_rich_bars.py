@@ -9,10 +9,10 @@ from rich.console import Console
 from screen import Screen as Shown
 
 from schedules_async import OperationGroupError, OperationRef, OperationWaiter, SchedulesSession
+from schedules_async._waiters.waiter import GroupWaiter
 from schedules_async.progress.board import Board, Traffic
 from schedules_async.progress.rich_bars import RichProgress, Screen, is_live
 from schedules_async.testing import FakeSchedules, operation_answer
-from schedules_async.waiting import GroupWaiter
 
 MakeSession = Callable[..., SchedulesSession]
 
@@ -32,7 +32,7 @@ def draw(board: Board, width: int = 80, height: int = 25, encoding: str = "utf-8
 
 
 def script(server: FakeSchedules, *percents: float, end: str = "Succeeded", **facts: Any) -> OperationRef:
-    answers = [operation_answer("Started", percent=percent, sub_status="Reading") for percent in percents]
+    answers = [operation_answer("Started", percent_complete=percent, sub_status="Reading") for percent in percents]
     return server.script_operation(*answers, operation_answer(end, **facts))
 
 
@@ -55,7 +55,7 @@ async def test_a_bar_shows_where_its_operation_stands(server: FakeSchedules, ses
 async def test_a_failed_operation_shows_its_reason_and_how_far_it_came(
     server: FakeSchedules, session: SchedulesSession
 ) -> None:
-    ref = script(server, 40, end="Failed", percent=60, failure="No\x1b room")
+    ref = script(server, 40, end="Failed", percent_complete=60, failure_description="No\x1b room")
     waiter = session.wait_for_operation(*ref, check=False)
     board = show(waiter, {ref: "import"})
     await waiter
@@ -137,7 +137,7 @@ def shown_by(terminal: io.StringIO) -> Shown:
 async def test_tracking_draws_on_a_terminal_and_leaves_the_last_frame(
     server: FakeSchedules, session: SchedulesSession
 ) -> None:
-    refs = [script(server, 30), script(server, end="Failed", failure="No room")]
+    refs = [script(server, 30), script(server, end="Failed", failure_description="No room")]
     terminal = Terminal()
     console = Console(file=terminal, width=80, _environ={"TERM": "xterm", "NO_COLOR": "1"})
     names = dict(zip(refs, ("good", "bad"), strict=True))

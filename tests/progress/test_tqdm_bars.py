@@ -34,8 +34,8 @@ class Terminal(io.TextIOWrapper):
 
 
 def script(server: FakeSchedules, name: str, *, fails: bool = False) -> OperationRef:
-    end = operation_answer("Failed", percent=60, failure="No room") if fails else SUCCEEDED
-    running = [operation_answer("Started", percent=percent, sub_status="Reading") for percent in (25, 50)]
+    end = operation_answer("Failed", percent_complete=60, failure_description="No room") if fails else SUCCEEDED
+    running = [operation_answer("Started", percent_complete=percent, sub_status="Reading") for percent in (25, 50)]
     return server.script_operation(*running, end, schedule_id="s", operation_id=name)
 
 

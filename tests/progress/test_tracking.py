@@ -42,7 +42,7 @@ async def test_tracking_gives_what_awaiting_gives(server: FakeSchedules, session
 
 
 async def test_tracking_raises_what_awaiting_raises(server: FakeSchedules, session: SchedulesSession) -> None:
-    failing = server.script_operation(operation_answer("Failed", percent=30), operation_id="a")
+    failing = server.script_operation(operation_answer("Failed", percent_complete=30), operation_id="a")
     recorder = Recorder()
     with pytest.raises(OperationFailedError):
         await recorder.track(session.wait_for_operation(*failing))

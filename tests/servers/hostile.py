@@ -17,7 +17,7 @@ GZIP = HEAD + b"Content-Encoding: gzip\r\n"
 MUCH = 65536
 A_MOMENT = b""  # for the client to take what it has
 MOST_VALUES = 32_000  # a little less than is refused
-GOOD = operation_answer("Started", percent=10).body.replace(b"{operation_id}", b"operation")
+GOOD = operation_answer("Started", percent_complete=10).body.replace(b"{operation_id}", b"operation")
 
 
 def whole(body: bytes, head: bytes = HEAD) -> bytes:

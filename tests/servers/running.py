@@ -74,7 +74,7 @@ class Site:
 
     def publish(self, operation_id: str, status: str, percent: float) -> OperationRef:
         reason = "A text that is long enough for servers to compress it. " * 8
-        body = operation_answer(status, percent=percent, failure=reason).body
+        body = operation_answer(status, percent_complete=percent, failure_description=reason).body
         path = self.root / "schedules" / SCHEDULE / "operations" / operation_id
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(body.replace(b"{operation_id}", operation_id.encode()))

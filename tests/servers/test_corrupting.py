@@ -18,7 +18,7 @@ from schedules_async import Operation, RetryPolicy, SchedulesError, SchedulesSes
 
 pytestmark = pytest.mark.servers
 
-OPERATIONS, LOOKS = 50, 20
+OPERATIONS, POLLS = 50, 20
 HARMS = (*["none"] * 12, "corrupt", "corrupt", "corrupt", "cut", "reset", "pieces", "unasked", "unasked, later")
 LINGER_ZERO = struct.pack("ii", 1, 0)  # closing sends a reset
 
@@ -120,7 +120,7 @@ async def test_a_thousand_looks_give_right_snapshots_or_typed_errors(seed: int) 
     server = CorruptingServer(seed)
 
     async def look_often(session: SchedulesSession, operation_id: str) -> list[str]:
-        return [await look_and_judge(server, session, operation_id) for _ in range(LOOKS)]
+        return [await look_and_judge(server, session, operation_id) for _ in range(POLLS)]
 
     async with await asyncio.start_server(server.talk, "127.0.0.1", 0) as listening, asyncio.timeout(120):
         url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
@@ -128,10 +128,10 @@ async def test_a_thousand_looks_give_right_snapshots_or_typed_errors(seed: int) 
             "token", base_url=url, request_timeout=1, retry=RetryPolicy(attempts=1), rate_limits=UNLIMITED
         ) as session:
             results = await asyncio.gather(*(look_often(session, f"o{number}") for number in range(OPERATIONS)))
-            assert session.stats.requests >= OPERATIONS * LOOKS
+            assert session.stats.requests >= OPERATIONS * POLLS
         await asyncio.gather(*filter(None, server.connections))  # each ends once the client's socket is closed
-    outcomes = Counter(outcome for looks in results for outcome in looks)
-    assert outcomes.total() == OPERATIONS * LOOKS
+    outcomes = Counter(outcome for polls in results for outcome in polls)
+    assert outcomes.total() == OPERATIONS * POLLS
     wrong = outcomes.keys() - {"right", "TransportError", "MalformedResponseError", "ResponseError", "ServerError"}
     assert wrong == set()
     assert outcomes["right"] > outcomes.total() / 2

@@ -9,7 +9,7 @@ from statistics import fmean
 from attrs import frozen
 from measure_policy import Decide, decide_by
 
-from schedules_async.polling import PollingPolicy
+from schedules_async._polling.policy import PollingPolicy
 
 Shape = Callable[[float], float]  # from the share of the run to the fraction reported, nan for an Unknown status
 Durations = Callable[[random.Random], float]
@@ -54,9 +54,9 @@ class Run:
 
 @frozen
 class Score:
-    """What watching cost: looks per operation, and the mean seconds until its end was seen."""
+    """What watching cost: polls per operation, and the mean seconds until its end was seen."""
 
-    looks: float
+    polls: float
     delay: float
 
 
@@ -110,16 +110,16 @@ def by_policy(policy: PollingPolicy) -> Callable[[int], Decide]:
 
 
 def watch(run: Run, decide: Decide, rng: random.Random) -> tuple[int, float]:
-    """Look until the end is seen, the first time at once; give the looks, and the seconds from end to sight."""
-    t, looks = 0.0, 1
+    """Look until the end is seen, the first time at once; give the polls, and the seconds from end to sight."""
+    t, polls = 0.0, 1
     while t < run.total:
         t += decide(t, *run.see(t), rng.random())
-        looks += 1
-    return looks, t - run.total
+        polls += 1
+    return polls, t - run.total
 
 
 def measure(runs: list[Run], make: Callable[[int], Decide], seed: int = 1) -> Score:
     """Watch every run, each with decisions of its own."""
     rng = random.Random(seed)
     results = [watch(run, make(number), rng) for number, run in enumerate(runs)]
-    return Score(fmean(looks for looks, _ in results), fmean(delay for _, delay in results))
+    return Score(fmean(polls for polls, _ in results), fmean(delay for _, delay in results))

@@ -19,8 +19,8 @@ from multidict import CIMultiDict
 from simulation import Run
 
 from schedules_async import OperationRef, PollingPolicy, SchedulesSession
-from schedules_async.polling import Progress
-from schedules_async.responses import Answer
+from schedules_async._http.responses import Answer
+from schedules_async._polling.forecast import Progress
 
 Value = TypeVar("Value")
 ZERO = datetime(2026, 1, 1, tzinfo=UTC)
@@ -111,7 +111,7 @@ class SimulatedService:
     latency: float = 0.05
     sent: list[float] = field(init=False, factory=list)
     refused: int = field(init=False, default=0)
-    looks: dict[OperationRef, list[float]] = field(init=False, factory=dict)
+    polls: dict[OperationRef, list[float]] = field(init=False, factory=dict)
     delays: dict[OperationRef, float] = field(init=False, factory=dict)
 
     async def get(self, ref: OperationRef, headers: dict[str, str]) -> Answer:
@@ -130,7 +130,7 @@ class SimulatedService:
         if pause is not None:
             self.refused += 1
             return Answer(429, CIMultiDict({**headers, "Retry-After": str(pause)}))
-        self.looks.setdefault(ref, []).append(now)
+        self.polls.setdefault(ref, []).append(now)
         status, percent, since = self.jobs[ref].see(now)
         if status == "Succeeded":
             self.delays[ref] = now - since
@@ -184,8 +184,8 @@ class GoogleIntervals(PollingPolicy):
 
     longest: dict[Progress, float] = field(factory=dict, eq=False)
 
-    def pause(self, progress: Progress, seed: float, sample: float, stretch: float = 1.0) -> float:
-        del seed, stretch
+    def interval(self, progress: Progress, seed: float, sample: float, load: float = 1.0) -> float:
+        del seed, load
         longest = self.longest.get(progress, 1.0)
         self.longest[progress] = min(1.5 * longest, 20.0)
         return max(sample * longest, 0.001)

@@ -21,7 +21,7 @@ from schedules_async.testing.answers import START_OF_TIME
 
 ZERO = datetime.fromisoformat(START_OF_TIME).timestamp()
 POLICY = PollingPolicy()
-EVEN = PollingPolicy(jitter=0)  # so that chance has no part in the count of looks
+EVEN = PollingPolicy(jitter=0)  # so that chance has no part in the count of polls
 
 
 @define(eq=False)
@@ -80,7 +80,7 @@ class Engine:
         """Make attempts of one look, each when the one before asked for it."""
         while True:
             try:
-                return Operation.from_json(await self.attempt("look", ref))
+                return Operation.from_json(await self.attempt("poll", ref))
             except ApplicationError as failure:
                 await self.clock.sleep((failure.next_retry_delay or timedelta()).total_seconds())
 
@@ -133,11 +133,11 @@ async def test_a_wait_on_another_worker_begins_with_the_saved_tag(engine: Engine
     assert (resumed.if_none_match, resumed.status) == (saved.etag, 304)
 
 
-@pytest.mark.parametrize("name", ["wait", "look"])
+@pytest.mark.parametrize("name", ["wait", "poll"])
 async def test_what_an_earlier_activity_left_counts_too(engine: Engine, server: FakeSchedules, name: str) -> None:
     ref = server.script_operation(operation_answer("Started", etag='"a"'), operation_answer("Succeeded"))
     memory = Memory(Operation.from_json('{"operation": {"id": "x", "status": "Started", "etag": "\\"a\\""}}', "s"))
-    await engine.failure("look", ref, memory.to_json())
+    await engine.failure("poll", ref, memory.to_json())
     await engine.attempt(name, ref)
     assert tags(server, ref)[0] == '"a"'
 
@@ -187,23 +187,23 @@ async def test_single_looks_cost_what_a_wait_costs(engine: Engine, server: FakeS
 
 async def test_a_look_holds_nothing_until_the_next(engine: Engine, server: FakeSchedules) -> None:
     ref = server.start_operation(duration=600)
-    failure = await engine.failure("look", ref)
+    failure = await engine.failure("poll", ref)
     assert (failure.type, failure.message) == ("StillRunning", "Started at 0 %")
     assert failure.next_retry_delay is not None
     assert failure.next_retry_delay.total_seconds() == pytest.approx(1, rel=POLICY.jitter)
     assert engine.clock.monotonic() == 0
-    assert Memory.from_json(engine.details[-1]).looks[0].time == ZERO
+    assert Memory.from_json(engine.details[-1]).polls[0].time == ZERO
 
 
 async def test_a_refused_look_comes_again_when_the_service_says(engine: Engine, server: FakeSchedules) -> None:
     server.interrupt(throttled(retry_after=90))
-    failure = await engine.failure("look", server.start_operation(duration=600))
+    failure = await engine.failure("poll", server.start_operation(duration=600))
     assert (failure.type, failure.non_retryable) == ("RateLimitedError", False)
     assert failure.next_retry_delay == timedelta(seconds=90)
     assert engine.clock.monotonic() == 0
 
 
-@pytest.mark.parametrize("name", ["wait", "look"])
+@pytest.mark.parametrize("name", ["wait", "poll"])
 async def test_faults_that_may_pass_are_tried_again_and_others_are_not(
     engine: Engine, server: FakeSchedules, name: str
 ) -> None:
@@ -215,7 +215,7 @@ async def test_faults_that_may_pass_are_tried_again_and_others_are_not(
     assert (failure.type, failure.non_retryable) == ("NotFoundError", True)
 
 
-@pytest.mark.parametrize("name", ["wait", "look"])
+@pytest.mark.parametrize("name", ["wait", "poll"])
 async def test_ids_that_name_nothing_are_final(engine: Engine, name: str) -> None:
     activities = OperationActivities(engine.server.session(), {}, POLICY, engine.clock, lambda: 0.5)
     with pytest.raises(ApplicationError) as raised:
@@ -227,15 +227,15 @@ async def test_not_found_means_not_yet_for_a_while(engine: Engine, server: FakeS
     """From when the activity was asked for, over all its attempts."""
     engine.polling = PollingPolicy(not_found_grace=10)
     ref = OperationRef("not", "yet")
-    failure = await engine.failure("look", ref)
+    failure = await engine.failure("poll", ref)
     assert (failure.type, failure.non_retryable) == ("StillRunning", False)
     await engine.clock.sleep(11)
-    failure = await engine.failure("look", ref)
+    failure = await engine.failure("poll", ref)
     assert (failure.type, failure.non_retryable) == ("NotFoundError", True)
     assert len(server.requests) == 2
 
 
-@pytest.mark.parametrize("name", ["wait", "look"])
+@pytest.mark.parametrize("name", ["wait", "poll"])
 async def test_no_token_reaches_the_engine(engine: Engine, server: FakeSchedules, name: str) -> None:
     """Neither the bearer nor what a token function of the caller's raises stands in a failure or its chain."""
     canary = "what-the-engine-must-not-see"  # a word of its own: the caller's error may be chained, and show it

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from attrs import define, field
-from engine import LIVELY, QUEUE, Handle, at_work, histories, start, temporal, time_skipping, until
+from temporal_servers import LIVELY, QUEUE, Handle, at_work, histories, start, temporal, time_skipping, until
 from temporalio import activity
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.client import Client
@@ -27,8 +27,8 @@ from schedules_async.testing import FakeClock, FakeSchedules, ReceivedRequest
 from schedules_async.testing.answers import START_OF_TIME
 
 pytestmark = pytest.mark.temporal
-WORKER = Path(__file__).parent.parent / "examples" / "temporal_worker.py"
-SHAPES = pytest.mark.parametrize("single_looks", [False, True], ids=["waits", "looks"])
+WORKER = Path(__file__).parents[2] / "examples" / "temporal_worker.py"
+SHAPES = pytest.mark.parametrize("single_polls", [False, True], ids=["waits", "polls"])
 
 
 def host(request: ReceivedRequest) -> str:
@@ -52,15 +52,15 @@ async def worker_process(**environment: str) -> AsyncIterator[asyncio.subprocess
         await process.wait()
 
 
-@pytest.mark.parametrize(("single_looks", "count"), [(False, 200), (True, 60)], ids=["waits", "looks"])
-async def test_200_operations_outlive_a_worker_that_is_killed(single_looks: bool, count: int) -> None:
+@pytest.mark.parametrize(("single_polls", "count"), [(False, 200), (True, 60)], ids=["waits", "polls"])
+async def test_200_operations_outlive_a_worker_that_is_killed(single_polls: bool, count: int) -> None:
     """Each resumed wait begins with its saved tag, and no operation is looked at by two workers at once."""
     async with temporal() as engine, FakeSchedules() as service, AsyncExitStack() as workers:
         refs = [service.start_operation(duration=5 + number % 6) for number in range(count)]
         common = {"TEMPORAL_ADDRESS": engine.client.service_client.config.target_host, "SCHEDULES_TOKEN": service.token}
         urls = [service.url, service.url.replace("127.0.0.1", "localhost")]
         first, _ = [await workers.enter_async_context(worker_process(**common, SCHEDULES_BASE_URL=url)) for url in urls]
-        handle = await start(engine.client, WaitRequest.of(refs, single_looks=single_looks, heartbeat_timeout=3))
+        handle = await start(engine.client, WaitRequest.of(refs, single_polls=single_polls, heartbeat_timeout=3))
         async with asyncio.timeout(60):
             while not await is_every_wait_known(handle):
                 await handle.describe()
@@ -72,7 +72,7 @@ async def test_200_operations_outlive_a_worker_that_is_killed(single_looks: bool
     assert {host(request) for request in service.requests[-count // 4 :]} == {"localhost"}
     assert [request.if_none_match for request in service.requests].count(None) == len(refs)
     assert closest(service, refs) > 0.2
-    if not single_looks:
+    if not single_polls:
         resumed = [request for ref in refs if (request := takeover(service.requests_for(ref))) is not None]
         assert len(resumed) > 20
         assert all(request.if_none_match for request in resumed)
@@ -87,7 +87,7 @@ async def is_every_wait_known(handle: Handle) -> bool:
 def closest(service: FakeSchedules, refs: list[OperationRef]) -> float:
     """Give the least time between two looks at one operation; two workers at once would make it small."""
     times = [[request.time for request in service.requests_for(ref)] for ref in refs]
-    return min(later - sooner for looks in times for sooner, later in pairwise(looks))
+    return min(later - sooner for polls in times for sooner, later in pairwise(polls))
 
 
 def takeover(requests: list[ReceivedRequest]) -> ReceivedRequest | None:
@@ -107,11 +107,11 @@ async def two_workers(engine: WorkflowEnvironment, service: FakeSchedules, **opt
 
 
 async def test_two_workers_share_a_quota_by_the_task_queue() -> None:
-    """60 operations, 20 requests a second, single looks: the engine starts no more than the quota allows."""
+    """60 operations, 20 requests a second, single polls: the engine starts no more than the quota allows."""
     async with temporal() as engine, FakeSchedules(quota=20, window=1.0) as service:
         refs = [service.start_operation(duration=3 + number % 4) for number in range(60)]
-        async with await two_workers(engine, service, looks_per_second=18):
-            handle = await start(engine.client, WaitRequest.of(refs, single_looks=True))
+        async with await two_workers(engine, service, polls_per_second=18):
+            handle = await start(engine.client, WaitRequest.of(refs, single_polls=True))
             outcomes = await handle.result()
     assert all(outcome.is_succeeded for outcome in outcomes)
     assert refusals(service) <= 0.05
@@ -142,7 +142,7 @@ async def test_2000_operations_in_single_looks_hold_no_slot_between_them() -> No
         policy = PollingPolicy(min_interval=2)
         async with at_work(engine.client, service, polling=policy, max_concurrent_activities=20):
             halves = [
-                await start(engine.client, WaitRequest.of(half, single_looks=True), name)
+                await start(engine.client, WaitRequest.of(half, single_polls=True), name)
                 for name, half in (("first", refs[:1000]), ("second", refs[1000:]))
             ]
             await until(lambda: len({request.ref for request in service.requests}) == len(refs))
@@ -157,7 +157,7 @@ async def test_2000_operations_in_single_looks_hold_no_slot_between_them() -> No
 
 
 async def slots_held(handle: Handle) -> int:
-    """Count the waits that a worker is at; the others are between two looks."""
+    """Count the waits that a worker is at; the others are between two polls."""
     waits = (await handle.describe()).raw_description.pending_activities
     return sum(wait.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED for wait in waits)
 
@@ -206,7 +206,7 @@ async def test_six_hours_with_a_new_worker_each_hour_pass_in_seconds() -> None:
     async with time_skipping() as engine, FakeSchedules(clock=clock) as service:
         clock.tell(await engine.get_current_time())
         begun, ref = clock.monotonic(), service.start_operation(duration=6 * 3600)
-        request = WaitRequest.of([ref], single_looks=True, heartbeat_timeout=1, progress_interval=timedelta(days=1))
+        request = WaitRequest.of([ref], single_polls=True, heartbeat_timeout=1, progress_interval=timedelta(days=1))
         handle = await start(engine.client, request, longest=timedelta(days=1))
         result = asyncio.create_task(handle.result())
         # The server that skips time gives workflow tasks to the sticky queue of a worker that left, for ever.
@@ -231,7 +231,7 @@ async def looks_of_one_process(seconds: float) -> int:
 
 @SHAPES
 async def test_no_token_is_in_a_payload_a_history_or_a_log(
-    single_looks: bool, caplog: pytest.LogCaptureFixture
+    single_polls: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Not even one that is refused, nor what a token function of the caller's raises."""
     canary, raised = "canary-of-a-token", list[str]()
@@ -246,7 +246,7 @@ async def test_no_token_is_in_a_payload_a_history_or_a_log(
 
     async with temporal() as engine, FakeSchedules(token=canary) as service:
         refs = [service.start_operation(duration=0.1), OperationRef("no", "such"), service.start_operation(duration=60)]
-        request = WaitRequest.of(refs, single_looks=single_looks, progress_interval=0.2, heartbeat_timeout=1)
+        request = WaitRequest.of(refs, single_polls=single_polls, progress_interval=0.2, heartbeat_timeout=1)
         async with schedules_worker(engine.client, give, task_queue=QUEUE, base_url=service.url, polling=LIVELY):
             handle = await start(engine.client, request)
             await until(lambda: bool(raised))

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from engine import at_work, start, temporal, until
+from temporal_servers import at_work, start, temporal, until
 from temporalio.client import Client
 from temporalio.testing import ActivityEnvironment
 
@@ -25,7 +25,7 @@ def environment(client: Client) -> ActivityEnvironment:
 async def test_each_wait_that_has_seen_its_operation_is_known_by_its_number() -> None:
     async with temporal() as engine, FakeSchedules() as service:
         unseen = service.script_operation(stall())
-        seen = service.script_operation(operation_answer("Started", percent=40.0, etag='"a"'))
+        seen = service.script_operation(operation_answer("Started", percent_complete=40.0, etag='"a"'))
         async with at_work(engine.client, service):
             await start(engine.client, WaitRequest.of([unseen, seen]))
             await until(lambda: len(service.requests_for(seen)) > 1)

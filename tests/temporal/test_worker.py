@@ -4,7 +4,7 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
-from engine import QUEUE, Handle, at_work, start, temporal, until
+from temporal_servers import QUEUE, Handle, at_work, start, temporal, until
 
 from schedules_async import RetryPolicy
 from schedules_async.temporal import WaitRequest, schedules_worker
@@ -31,7 +31,7 @@ async def test_a_look_that_is_refused_gives_its_slot_back_at_once() -> None:
         service.interrupt(throttled(retry_after=1))
         options = {"max_concurrent_activities": 1, "retry": RetryPolicy(max_retry_after=timedelta(hours=1))}
         async with at_work(engine.client, service, **options):
-            handle = await start(engine.client, WaitRequest.of(refs, single_looks=True))
+            handle = await start(engine.client, WaitRequest.of(refs, single_polls=True))
             await until(lambda: bool(service.requests))
             failures = await until_refused(handle)
             assert failures == {"RateLimitedError"}

@@ -6,7 +6,7 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
-from engine import at_work, histories, start, temporal, until
+from temporal_servers import at_work, histories, start, temporal, until
 from temporalio.client import WorkflowFailureError, WorkflowHistory
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.testing import WorkflowEnvironment
@@ -22,7 +22,7 @@ from schedules_async.temporal import WaitForOperations, WaitRequest
 from schedules_async.testing import FakeSchedules, operation_answer
 
 pytestmark = pytest.mark.temporal
-SHAPES = pytest.mark.parametrize("single_looks", [False, True], ids=["waits", "looks"])
+SHAPES = pytest.mark.parametrize("single_polls", [False, True], ids=["waits", "polls"])
 
 
 @pytest.fixture
@@ -39,12 +39,12 @@ async def service() -> AsyncIterator[FakeSchedules]:
 
 @SHAPES
 async def test_each_has_an_outcome_in_the_order_asked_whatever_becomes_of_the_others(
-    engine: WorkflowEnvironment, service: FakeSchedules, single_looks: bool
+    engine: WorkflowEnvironment, service: FakeSchedules, single_polls: bool
 ) -> None:
     good, bad = service.start_operation(duration=0.5), service.start_operation(duration=0.2, fails_with="No room.")
     lost = OperationRef("no", "such")
     async with at_work(engine.client, service):
-        handle = await start(engine.client, WaitRequest.of([good, lost, bad, good], single_looks=single_looks))
+        handle = await start(engine.client, WaitRequest.of([good, lost, bad, good], single_polls=single_polls))
         values = [outcome.value() for outcome in await handle.result()]
         first, second, third, fourth = values
         assert isinstance(first, Operation)
@@ -67,12 +67,12 @@ async def test_nothing_to_wait_for_is_no_wait(engine: WorkflowEnvironment, servi
 @SHAPES
 @pytest.mark.parametrize("fault", ["failed", "missing"])
 async def test_one_that_is_lost_fails_all_if_asked(
-    engine: WorkflowEnvironment, service: FakeSchedules, single_looks: bool, fault: str
+    engine: WorkflowEnvironment, service: FakeSchedules, single_polls: bool, fault: str
 ) -> None:
     bad = service.start_operation(duration=0.3, fails_with="No room.") if fault == "failed" else ("no", "such")
     endless = service.start_operation(duration=3600)
     async with at_work(engine.client, service):
-        request = WaitRequest.of([endless, bad], single_looks=single_looks, stop_at_failure=True, heartbeat_timeout=1)
+        request = WaitRequest.of([endless, bad], single_polls=single_polls, stop_at_failure=True, heartbeat_timeout=1)
         with pytest.raises(WorkflowFailureError) as raised:
             await (await start(engine.client, request)).result()
         asked = len(service.requests)
@@ -85,11 +85,11 @@ async def test_one_that_is_lost_fails_all_if_asked(
 
 @SHAPES
 async def test_a_timeout_is_an_outcome_too(
-    engine: WorkflowEnvironment, service: FakeSchedules, single_looks: bool
+    engine: WorkflowEnvironment, service: FakeSchedules, single_polls: bool
 ) -> None:
     good, endless = service.start_operation(duration=0.2), service.start_operation(duration=3600)
     async with at_work(engine.client, service):
-        request = WaitRequest.of([endless, good], single_looks=single_looks, timeout=timedelta(seconds=2))
+        request = WaitRequest.of([endless, good], single_polls=single_polls, timeout=timedelta(seconds=2))
         late, ended = [outcome.value() for outcome in await (await start(engine.client, request)).result()]
     assert isinstance(late, OperationTimeoutError)
     assert late.ref == endless
@@ -98,11 +98,11 @@ async def test_a_timeout_is_an_outcome_too(
 
 @SHAPES
 async def test_cancelling_the_workflow_ends_every_wait_and_touches_no_operation(
-    engine: WorkflowEnvironment, service: FakeSchedules, single_looks: bool
+    engine: WorkflowEnvironment, service: FakeSchedules, single_polls: bool
 ) -> None:
     refs = [service.start_operation(duration=3600) for _ in range(5)]
     async with at_work(engine.client, service):
-        handle = await start(engine.client, WaitRequest.of(refs, single_looks=single_looks, heartbeat_timeout=1.5))
+        handle = await start(engine.client, WaitRequest.of(refs, single_polls=single_polls, heartbeat_timeout=1.5))
         await until(lambda: all(service.requests_for(ref) for ref in refs))
         await handle.cancel()
         with pytest.raises(WorkflowFailureError) as raised:
@@ -117,11 +117,14 @@ async def test_cancelling_the_workflow_ends_every_wait_and_touches_no_operation(
 
 @SHAPES
 async def test_the_progress_is_known_before_the_end(
-    engine: WorkflowEnvironment, service: FakeSchedules, single_looks: bool
+    engine: WorkflowEnvironment, service: FakeSchedules, single_polls: bool
 ) -> None:
-    refs = [service.start_operation(duration=0.1), service.script_operation(operation_answer("Started", percent=40.0))]
+    refs = [
+        service.start_operation(duration=0.1),
+        service.script_operation(operation_answer("Started", percent_complete=40.0)),
+    ]
     async with at_work(engine.client, service):
-        request = WaitRequest.of(refs, single_looks=single_looks, progress_interval=0.2, heartbeat_timeout=1)
+        request = WaitRequest.of(refs, single_polls=single_polls, progress_interval=0.2, heartbeat_timeout=1)
         handle = await start(engine.client, request)
         async with asyncio.timeout(60):
             while await handle.query(WaitForOperations.percent_complete) != 70.0:
@@ -135,12 +138,12 @@ async def test_the_progress_is_known_before_the_end(
 
 @SHAPES
 async def test_a_long_history_goes_on_in_a_new_run_that_knows_what_was_seen(
-    service: FakeSchedules, single_looks: bool
+    service: FakeSchedules, single_polls: bool
 ) -> None:
     """Nothing is asked for without a tag again, and no operation is looked at twice at once."""
     refs = [service.start_operation(duration=0.5 + number / 20) for number in range(40)]
     async with temporal(limit__historyCount__suggestContinueAsNew=100) as engine, at_work(engine.client, service):
-        request = WaitRequest.of(refs, single_looks=single_looks, progress_interval=0.5, heartbeat_timeout=1.5)
+        request = WaitRequest.of(refs, single_polls=single_polls, progress_interval=0.5, heartbeat_timeout=1.5)
         handle = await start(engine.client, request)
         outcomes = await handle.result()
         runs = await histories(engine.client, handle)
@@ -158,7 +161,7 @@ async def test_a_long_history_goes_on_in_a_new_run_that_knows_what_was_seen(
 async def test_the_deadline_goes_along_into_a_new_run(service: FakeSchedules) -> None:
     endless = service.start_operation(duration=3600)
     async with temporal(limit__historyCount__suggestContinueAsNew=10) as engine, at_work(engine.client, service):
-        request = WaitRequest.of([endless], single_looks=True, progress_interval=0.1, timeout=3)
+        request = WaitRequest.of([endless], single_polls=True, progress_interval=0.1, timeout=3)
         handle = await start(engine.client, request)
         (outcome,) = await handle.result()
         assert len(await histories(engine.client, handle)) > 1

@@ -45,7 +45,7 @@ def test_answers_are_values() -> None:
 
 
 def test_an_operation_has_every_field_of_the_contract() -> None:
-    assert operation_of(operation_answer("Started", percent=10, sub_status="Copying")) == {
+    assert operation_of(operation_answer("Started", percent_complete=10, sub_status="Copying")) == {
         "createdAt": "2026-01-01T00:00:00Z",
         "failureDescription": None,
         "id": "{operation_id}",
@@ -62,7 +62,7 @@ def test_percent_by_default(status: str, percent: float) -> None:
 
 
 def test_times_as_text_as_datetime_and_absent() -> None:
-    first = operation_of(operation_answer("Failed", failure="no disk", created_at=None, updated_at="soon"))
+    first = operation_of(operation_answer("Failed", failure_description="no disk", created_at=None, updated_at="soon"))
     assert (first["failureDescription"], first["createdAt"], first["updatedAt"]) == ("no disk", None, "soon")
     second = operation_of(operation_answer("Failed", created_at=datetime(2026, 1, 2, tzinfo=UTC)))
     assert second["createdAt"] == "2026-01-02T00:00:00+00:00"

@@ -1,6 +1,6 @@
 import pytest
 
-from schedules_async.refs import OperationRef
+from schedules_async._operations.ref import OperationRef
 from schedules_async.testing.contract import is_held, read_bearer, read_path, tag_of
 
 

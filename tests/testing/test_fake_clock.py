@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from schedules_async.clock import Clock
+from schedules_async._clock import Clock
 from schedules_async.testing import FakeClock
 
 
@@ -80,16 +80,16 @@ async def test_a_new_sleep_starts_the_count_over(turns: int) -> None:
 
 
 async def test_time_stands_still_while_a_source_is_busy() -> None:
-    clock, looks = FakeClock(), list[float]()
+    clock, polls = FakeClock(), list[float]()
 
     def is_busy() -> bool:
-        looks.append(clock.monotonic())
-        return len(looks) < 500
+        polls.append(clock.monotonic())
+        return len(polls) < 500
 
     clock.add_busy(is_busy)
     await clock.sleep(1)
-    assert len(looks) > 500
-    assert set(looks) == {0}
+    assert len(polls) > 500
+    assert set(polls) == {0}
 
 
 async def test_a_cancelled_sleep_vanishes_at_once() -> None:
@@ -105,7 +105,7 @@ async def test_a_cancelled_sleep_vanishes_at_once() -> None:
 
 
 async def test_time_does_not_jump_to_a_sleep_cancelled_in_the_same_turn() -> None:
-    clock, looks, seen = FakeClock(), list[int](), list[float]()
+    clock, polls, seen = FakeClock(), list[int](), list[float]()
 
     async def early() -> None:
         try:
@@ -116,8 +116,8 @@ async def test_time_does_not_jump_to_a_sleep_cancelled_in_the_same_turn() -> Non
     task = asyncio.create_task(early())
 
     def cancel_at_the_last_turn() -> bool:
-        looks.append(1)
-        if len(looks) == 100:
+        polls.append(1)
+        if len(polls) == 100:
             task.cancel()
         return False
 
@@ -272,11 +272,11 @@ async def test_a_cancelled_advance_stops_where_it_was() -> None:
 
 
 async def test_quiet_that_comes_as_the_advance_is_cancelled_is_forgotten() -> None:
-    clock, looks = FakeClock(auto=False), list[int]()
+    clock, polls = FakeClock(auto=False), list[int]()
 
     def cancel_at_the_last_turn() -> bool:
-        looks.append(1)
-        if len(looks) == 100:
+        polls.append(1)
+        if len(polls) == 100:
             advance.cancel()
         return False
 

@@ -15,8 +15,8 @@ from attrs import frozen
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from schedules_async.models import Operation, OperationStatus
-from schedules_async.refs import OperationRef
+from schedules_async._operations.operation import Operation, OperationStatus
+from schedules_async._operations.ref import OperationRef
 from schedules_async.testing import (
     Answer,
     FakeClock,
@@ -317,10 +317,10 @@ async def test_ids_may_be_given(server: FakeSchedules, client: Client) -> None:
 
 async def test_answers_come_in_turn_and_the_last_for_ever(server: FakeSchedules, client: Client) -> None:
     ref = server.script_operation(
-        operation_answer("Started", percent=10, etag='"E1"'),
+        operation_answer("Started", percent_complete=10, etag='"E1"'),
         not_modified('"E1"'),
         not_modified(),
-        operation_answer("Started", percent=40, etag='W/"E2"'),
+        operation_answer("Started", percent_complete=40, etag='W/"E2"'),
         operation_answer("Succeeded"),
     )
     seen = [await client.get(ref, If_None_Match='"E1"') for _ in range(7)]
@@ -539,7 +539,7 @@ async def test_it_may_start_again() -> None:
 
 
 async def test_many_at_once(server: FakeSchedules, clock: FakeClock) -> None:
-    """300 clients, each on its own connection, look every second; all looks happen on the second."""
+    """300 clients, each on its own connection, look every second; all polls happen on the second."""
     ref = server.start_operation(3)
 
     async def watch(client: Client) -> None:

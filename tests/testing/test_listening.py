@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiohttp import web
 
-from schedules_async.clock import SystemClock
+from schedules_async._clock import SystemClock
 from schedules_async.testing import Answer, ReceivedRequest, raw, reset, stall
 from schedules_async.testing.listening import Listener
 

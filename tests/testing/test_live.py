@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from schedules_async.refs import OperationRef
+from schedules_async._operations.ref import OperationRef
 from schedules_async.testing.live import LiveOperation, Progress, Standing, to_shape
 
 REF = OperationRef("s", "o")

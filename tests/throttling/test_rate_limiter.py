@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 from attrs import frozen
 
-from schedules_async.pacing import COMMUNITY_TIER, STANDARD_TIER, Pace, RateLimit
+from schedules_async._throttling.rate_limiter import COMMUNITY_TIER, STANDARD_TIER, Pace, RateLimit
 
 
 def drive(pace: Pace, seconds: float, *, latency: float = 0.0, start: float = 0.0) -> list[float]:

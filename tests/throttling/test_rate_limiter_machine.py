@@ -10,8 +10,8 @@ from by_hand import Hand
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from schedules_async.clock import Timers
-from schedules_async.pacing import COMMUNITY_TIER, Pace, Pacing, Plan, RateLimit
+from schedules_async._clock import Timers
+from schedules_async._throttling.rate_limiter import COMMUNITY_TIER, Pace, Pacing, Plan, RateLimit
 
 LIMITS = st.sampled_from(
     [

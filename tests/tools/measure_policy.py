@@ -11,9 +11,10 @@ import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from schedules_async.models import Operation, OperationStatus
-from schedules_async.polling import PollingPolicy, Progress, jitter_seed
-from schedules_async.refs import OperationRef
+from schedules_async._operations.operation import Operation, OperationStatus
+from schedules_async._operations.ref import OperationRef
+from schedules_async._polling.forecast import Progress
+from schedules_async._polling.policy import PollingPolicy, jitter_seed
 
 Decide = Callable[[float, str, float, float, float], float]
 
@@ -50,7 +51,7 @@ def decide_by(policy: PollingPolicy, number: int) -> Decide:
             updated_at=None if math.isnan(started) else _after(started),
         )
         progress.observe(operation, BOOTED + t, _after(t))
-        return policy.pause(progress, seed, u)
+        return policy.interval(progress, seed, u)
 
     return decide
 

@@ -1,6 +1,6 @@
 """Breaks on purpose, one at a time, what must hold, in a copy of the tree, and sees that a test turns red each time.
 
-    python tests/mutations.py [WORD ...]
+    python tests/tools/mutations.py [WORD ...]
 
 With words, only what has one of them in its name. Exits with 1 when something broken goes unnoticed, or when its text
 is no longer found in the source.
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-TOP = Path(__file__).parent.parent
+TOP = Path(__file__).parents[2]
 TREE = ("schedules_async", "tests", "examples", "pyproject.toml", "README.md", "CHANGELOG.md")
 LONGEST = 180  # seconds of one run
 RED = 1  # pytest's exit code when tests ran and some failed

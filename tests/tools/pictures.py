@@ -1,6 +1,7 @@
 """Make the pictures of the README: the web page in Chromium, the bars of a terminal, the Textual app.
 
-Run: PYTHONPATH=examples python tests/pictures.py. Needs the extra `dev` and chromium. Each shows one moment of a fake
+Run: PYTHONPATH=examples python tests/tools/pictures.py.
+Needs the extra `dev` and chromium. Each shows one moment of a fake
 clock, so a picture changes only when what it shows has changed.
 """
 
@@ -23,7 +24,7 @@ from schedules_async.progress.board import Board, Traffic
 from schedules_async.progress.rich_bars import Screen
 from schedules_async.testing import FakeClock, FakeSchedules
 
-FOLDER = Path(__file__).parent.parent / "examples" / "pictures"
+FOLDER = Path(__file__).parents[2] / "examples" / "pictures"
 MOMENT = 38.0  # seconds
 
 

@@ -1,6 +1,7 @@
 """Build the API reference out of the docstrings: a page for each public module, and for what its classes stand on.
 
-Run: python -W error tests/reference.py FOLDER (needs the extra `dev`). A module is public if it has an `__all__`. A
+Run: python -W error tests/tools/reference.py FOLDER (needs the extra `dev`).
+A module is public if it has an `__all__`. A
 public name or a public member of a class that has no entry is an error, and so is anything that pdoc warns of.
 """
 
@@ -14,7 +15,7 @@ from typing import Any
 import pdoc
 
 import schedules_async
-from schedules_async.version import __version__
+from schedules_async._version import __version__
 
 TOP = schedules_async.__name__
 

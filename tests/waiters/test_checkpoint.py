@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schedules_async import SchedulesSession
-from schedules_async.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
-from schedules_async.models import Operation, OperationStatus
-from schedules_async.refs import OperationRef
+from schedules_async._operations.operation import Operation, OperationStatus
+from schedules_async._operations.ref import OperationRef
+from schedules_async._waiters.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
 REFS = tuple(OperationRef("schedule", f"operation {number}") for number in range(3))
 SEEN = Operation.from_json(

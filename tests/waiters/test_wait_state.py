@@ -34,11 +34,11 @@ from schedules_async import (
 from schedules_async.testing import Answer, FakeClock, FakeSchedules, fault, not_modified, operation_answer
 
 DONE = operation_answer("Succeeded")
-FAILED = operation_answer("Failed", percent=30, failure="The disk is full.")
+FAILED = operation_answer("Failed", percent_complete=30, failure_description="The disk is full.")
 
 
 def started(percent: float, etag: str | None = None) -> Answer:
-    return operation_answer("Started", percent=percent, etag=etag)
+    return operation_answer("Started", percent_complete=percent, etag=etag)
 
 
 async def read_all(changes: AsyncIterator[Operation], into: list[Operation]) -> None:

@@ -49,7 +49,7 @@ DONE = operation_answer("Succeeded")
 
 
 def started(percent: float, etag: str | None = None) -> Any:
-    return operation_answer("Started", percent=percent, etag=etag)
+    return operation_answer("Started", percent_complete=percent, etag=etag)
 
 
 async def percents(changes: AsyncIterator[Operation]) -> list[float]:
@@ -274,7 +274,9 @@ async def test_a_cancelled_anext_loses_nothing(session: SchedulesSession, server
 
 async def test_failure_raises_in_both_forms(session: SchedulesSession, server: FakeSchedules) -> None:
     """An iteration gives the failed snapshot first; each who is told gets an exception of its own."""
-    ref = server.script_operation(started(10), operation_answer("Failed", percent=100, failure="disk full"))
+    ref = server.script_operation(
+        started(10), operation_answer("Failed", percent_complete=100, failure_description="disk full")
+    )
     waiter = session.wait_for_operation(*ref)
     changes = aiter(waiter)
     seen = [(await anext(changes)).percent_complete, (await anext(changes)).percent_complete]
@@ -496,7 +498,7 @@ async def test_a_longer_refusal_than_a_wait_sleeps_through_is_raised(
 async def test_a_malformed_answer_ends_every_wait_with_an_error_of_its_own(
     session: SchedulesSession, server: FakeSchedules
 ) -> None:
-    ref = server.script_operation(operation_answer("Started", percent=float("nan")))
+    ref = server.script_operation(operation_answer("Started", percent_complete=float("nan")))
     results = await asyncio.gather(*[session.wait_for_operation(*ref) for _ in range(3)], return_exceptions=True)
     assert all(isinstance(result, MalformedResponseError) for result in results)
     assert len({id(result) for result in results}) == 3
@@ -691,7 +693,7 @@ async def test_time_remaining_is_a_range(session: SchedulesSession, server: Fake
 async def test_a_retry_after_on_a_200_postpones_the_next_look(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
-    postponing = operation_answer("Started", percent=10)
+    postponing = operation_answer("Started", percent_complete=10)
     ref = server.script_operation(evolve(postponing, headers=(("Retry-After", "20"),)), DONE)
     await session.wait_for_operation(*ref)
     assert clock.monotonic() == 20

@@ -38,8 +38,8 @@ from schedules_async import (
     SessionClosedError,
     TransportError,
 )
-from schedules_async.responses import Answer
-from schedules_async.transport import Transport
+from schedules_async._http.responses import Answer
+from schedules_async._http.transport import Transport
 
 Value = TypeVar("Value")
 REFS = (OperationRef("s", "a"), OperationRef("s", "b"), OperationRef("t", "a"))
@@ -382,7 +382,7 @@ class WaitingMachine(RuleBasedStateMachine):
             assert self.wire.open == [], "a request that nobody wants"
             assert self.hand.clock.next_at == math.inf, "a timer that nobody needs"
             engine = self.session._engine
-            assert engine is None or engine.looks._pacing._started == 0, "a place that nobody uses"
+            assert engine is None or engine.polls._pacing._started == 0, "a place that nobody uses"
         assert not (self.is_closed and self.live), "somebody outlived the session"
         for use in self.live:
             assert self.wire.open or self.hand.clock.next_at < math.inf, "somebody waits for nothing"

@@ -1,6 +1,6 @@
 """What a look that ends in 304 costs, beside a bare aiohttp request with the same headers.
 
-Run: python tests/benchmarks/look_cost.py [rounds]. The server runs in a process of its own; each round
+Run: python tests/benchmarks/poll_cost.py [rounds]. The server runs in a process of its own; each round
 measures the CPU time of both kinds in this process, one after the other, on a kept-alive connection. Prints
 the median of the rounds' ratios, and exits 1 when it is above the bound.
 """
@@ -15,10 +15,10 @@ from collections.abc import Awaitable, Callable
 import aiohttp
 
 from schedules_async import Operation, OperationStatus, RateLimit, SchedulesSession
-from schedules_async.responses import SAME_FOR_ALL, request_headers
+from schedules_async._http.responses import SAME_FOR_ALL, request_headers
 
 BOUND = 1.35
-LOOKS = 300
+POLLS = 300
 TOKEN = "a-token-for-the-benchmark"
 HELD = Operation("operation", "schedule", OperationStatus.STARTED, etag='"E1"')
 
@@ -47,9 +47,9 @@ asyncio.run(main())
 
 
 async def cpu_seconds(look: Callable[[], Awaitable[object]]) -> float:
-    """Measure the CPU time of a number of looks."""
+    """Measure the CPU time of a number of polls."""
     started = time.process_time()
-    for _ in range(LOOKS):
+    for _ in range(POLLS):
         await look()
     return time.process_time() - started
 

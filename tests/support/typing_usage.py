@@ -22,7 +22,7 @@ from schedules_async import (
     TimeRemaining,
     TokenProvider,
 )
-from schedules_async.events import Event, Hook, Looked
+from schedules_async.events import Event, Hook, Polled
 from schedules_async.progress import RichProgress, TqdmProgress
 from schedules_async.testing import FakeClock
 
@@ -53,10 +53,10 @@ async def use(session: SchedulesSession, ref: OperationRef) -> tuple[object, ...
 
 
 class Counting:
-    looks = 0
+    polls = 0
 
     def __call__(self, event: Event) -> None:
-        self.looks += isinstance(event, Looked)
+        self.polls += isinstance(event, Polled)
 
 
 async def use_many(session: SchedulesSession, refs: list[OperationRef], url: str) -> tuple[object, ...]:

@@ -1,0 +1,1 @@
+"""One GET and its answer: transport, bodies, headers, responses, retries and URLs."""

@@ -1,0 +1,50 @@
+"""Fields of an operation that are text: entity tags and timestamps. Pure."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta, timezone
+
+_TAG = re.compile(r'(?:W/)?"[\x20\x21\x23-\x7e]*"')
+_TIMESTAMP = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):?(\d\d))?", re.ASCII
+)
+
+
+def parse_tag(fields: Sequence[str]) -> str | None:
+    """Read the ETag header; None unless there is exactly one field with one well-formed tag.
+
+    The tag keeps its quotes and `W/`, to be sent back byte for byte (RFC 9110 section 8.8.3).
+    """
+    if len(fields) != 1 or not _TAG.fullmatch(fields[0]):
+        return None
+    return fields[0]
+
+
+def is_same_tag(one: str, other: str) -> bool:
+    """Compare two tags weakly, as If-None-Match does (RFC 9110 section 8.8.3.2)."""
+    return one.removeprefix("W/") == other.removeprefix("W/")
+
+
+def parse_timestamp(text: str) -> datetime | None:
+    """Read a timestamp of the service, None when it is unreadable.
+
+    No offset means UTC; any number of fraction digits is cut to microseconds.
+    """
+    match = _TIMESTAMP.fullmatch(text)
+    if match is None:
+        return None
+    year, month, day, hour, minute, second = map(int, match.groups()[:6])
+    fraction, sign, hours, minutes = match.groups()[6:]
+    microsecond = int((fraction or "")[:6].ljust(6, "0"))
+    try:
+        zone = _zone(sign, int(hours or 0), int(minutes or 0))
+        return datetime(year, month, day, hour, minute, second, microsecond, zone)
+    except ValueError:  # a field out of its range
+        return None
+
+
+def _zone(sign: str | None, hours: int, minutes: int) -> timezone:
+    if hours > 23 or minutes > 59:
+        raise ValueError("no such offset")
+    offset = timedelta(hours=hours, minutes=minutes)
+    return timezone(-offset if sign == "-" else offset) if offset else UTC

@@ -1,0 +1,1 @@
+"""When a request may leave: the rate limiter and the request queue."""
