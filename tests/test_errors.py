@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from schedules_async import errors
-from schedules_async._operations.base_errors import own_copy
+from schedules_async._operations.base_errors import copy_error
 from schedules_async._operations.operation import Operation, OperationStatus
 from schedules_async._operations.ref import OperationRef
 from schedules_async.errors import (
@@ -63,7 +63,7 @@ BARE: list[SchedulesError] = [type(error)("x") for error in FULL]
 @pytest.mark.parametrize("error", [*FULL, *BARE], ids=lambda error: f"{type(error).__name__}-{error.ref}")
 def test_pickles_and_copies_keep_class_and_facts(error: SchedulesError) -> None:
     pickles = [pickle.loads(pickle.dumps(error, protocol)) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]
-    for twin in (*pickles, copy.copy(error), copy.deepcopy(error), own_copy(error)):
+    for twin in (*pickles, copy.copy(error), copy.deepcopy(error), copy_error(error)):
         assert type(twin) is type(error)
         assert vars(twin) == vars(error)
         assert twin.args == error.args == ("x",)

@@ -21,7 +21,7 @@ from schedules_async._clock import Clock, SystemClock
 from schedules_async._http.body import FAULTS, read_whole, to_transport_error
 from schedules_async._http.responses import Answer
 from schedules_async._http.urls import check_token_url
-from schedules_async._operations.base_errors import own_copy
+from schedules_async._operations.base_errors import copy_error
 from schedules_async._version import __version__
 from schedules_async.errors import AuthenticationError, ResponseError, SchedulesError
 
@@ -110,7 +110,7 @@ class ClientCredentials:
     async def _renewed(self) -> str:
         outcome = await self._renewal.result()
         if isinstance(outcome, AuthenticationError):
-            raise own_copy(outcome)
+            raise copy_error(outcome)
         return outcome.text
 
     async def _renewed_or(self, good: _Token) -> str:
@@ -142,7 +142,7 @@ class ClientCredentials:
         try:
             text, life = read_grant(await self._endpoint.ask())
         except SchedulesError as error:
-            return own_copy(error)  # without the frames that hold the answer
+            return copy_error(error)  # without the frames that hold the answer
         finally:
             self._in_flight -= 1
         return _Token(text, sent + renewal_age(life), sent + life)

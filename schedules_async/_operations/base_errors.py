@@ -1,14 +1,18 @@
 """The foot of the error tree: what values themselves can raise. The tree is drawn in `errors`."""
 
+from contextlib import suppress
+from types import GetSetDescriptorType, MemberDescriptorType
 from typing import TypeVar
 
 from schedules_async._operations.ref import OperationRef
+
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that a class statement made
 
 
 class SchedulesError(Exception):
     """The base of every error that this library raises for what the service or the network did.
 
-    `ref` names the operation concerned, or is None where there is none.
+    `ref` is the operation concerned, or None where there is none.
     """
 
     def __init__(self, message: str, *, ref: OperationRef | None = None) -> None:
@@ -21,19 +25,63 @@ class MalformedResponseError(SchedulesError):
     """An answer that breaks the contract: too large, not JSON, wrong types, or another operation."""
 
 
-AnyError = TypeVar("AnyError", bound=Exception)
+AnyError = TypeVar("AnyError", bound=BaseException)
 
 
-def own_copy(error: AnyError, ref: OperationRef | None = None) -> AnyError:
-    """Copy an error with its facts and its cause, without its traceback: one for each who is told.
+def copy_error(error: AnyError, ref: OperationRef | None = None) -> AnyError:
+    """Return a copy of an exception of any class, so that each caller can be given one of its own.
 
-    `ref` names the operation that it is told of, if that is another. A subclass of the caller's may have a
-    constructor of its own, which is not called.
+    The copy keeps the facts, notes, cause and context. No method of the exception's class is called. An error of
+    this library is copied without its traceback; any other keeps the frames in which it was raised. `ref` replaces
+    the operation of a SchedulesError. A class that does not allow itself to be copied yields the error itself.
     """
-    twin = type(error).__new__(type(error), *error.args)
-    twin.args = error.args
-    twin.__dict__.update(error.__dict__)
-    twin.__cause__ = error.__cause__
-    if ref is not None and isinstance(twin, SchedulesError):
-        twin.ref = ref
+    with suppress(Exception):  # the caller's class may intercept the reading of its attributes
+        twin = _copy(error)
+        if not isinstance(twin, SchedulesError):
+            return BaseException.with_traceback(twin, error.__traceback__)
+        twin.ref = twin.ref if ref is None else ref
+        return twin
+    return error
+
+
+def _copy(error: AnyError) -> AnyError:
+    twin = _new_like(error)
+    for owner in type(error).__mro__[: -len(BaseException.__mro__)]:
+        for name, descriptor in vars(owner).items():
+            if isinstance(descriptor, GetSetDescriptorType | MemberDescriptorType) and not name.startswith("__"):
+                _copy_field(descriptor, error, twin, is_built_in=_is_built_in(owner))
+    vars(twin).update(vars(error))
+    notes = vars(error).get("__notes__")
+    if isinstance(notes, list):
+        vars(twin)["__notes__"] = notes.copy()
+    for name in ("args", "__cause__", "__context__", "__suppress_context__"):
+        BaseException.__setattr__(twin, name, getattr(error, name))
     return twin
+
+
+def _new_like(error: AnyError) -> AnyError:
+    """Return an empty exception of the same class, made by the built-in class whose memory layout it has."""
+    built_in = max(filter(_is_built_in, type(error).__mro__), key=lambda kind: kind.__basicsize__)
+    arguments = (error.message, error.exceptions) if isinstance(error, BaseExceptionGroup) else ()
+    twin: AnyError = built_in.__new__(type(error), *arguments)
+    return twin
+
+
+def _is_built_in(kind: type) -> bool:
+    return not kind.__flags__ & _HEAP_TYPE
+
+
+def _copy_field(
+    descriptor: GetSetDescriptorType | MemberDescriptorType,
+    error: BaseException,
+    twin: BaseException,
+    *,
+    is_built_in: bool,
+) -> None:
+    """Copy a slot, or a field of a built-in class, such as `OSError.errno`."""
+    try:
+        value = descriptor.__get__(error, type(error))
+        if value is not None or not is_built_in:  # a built-in field never set reads None, and would be printed
+            descriptor.__set__(twin, value)
+    except AttributeError:
+        pass  # a slot never set, or a field that cannot be
