@@ -15,7 +15,7 @@ SchedulesError                 .ref (None where no operation is concerned)
 │   ├── OperationFailedError
 │   ├── OperationTimeoutError  also a TimeoutError
 │   └── OperationStalledError
-└── OperationGroupError        also an ExceptionGroup: .exceptions, one for each lost operation; .operations
+└── OperationGroupError        also an ExceptionGroup: .exceptions .errors .operations
 ```
 
 Each takes its message as the only positional argument (the group: its exceptions too) and carries its facts as
@@ -164,34 +164,49 @@ class OperationStalledError(WaitError):
 
 
 class OperationGroupError(SchedulesError, ExceptionGroup[Exception]):
-    """Some operations of a group did not succeed: `exceptions` holds one for each of them, with its `ref`.
+    """Some operations of a group did not succeed.
 
-    `operations` holds the newest snapshot of every operation that was seen, those that succeeded included.
-    What `except*`, `split` and `subgroup` take out of it is one of its kind.
+    `exceptions` holds one exception for each of them, and `errors` maps the operation's ref to it. `operations` maps
+    refs to the newest snapshots of all operations of the group, of those that succeeded too. What `except*`, `split`
+    and `subgroup` select is an OperationGroupError again, whose `errors` are those of its own exceptions.
 
     >>> ref = OperationRef("schedule", "operation")
-    >>> group = OperationGroupError("2 of 9", [NotFoundError("404", ref=ref), TransportError("reset")])
+    >>> other = OperationRef("schedule", "other")
+    >>> group = OperationGroupError("2 of 9", [NotFoundError("404", ref=ref), TransportError("reset", ref=other)])
+    >>> group.errors[other]
+    TransportError('reset')
     >>> lost, rest = group.split(NotFoundError)
     >>> lost
     OperationGroupError('2 of 9', [NotFoundError('404')])
-    >>> [str(error.ref) for error in lost.exceptions]
+    >>> [str(ref) for ref in lost.errors]
     ['schedule/operation']
     """
+
+    errors: dict[OperationRef, Exception]
 
     def __init__(
         self,
         message: str,
         exceptions: Sequence[Exception],
         *,
+        errors: Mapping[OperationRef, Exception] | None = None,
         operations: Mapping[OperationRef, Operation] | None = None,
     ) -> None:
         ExceptionGroup.__init__(self, message, exceptions)
         self.ref = None
+        self.errors = _by_ref(self.exceptions, errors or {})
         self.operations = dict(operations or {})
 
     def derive(self, excs: Sequence[Any], /) -> Any:
-        """Make the group that `split`, `subgroup` and `except*` give."""
-        return OperationGroupError(self.message, excs, operations=self.operations)
+        """Return the group that `split`, `subgroup` and `except*` make of some of the exceptions."""
+        return OperationGroupError(self.message, excs, errors=self.errors, operations=self.operations)
+
+
+def _by_ref(exceptions: Sequence[Exception], named: Mapping[OperationRef, Exception]) -> dict[OperationRef, Exception]:
+    """Map refs to these exceptions: as `named`, and by the ref that an error of this library carries."""
+    refs = {id(error): ref for ref, error in named.items()}
+    found = ((refs.get(id(error), getattr(error, "ref", None)), error) for error in exceptions)
+    return {ref: error for ref, error in found if isinstance(ref, OperationRef)}
 
 
 name_exports(__name__, globals(), __all__)

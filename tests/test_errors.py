@@ -16,6 +16,7 @@ from schedules_async.errors import (
     MalformedResponseError,
     NotFoundError,
     OperationFailedError,
+    OperationGroupError,
     OperationStalledError,
     OperationTimeoutError,
     PermissionDeniedError,
@@ -100,3 +101,60 @@ def test_a_wait_that_times_out_is_a_timeout_error() -> None:
 def test_the_callers_own_mistakes_are_not_in_the_tree() -> None:
     for error in FULL:
         assert not isinstance(error, ValueError | TypeError)
+
+
+OTHER = OperationRef("s", "p")
+FOREIGN = OperationRef("s", "foreign")
+
+
+def group_of_three() -> OperationGroupError:
+    """Lose two operations to errors of this library, and one to an exception of the caller's code."""
+    lost = {REF: NotFoundError("404", ref=REF), OTHER: TransportError("reset", ref=OTHER), FOREIGN: KeyError("own")}
+    return OperationGroupError("3 of 9", list(lost.values()), errors=lost, operations={REF: OPERATION})
+
+
+def held_by(group: OperationGroupError) -> dict[OperationRef, str]:
+    """Describe the errors, each of which the group itself holds."""
+    assert {id(error) for error in group.errors.values()} == {id(error) for error in group.exceptions}
+    return {ref: repr(error) for ref, error in group.errors.items()}
+
+
+def test_group_errors_are_named_by_their_refs() -> None:
+    assert OperationGroupError(
+        "2 of 2", [NotFoundError("a", ref=REF), TransportError("b", ref=OTHER)]
+    ).errors.keys() == {
+        REF,
+        OTHER,
+    }
+    assert OperationGroupError("2 of 2", [NotFoundError("a"), KeyError("b")]).errors == {}
+    error: Exception = group_of_three().errors[FOREIGN]
+    assert isinstance(error, KeyError)
+
+
+def test_group_errors_named_otherwise_are_left_out() -> None:
+    """The exceptions are the truth: a name for another exception counts for nothing."""
+    group = OperationGroupError("1 of 9", [KeyError("a")], errors={REF: KeyError("a")})
+    assert group.errors == {}
+
+
+def test_group_copies_hold_their_own_errors() -> None:
+    group = group_of_three()
+    pickles = [pickle.loads(pickle.dumps(group, protocol)) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]
+    for twin in (*pickles, copy.copy(group), copy.deepcopy(group), copy_error(group)):
+        assert type(twin) is OperationGroupError
+        assert held_by(twin) == held_by(group)
+        assert twin.operations == group.operations
+
+
+def test_group_parts_hold_their_own_errors() -> None:
+    group = group_of_three()
+    lost, rest = group.split((NotFoundError, TransportError))
+    assert isinstance(lost, OperationGroupError)
+    assert isinstance(rest, OperationGroupError)
+    assert held_by(lost) == {REF: "NotFoundError('404')", OTHER: "TransportError('reset')"}
+    assert held_by(rest) == {FOREIGN: "KeyError('own')"}
+    part = group.subgroup(TransportError)
+    assert isinstance(part, OperationGroupError)
+    assert held_by(part).keys() == {OTHER}
+    assert held_by(group.derive([group.exceptions[2]])).keys() == {FOREIGN}
+    assert lost.operations == part.operations == {REF: OPERATION}
