@@ -61,12 +61,13 @@ __all__ = [
 class TransportError(SchedulesError):
     """No complete answer came: refused, reset, TLS, DNS, cut off, timed out, or bytes that are not HTTP.
 
-    `is_certificate_failure` tells that the server's certificate was not trusted; that is never repeated.
+    `is_transient` is False where another attempt is pointless, and none is made: the server's certificate is not
+    trusted, or the borrowed aiohttp session was closed.
     """
 
-    def __init__(self, message: str, *, ref: OperationRef | None = None, is_certificate_failure: bool = False) -> None:
+    def __init__(self, message: str, *, ref: OperationRef | None = None, is_transient: bool = True) -> None:
         super().__init__(message, ref=ref)
-        self.is_certificate_failure = is_certificate_failure
+        self.is_transient = is_transient
 
 
 @frozen

@@ -46,7 +46,7 @@ FULL: list[SchedulesError] = [
     SchedulesError("x", ref=REF),
     MalformedResponseError("x", ref=REF),
     SessionClosedError("x", ref=REF),
-    TransportError("x", ref=REF, is_certificate_failure=True),
+    TransportError("x", ref=REF, is_transient=False),
     ResponseError("x", **FACTS),
     AuthenticationError("x", **FACTS),
     PermissionDeniedError("x", **FACTS),
@@ -76,7 +76,7 @@ def test_pickles_and_copies_keep_class_and_facts(error: SchedulesError) -> None:
 def test_what_is_not_told_is_none_or_empty() -> None:
     for error in BARE:
         facts = dict(vars(error))
-        assert facts.pop("is_certificate_failure", False) is False
+        assert facts.pop("is_transient", True) is True
         assert facts.pop("details", ()) == ()
         assert facts.pop("limits", {}) == {}
         assert set(facts.values()) == {None}

@@ -6,7 +6,7 @@ from multidict import CIMultiDict
 
 from schedules_async._auth.tokens import check_token
 from schedules_async._http.responses import Answer, read_error
-from schedules_async._http.retry import RetryPolicy, is_passing, pause_before_repeat
+from schedules_async._http.retry import RetryPolicy, backoff_delay, is_transient
 from schedules_async._operations.operation import read_json
 from schedules_async.errors import MalformedResponseError, ResponseError, SchedulesError
 
@@ -83,7 +83,7 @@ def renewal_age(life: float) -> float:
 def pause_after(fault: SchedulesError, attempt: int, sample: float) -> float | None:
     """Give the seconds before the next attempt, `sample` in [0, 1) of the longest; None where there is to be none."""
     status, asked = (fault.status, fault.retry_after) if isinstance(fault, ResponseError) else (None, None)
-    if attempt == _RETRY.attempts or not (is_passing(fault) or status == 429):
+    if attempt == _RETRY.attempts or not (is_transient(fault) or status == 429):
         return None
-    pause = max(pause_before_repeat(_RETRY, attempt, sample), asked or 0.0)
+    pause = max(backoff_delay(_RETRY, attempt, sample), asked or 0.0)
     return pause if pause <= _LONGEST_PAUSE else None

@@ -17,15 +17,17 @@ _GZIP, _ZLIB, _RAW_DEFLATE = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBIT
 _CERTIFICATE_FAULTS = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
 
 
-def to_transport_error(fault: BaseException, ref: OperationRef | None = None) -> TransportError:
-    """Give the error that a fault is to the caller, with what lies behind it as its cause.
+def to_transport_error(
+    fault: BaseException, ref: OperationRef | None = None, *, is_transient: bool = True
+) -> TransportError:
+    """Return the error that a fault is to the caller, with what lies behind it as its cause.
 
-    To be called outside the except clause: what aiohttp raised may carry the request's headers, and would be the
-    context.
+    A certificate failure is never transient. Call this outside the except clause: what aiohttp raised may carry the
+    request's headers, and would be the context.
     """
     cause = _without_request(fault)
-    is_certificate_failure = isinstance(fault, _CERTIFICATE_FAULTS)
-    error = TransportError(str(cause) or type(fault).__name__, ref=ref, is_certificate_failure=is_certificate_failure)
+    is_transient = is_transient and not isinstance(fault, _CERTIFICATE_FAULTS)
+    error = TransportError(str(cause) or type(fault).__name__, ref=ref, is_transient=is_transient)
     error.__cause__ = cause
     return error
 

@@ -1,4 +1,4 @@
-"""When to repeat after a fault, and after how long a pause. Pure."""
+"""Which faults are retried, and after which backoff delay. Pure."""
 
 import math
 
@@ -9,20 +9,22 @@ from attrs.validators import ge, instance_of
 from schedules_async._clock import to_seconds
 from schedules_async.errors import ResponseError, TransportError
 
-_PASSING_STATUSES = frozenset({408, 500, 502, 503, 504})
+_TRANSIENT_STATUSES = frozenset({408, 500, 502, 503, 504})
 
 
 @frozen
 class RetryPolicy:
-    """How faults are met: connection faults, timeouts, 408, 500, 502, 503 and 504 are repeated, with full jitter.
+    """How transient faults are retried: connection faults, timeouts, 408, 500, 502, 503 and 504.
 
-    `attempts` counts all of them, 1 repeats nothing (default 5; in a wait, consecutive ones); the pause before
-    the n-th repeat is drawn from 0 to `base` (0.5 s) doubled n-1 times, at most `max_pause` (30 s). A call of
-    `get_operation` lets itself be refused for `max_retry_after` (120 s) in all.
+    A call makes at most `attempts` requests (default 5; 1 disables retries). A wait goes on until `attempts`
+    consecutive faults were met *and* `max_outage` seconds have passed since the first of them (300; 0: `attempts`
+    alone decide, `math.inf`: the wait's own timeout does). A 429 is no fault. The delay before the n-th retry is drawn
+    from 0 to `base` (0.5 s) doubled n-1 times, at most `max_pause` (30 s). One `get_operation` stays behind 429s for
+    `max_retry_after` (120 s) in all. Negative seconds and NaN are a ValueError.
 
-    The longest pauses before the first repeats, and before a late one:
+    The longest delays before the first retries, and before a late one:
 
-    >>> [pause_before_repeat(RetryPolicy(), repeat, 1.0) for repeat in (1, 2, 3, 4, 20)]
+    >>> [backoff_delay(RetryPolicy(), retry, 1.0) for retry in (1, 2, 3, 4, 20)]
     [0.5, 1.0, 2.0, 4.0, 30.0]
     """
 
@@ -30,27 +32,29 @@ class RetryPolicy:
     base: float = field(default=0.5, converter=to_seconds)
     max_pause: float = field(default=30.0, converter=to_seconds)
     max_retry_after: float = field(default=120.0, converter=to_seconds)
+    max_outage: float = field(default=300.0, converter=to_seconds)
 
     @base.validator
     @max_pause.validator
     @max_retry_after.validator
+    @max_outage.validator
     def _check_seconds(self, attribute: object, value: float) -> None:
         if math.isnan(value) or value < 0:
             raise ValueError(f"{getattr(attribute, 'name', 'seconds')} must not be negative, and is {value}")
 
 
-def is_passing(error: Exception) -> bool:
-    """Tell whether a fault may be gone at the next attempt."""
+def is_transient(error: BaseException) -> bool:
+    """Return True if a fault may be gone at the next attempt."""
     if isinstance(error, TransportError):
-        return not error.is_certificate_failure
-    return isinstance(error, ResponseError) and error.status in _PASSING_STATUSES
+        return error.is_transient
+    return isinstance(error, ResponseError) and error.status in _TRANSIENT_STATUSES
 
 
-def pause_before_repeat(policy: RetryPolicy, repeat: int, sample: float) -> float:
-    """Give the seconds before the `repeat`-th repeat (from 1), `sample` in [0, 1) of the longest (full jitter)."""
-    waits = backoff.expo(base=2, factor=policy.base, max_value=policy.max_pause)
-    waits.send(None)  # the generator gives nothing at first
+def backoff_delay(policy: RetryPolicy, retry: int, sample: float) -> float:
+    """Return the seconds before the `retry`-th retry (from 1): `sample` in [0, 1) of the longest (full jitter)."""
+    delays = backoff.expo(base=2, factor=policy.base, max_value=policy.max_pause)
+    delays.send(None)  # the generator yields None first
     longest = 0.0
-    for _ in range(min(repeat, 64)):
-        longest = next(waits)
+    for _ in range(min(retry, 64)):
+        longest = next(delays)
     return sample * longest

@@ -402,7 +402,7 @@ async def test_an_untrusted_certificate_is_not_asked_again() -> None:
         with pytest.raises(AuthenticationError) as caught:
             await ClientCredentials("id", SECRET, token_url=url).get_token()
     assert isinstance(caught.value.__cause__, TransportError)
-    assert caught.value.__cause__.is_certificate_failure
+    assert not caught.value.__cause__.is_transient
     assert connections == []
 
 

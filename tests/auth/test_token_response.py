@@ -125,7 +125,7 @@ def test_a_refusal_shows_its_status_and_a_known_code_alone(status: int, body: ob
     ("fault", "pauses"),
     [
         (TransportError("reset"), [0.25, 0.5, None]),
-        (TransportError("untrusted", is_certificate_failure=True), [None]),
+        (TransportError("untrusted", is_transient=False), [None]),
         (MalformedResponseError("no JSON"), [None]),
         (ResponseError("400", status=400), [None]),
         (ResponseError("401", status=401), [None]),

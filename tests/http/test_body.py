@@ -49,4 +49,10 @@ def test_an_error_shows_nothing_of_the_request(fault: Exception, cause: Exceptio
 )
 def test_an_error_says_what_the_fault_was(fault: Exception, text: str) -> None:
     error = to_transport_error(fault)
-    assert (str(error), error.ref, error.is_certificate_failure) == (text, None, False)
+    assert (str(error), error.ref, error.is_transient) == (text, None, True)
+
+
+def test_fault_known_to_last_is_not_transient() -> None:
+    assert not to_transport_error(RuntimeError("Session is closed"), is_transient=False).is_transient
+    mismatch = aiohttp.ServerFingerprintMismatch(b"expected", b"got", "host", 443)
+    assert not to_transport_error(mismatch, is_transient=True).is_transient

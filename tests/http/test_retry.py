@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from schedules_async._http.retry import RetryPolicy, is_passing, pause_before_repeat
+from schedules_async._http.retry import RetryPolicy, backoff_delay, is_transient
 from schedules_async.errors import (
     MalformedResponseError,
     NotFoundError,
@@ -19,29 +19,37 @@ from schedules_async.errors import (
     TransportError,
 )
 
+SECONDS = ("base", "max_pause", "max_retry_after", "max_outage")
+
 
 def test_the_defaults() -> None:
-    assert RetryPolicy() == RetryPolicy(attempts=5, base=0.5, max_pause=30.0, max_retry_after=120.0)
+    assert RetryPolicy() == RetryPolicy(attempts=5, base=0.5, max_pause=30.0, max_retry_after=120.0, max_outage=300.0)
     assert hash(RetryPolicy()) == hash(RetryPolicy())
 
 
 def test_seconds_may_be_a_timedelta() -> None:
     minute = timedelta(minutes=1)
-    assert RetryPolicy(base=minute, max_pause=minute, max_retry_after=minute) == RetryPolicy(5, 60, 60, 60)
+    assert RetryPolicy(5, *[minute] * 4) == RetryPolicy(5, 60, 60, 60, 60)
 
 
-@pytest.mark.parametrize("name", ["base", "max_pause", "max_retry_after"])
+@pytest.mark.parametrize("name", SECONDS)
 @pytest.mark.parametrize("value", [-1, -0.001, math.nan, -math.inf, timedelta(seconds=-1)])
 def test_seconds_that_mean_nothing_are_refused(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=name):
         RetryPolicy(**{name: value})
 
 
-@pytest.mark.parametrize("name", ["base", "max_pause", "max_retry_after"])
+@pytest.mark.parametrize("name", SECONDS)
 @pytest.mark.parametrize("value", ["1", None, True, b"x"])
 def test_what_is_no_seconds_is_refused(name: str, value: Any) -> None:
     with pytest.raises(TypeError):
         RetryPolicy(**{name: value})
+
+
+@pytest.mark.parametrize("name", SECONDS)
+@pytest.mark.parametrize("value", [0, 0.5, math.inf])
+def test_seconds_may_be_zero_or_infinite(name: str, value: Any) -> None:
+    assert getattr(RetryPolicy(**{name: value}), name) == value
 
 
 @pytest.mark.parametrize(("attempts", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("5", TypeError)])
@@ -51,23 +59,23 @@ def test_at_least_one_attempt_is_made(attempts: int, error: type[Exception]) -> 
 
 
 def test_a_policy_is_frozen() -> None:
-    for name in ("attempts", "base", "max_pause", "max_retry_after"):
+    for name in ("attempts", *SECONDS):
         with pytest.raises(AttributeError):
             setattr(RetryPolicy(), name, 1)
 
 
 def test_only_passing_statuses_are_repeated() -> None:
-    passing = {status for status in range(1000) if is_passing(ResponseError("x", status=status))}
+    passing = {status for status in range(1000) if is_transient(ResponseError("x", status=status))}
     assert passing == {408, 500, 502, 503, 504}
-    assert {status for status in range(500, 1000) if is_passing(ServerError("x", status=status))} == passing - {408}
-    assert not is_passing(ResponseError("no token"))
+    assert {status for status in range(500, 1000) if is_transient(ServerError("x", status=status))} == passing - {408}
+    assert not is_transient(ResponseError("no token"))
 
 
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
         (TransportError("reset"), True),
-        (TransportError("untrusted", is_certificate_failure=True), False),
+        (TransportError("untrusted", is_transient=False), False),
         (NotFoundError("404", status=404), False),
         (RateLimitedError("429", status=429), False),
         (MalformedResponseError("not JSON"), False),
@@ -79,7 +87,7 @@ def test_only_passing_statuses_are_repeated() -> None:
     ],
 )
 def test_only_passing_faults_are_repeated(error: Exception, expected: bool) -> None:
-    assert is_passing(error) is expected
+    assert is_transient(error) is expected
 
 
 @pytest.mark.parametrize(
@@ -98,7 +106,7 @@ def test_only_passing_faults_are_repeated(error: Exception, expected: bool) -> N
     ],
 )
 def test_the_pause_is_drawn_from_a_doubling_span(repeat: int, sample: float, pause: float) -> None:
-    assert pause_before_repeat(RetryPolicy(), repeat, sample) == pause
+    assert backoff_delay(RetryPolicy(), repeat, sample) == pause
 
 
 @pytest.mark.parametrize(
@@ -112,4 +120,4 @@ def test_the_pause_is_drawn_from_a_doubling_span(repeat: int, sample: float, pau
     ],
 )
 def test_base_and_max_pause_bound_it(policy: RetryPolicy, longest: list[float]) -> None:
-    assert [pause_before_repeat(policy, repeat, 1.0) for repeat in (1, 2, 3)] == longest
+    assert [backoff_delay(policy, repeat, 1.0) for repeat in (1, 2, 3)] == longest
