@@ -1,12 +1,14 @@
-"""Time as the library sees it: a clock that can be injected, and timers that run on it."""
+"""Time: a clock that can be injected, and the timers of a session that run on it."""
 
 import asyncio
+import contextvars
 import heapq
 import itertools
+import math
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from attrs import define, field
 
@@ -14,20 +16,20 @@ Seconds = float | timedelta
 
 
 class Clock(Protocol):
-    """What pauses, gates, windows and timeouts run on.
+    """The clock of intervals, throttling, rate limits and timeouts.
 
-    Both methods count in seconds; only differences between two readings mean anything.
+    Both methods count in seconds; only the difference of two readings has a meaning.
     """
 
     def monotonic(self) -> float:
-        """Give the reading of a clock that never goes back."""
+        """Return the reading of a clock that never goes backwards."""
 
     async def sleep(self, seconds: float) -> None:
         """Return once `seconds` have passed on this clock."""
 
 
 class SystemClock:
-    """The machine's monotonic clock."""
+    """The system's monotonic clock."""
 
     monotonic = staticmethod(time.monotonic)
 
@@ -37,112 +39,217 @@ class SystemClock:
 
 
 def to_seconds(value: Seconds) -> float:
-    """Read a number of seconds or a `timedelta` as a float; TypeError for anything else."""
+    """Return a number of seconds or a `timedelta` as a float; TypeError for other types, ValueError if it is too large.
+
+    >>> to_seconds(timedelta(minutes=1))
+    60.0
+    """
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"expected seconds as a number or a timedelta, not {type(value).__name__}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("a number of seconds is too large for a float") from None
 
 
 @define(eq=False, repr=False)
 class Timer:
-    """One callback waiting for its time; `cancel` forgets it at once."""
+    """One callback that waits in a queue, to be called once unless it is cancelled."""
 
     when: float
     _callback: Callable[[], None] | None
-    _timers: "Timers"
+    _queue: "TimerQueue[Timer]"
 
     @property
     def is_pending(self) -> bool:
-        """Tell whether the callback is still to be called."""
+        """True until the callback is called or cancelled."""
         return self._callback is not None
 
     def cancel(self) -> None:
         """Drop the callback; harmless when it was called or dropped before."""
         if self._callback is not None:
             self._callback = None
-            self._timers.dropped()
+            self._queue.cancelled(self)
 
-    def fire(self) -> None:
-        """Call the callback, once."""
+    def call(self) -> None:
+        """Call the callback, unless it was called or dropped before."""
         callback, self._callback = self._callback, None
         if callback is not None:
             callback()
 
 
+AnyTimer = TypeVar("AnyTimer", bound=Timer)
+
+
+def _ignore(_: Timer) -> None:
+    """Stand for the callback of a queue whose owner need not hear of cancelled timers."""
+
+
+@define(eq=False, repr=False)
+class TimerQueue(Generic[AnyTimer]):
+    """Timers by ascending key, those of equal keys in the order of adding; cancelled ones take no lasting room."""
+
+    _on_cancel: Callable[[Timer], None] = _ignore
+    _heap: list[tuple[float, int, AnyTimer]] = field(init=False, factory=list)
+    _numbers: "itertools.count[int]" = field(init=False, factory=itertools.count)
+    _cancelled: int = field(init=False, default=0)
+
+    def __len__(self) -> int:
+        return len(self._heap) - self._cancelled
+
+    def add(self, key: float, timer: AnyTimer) -> None:
+        """Add a pending timer."""
+        heapq.heappush(self._heap, (key, next(self._numbers), timer))
+
+    def first(self) -> AnyTimer | None:
+        """Return the pending timer with the lowest key, None if there is none."""
+        while self._heap:
+            timer = self._heap[0][2]
+            if timer.is_pending:
+                return timer
+            heapq.heappop(self._heap)
+            self._cancelled -= 1
+        return None
+
+    def pop(self) -> AnyTimer:
+        """Remove the timer that `first` returned."""
+        return heapq.heappop(self._heap)[2]
+
+    def cancelled(self, timer: Timer) -> None:
+        """Count a cancelled timer; remove all such timers once they are more than half."""
+        self._cancelled += 1
+        if self._cancelled > len(self._heap) // 2:
+            self._heap = [entry for entry in self._heap if entry[2].is_pending]
+            heapq.heapify(self._heap)
+            self._cancelled = 0
+        self._on_cancel(timer)
+
+
 @define(eq=False, repr=False)
 class Timers:
-    """Callbacks at times of one clock, all behind a single sleeping task.
+    """The timers of one session on its injected clock, all behind a single sleeping task.
 
-    The task lives only while a timer is pending, and sleeps until the earliest one.
+    The task lives only while a timer is pending, sleeps until the earliest one, and runs in `context`. When it is
+    cancelled from outside, or the clock raises once, it starts again. When the clock raises a second time before a
+    sleep has succeeded, `on_failure` is called with the exception.
     """
 
     _clock: Clock
     _loop: asyncio.AbstractEventLoop
-    _heap: list[tuple[float, int, Timer]] = field(init=False, factory=list)
-    _numbers: "itertools.count[int]" = field(init=False, factory=itertools.count)
+    _context: contextvars.Context
+    _on_failure: Callable[[Exception], None]
+    _last: float = field(init=False)  # reading of the clock
+    _offset: float = field(init=False, default=0.0)
+    _queue: TimerQueue[Timer] = field(init=False)
     _sleeper: "asyncio.Task[None] | None" = field(init=False, default=None)
-    _sleeping_until: float = field(init=False, default=0.0)
-    _dropped: int = field(init=False, default=0)  # since the heap was cleared
-    _is_arming: bool = field(init=False, default=False)
+    _sleeps_until: float = field(init=False, default=math.inf)
+    _arming: asyncio.Handle | None = field(init=False, default=None)
+    _failures: int = field(init=False, default=0)  # of the clock in a row
 
-    @property
-    def is_over(self) -> bool:
-        """Tell whether the event loop was closed: nothing will ever be called again."""
-        return self._loop.is_closed()
+    def __attrs_post_init__(self) -> None:
+        self._last = float(self._clock.monotonic())
+        self._queue = TimerQueue(self._on_cancel)
+
+    def now(self) -> float:
+        """Return the clock's reading; steps backwards are left out, and a reading that fails is that of before."""
+        try:
+            reading = self._clock.monotonic()
+            is_finite = math.isfinite(reading)
+        except Exception as error:
+            self._fail(error)
+            return self._last + self._offset
+        if not is_finite:
+            self._fail(ValueError(f"the clock's reading is {reading}"))
+            return self._last + self._offset
+        if reading < self._last:
+            self._offset += self._last - reading
+        self._last = reading
+        return reading + self._offset
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
-        """Call `callback` once the clock reads `when`, from the event loop."""
-        timer = Timer(when, callback, self)
-        heapq.heappush(self._heap, (when, next(self._numbers), timer))
-        self.changed()
+        """Call `callback` on the event loop once the clock reads `when`; infinity is never."""
+        timer = Timer(when, callback, self._queue)
+        self._queue.add(when, timer)
+        if when < self._sleeps_until:
+            self._arm_soon()
         return timer
 
-    def dropped(self) -> None:
-        """Count a timer that will do nothing; once half of them may be such, these are cleared away."""
-        self._dropped += 1
-        self.changed()
+    def _on_cancel(self, timer: Timer) -> None:
+        if timer.when <= self._sleeps_until:
+            self._arm_soon()
 
-    def changed(self) -> None:
-        """See to the sleeping task once the running callback is through."""
-        if not self._is_arming and not self.is_over:
-            self._is_arming = True
-            self._loop.call_soon(self._arm)
+    def _arm_soon(self) -> None:
+        """Adjust the sleeping task once the running callback has returned."""
+        if self._arming is None and not self._loop.is_closed():
+            self._arming = self._loop.call_soon(self._arm, context=self._context)
 
     def _arm(self) -> None:
-        self._is_arming = False
-        if self._dropped > len(self._heap) // 2:
-            self._heap = [entry for entry in self._heap if entry[2].is_pending]
-            heapq.heapify(self._heap)
-            self._dropped = 0
-        while self._heap and not self._heap[0][2].is_pending:
-            heapq.heappop(self._heap)
-        until = self._heap[0][0] if self._heap else None
+        self._arming = None
+        first = self._queue.first()
+        until = math.inf if first is None else first.when
         if self._sleeper is not None:
-            if until == self._sleeping_until:
+            if until == self._sleeps_until:
                 return
-            self._sleeper.cancel()
-            self._sleeper = None
-        if until is not None:
-            self._sleeping_until = until
-            self._sleeper = asyncio.Task(self._sleep(until), loop=self._loop)  # never eager, whatever the task factory
+            sleeper, self._sleeper = self._sleeper, None
+            sleeper.cancel()
+        self._sleeps_until = until
+        if until < math.inf:
+            self._sleeper = asyncio.Task(self._sleep(), loop=self._loop, context=self._context)
+            self._sleeper.add_done_callback(self._on_sleeper_done, context=self._context)
 
-    async def _sleep(self, until: float) -> None:
-        while (left := until - self._clock.monotonic()) > 0:
-            await self._clock.sleep(left)
-        self._sleeper = None
-        self.changed()
-        self._fire()
+    async def _sleep(self) -> None:
+        while self._sleeps_until < math.inf:
+            before = self.now()
+            if before < self._sleeps_until:
+                await self._clock.sleep(self._sleeps_until - before)
+                now = self.now()
+                if now == before:
+                    self._fail(RuntimeError("the clock did not advance while it slept"))
+                if now < self._sleeps_until:
+                    await asyncio.sleep(0)  # a clock that does not advance must not stop the event loop
+                    continue
+                self._failures = 0
+            self._call_due()
+            first = self._queue.first()
+            self._sleeps_until = math.inf if first is None else first.when
 
-    def _fire(self) -> None:
-        now = self._clock.monotonic()
-        while self._heap and self._heap[0][0] <= now:
-            heapq.heappop(self._heap)[2].fire()
+    def _call_due(self) -> None:
+        """Call every timer that is due; those that a callback adds are left for the next time."""
+        now, due = self.now(), list[Timer]()
+        while (timer := self._queue.first()) is not None and timer.when <= now:
+            due.append(self._queue.pop())
+        for timer in due:
+            try:
+                timer.call()
+            except Exception as error:
+                context = {"message": "a timer of a schedules_async session raised", "exception": error}
+                self._loop.call_exception_handler(context)
+
+    def _on_sleeper_done(self, task: "asyncio.Task[None]") -> None:
+        """Start again when the task was cancelled from outside, or the clock raised."""
+        if task is not self._sleeper:
+            return  # replaced, or closed
+        self._sleeper, self._sleeps_until = None, math.inf
+        if not task.cancelled():
+            error = task.exception()
+            if isinstance(error, Exception):
+                self._fail(error)
+        elif not task.cancelling():
+            self._fail(RuntimeError("the clock's sleep raised CancelledError"))
+        if self._queue.first() is not None:
+            self._arm_soon()
+
+    def _fail(self, error: Exception) -> None:
+        self._failures += 1
+        if self._failures > 1 and not self._loop.is_closed():
+            self._loop.call_soon(self._on_failure, error, context=self._context)
 
     async def aclose(self) -> None:
-        """Forget every timer and end the sleeping task."""
-        self._heap.clear()
+        """Cancel the sleeping task and wait for its end; no timer is called any more."""
+        if self._arming is not None:
+            self._arming.cancel()
         sleeper, self._sleeper = self._sleeper, None
         if sleeper is not None:
             sleeper.cancel()

@@ -1,74 +1,78 @@
-"""Who is told of events: the logger `schedules_async`, which is a hook like any other, and the caller's hooks."""
+"""Events on their way: to the logger `schedules_async`, then to the caller's hooks."""
 
 import asyncio
+import contextvars
 import inspect
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 from attrs import define, field
-
-from schedules_async.events import Changed, Event, Hook, Throttled, TokenRenewed, WaitBegun, WaitEnded
 
 _LOGGER = logging.getLogger("schedules_async")
 
 
-def write_line(event: Event) -> None:
-    """Log an event, formatted only if it is written; a change is in the line of its look."""
-    if not isinstance(event, Changed):
-        _LOGGER.log(_level(event), "%s", event)
+class Loggable(Protocol):
+    """An event: its text is the line of the log, at its level; it is not logged where that is None."""
+
+    @property
+    def log_level(self) -> int | None:
+        """The level of the line."""
 
 
-def _level(event: Event) -> int:
-    match event:
-        case WaitBegun() | WaitEnded() | TokenRenewed() | Throttled(was_open=True):
-            return logging.INFO
-    return logging.DEBUG
-
-
-def _check_hooks(hooks: Sequence[Hook]) -> tuple[Hook, ...]:
-    for hook in hooks:
+def _check_hooks(hooks: Iterable[Callable[[Any], object]]) -> tuple[Callable[[Any], object], ...]:
+    if not isinstance(hooks, Iterable):
+        raise TypeError(f"hooks must be an iterable of callables, not {type(hooks).__name__}")
+    checked = tuple(hooks)
+    for hook in checked:
         if not callable(hook):
             raise TypeError(f"each of hooks must be callable, not {type(hook).__name__}")
         if inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(type(hook).__call__):
             raise TypeError("a hook is called, not awaited: it must not be async")
-    return tuple(hooks)
+    return checked
 
 
 @define(eq=False, repr=False)
 class Hooks:
-    """Tells the log and the caller's hooks, in turn; one that raises keeps nobody from anything."""
+    """Calls the log and the hooks with each event, in order, from the event loop and outside the session's own work.
 
-    _hooks: Sequence[Hook] = field(default=(), converter=_check_hooks)
-    _failing: set[int] = field(init=False, factory=set)  # places in _hooks
-    _held: list[Event] | None = field(init=False, default=None)
+    A hook runs in a copy of the context in which the event was emitted. One that raises keeps nobody from anything;
+    the first exception of each hook is logged.
+    """
+
+    _hooks: tuple[Callable[[Any], object], ...] = field(default=(), converter=_check_hooks)
+    _failing: set[int] = field(init=False, factory=set)  # indices in _hooks
+    _events: deque[tuple[contextvars.Context, Loggable]] = field(init=False, factory=deque)
+    _delivery: asyncio.Handle | None = field(init=False, default=None)
 
     @property
     def is_anybody_listening(self) -> bool:
-        """Tell whether anybody takes what each look has to tell; nothing is made for nobody."""
+        """True if events of every poll reach anybody; otherwise none need be made."""
         return bool(self._hooks) or _LOGGER.isEnabledFor(logging.DEBUG)
 
-    def tell(self, event: Event) -> None:
-        """Tell everybody now, or after what is being done with `held`."""
-        if self._held is not None:
-            self._held.append(event)
-            return
-        write_line(event)
+    def emit(self, event: Loggable) -> None:
+        """Deliver an event once the running callback of the event loop has returned."""
+        self._events.append((contextvars.copy_context(), event))
+        if self._delivery is None:
+            self._delivery = asyncio.get_running_loop().call_soon(self.deliver)
+
+    def deliver(self) -> None:
+        """Deliver the events that were emitted so far."""
+        self._delivery = None
+        for _ in range(len(self._events)):
+            if self._events:
+                context, event = self._events.popleft()
+                context.run(self._call_all, event)
+
+    def _call_all(self, event: Loggable) -> None:
+        level = event.log_level
+        if level is not None:
+            _LOGGER.log(level, "%s", event)
         for number, hook in enumerate(self._hooks):
             try:
                 hook(event)
-            except (Exception, asyncio.CancelledError):  # it awaits nothing, so no cancellation of ours
+            except (Exception, asyncio.CancelledError):  # it awaits nothing, so nobody has cancelled it
                 if number not in self._failing:
                     self._failing.add(number)
-                    _LOGGER.exception("a hook raised; it goes on being told, and this is logged once: %r", hook)
-
-    @contextmanager
-    def held(self) -> Iterator[list[Event]]:
-        """Keep what is told meanwhile, and tell it in the end; what is put into the list is told with it."""
-        self._held = held = list[Event]()
-        try:
-            yield held
-        finally:
-            self._held = None
-            for event in held:
-                self.tell(event)
+                    _LOGGER.exception("a hook raised; it is called again, but this is logged once: %r", hook)

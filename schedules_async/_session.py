@@ -1,19 +1,20 @@
-"""The session: where requests, pacing and repeating meet, and what users hold."""
+"""The session: it wires the engine, keeps the snapshots, and is what users hold."""
 
 import asyncio
+import contextvars
 import math
 import random
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from types import TracebackType
 from typing import Literal, Self, TypeVar, cast, overload
 
 import aiohttp
-from attrs import define, field, frozen
+from attrs import define, field
 from yarl import URL
 
-from schedules_async._auth.environments import DEV
-from schedules_async._auth.tokens import TokenProvider, Tokens, as_token_provider
+from schedules_async._auth.environments import DEV, Environment
+from schedules_async._auth.tokens import Auth, Tokens, as_token_provider
 from schedules_async._clock import Clock, Seconds, SystemClock, Timers, to_seconds
 from schedules_async._hooks import Hooks
 from schedules_async._http.retry import RetryPolicy
@@ -21,13 +22,15 @@ from schedules_async._http.transport import Transport
 from schedules_async._http.urls import check_base_url
 from schedules_async._operations.operation import Operation
 from schedules_async._operations.ref import OperationRef, RefLike, as_refs
-from schedules_async._polling.fetcher import Getter, Looks
+from schedules_async._polling.fetcher import Fetcher
 from schedules_async._polling.policy import PollingPolicy
-from schedules_async._polling.poller import Watches
-from schedules_async._stats import SessionStats, Tally
-from schedules_async._throttling.rate_limiter import COMMUNITY_TIER, Pace, Pacing, RateLimit
+from schedules_async._polling.poller import PollerPool
+from schedules_async._stats import SessionStats
+from schedules_async._throttling.rate_limiter import COMMUNITY_TIER, RateLimit, RateLimiter
+from schedules_async._throttling.request_queue import RequestQueue
 from schedules_async._waiters.checkpoint import read_checkpoint
-from schedules_async._waiters.wait_state import Surroundings, Wait, WaitOptions, to_timeout
+from schedules_async._waiters.single_fetch import SingleFetch
+from schedules_async._waiters.wait_state import WaitOptions, WaitState, to_timeout
 from schedules_async._waiters.waiter import GroupWaiter, OperationGroupWaiter, OperationWaiter
 from schedules_async.errors import SchedulesError, SessionClosedError
 from schedules_async.events import Hook
@@ -38,9 +41,9 @@ _MOST_SNAPSHOTS = 10_000
 
 @define(eq=False, repr=False)
 class RecentSnapshots(MutableMapping[OperationRef, Operation]):
-    """Snapshots in memory; of more than 10,000, beside those that are watched, the least recently used goes."""
+    """Snapshots in memory; of more than 10,000, beside those in use, the least recently used is dropped."""
 
-    _count_watched: Callable[[], int]
+    _count_in_use: Callable[[], int]
     _snapshots: OrderedDict[OperationRef, Operation] = field(init=False, factory=OrderedDict)
 
     def __getitem__(self, ref: OperationRef) -> Operation:
@@ -51,7 +54,7 @@ class RecentSnapshots(MutableMapping[OperationRef, Operation]):
     def __setitem__(self, ref: OperationRef, operation: Operation) -> None:
         self._snapshots[ref] = operation
         self._snapshots.move_to_end(ref)
-        while len(self._snapshots) > _MOST_SNAPSHOTS + self._count_watched():
+        while len(self._snapshots) > _MOST_SNAPSHOTS + self._count_in_use():
             self._snapshots.popitem(last=False)
 
     def __delitem__(self, ref: OperationRef) -> None:
@@ -64,45 +67,30 @@ class RecentSnapshots(MutableMapping[OperationRef, Operation]):
         return len(self._snapshots)
 
 
-@frozen(eq=False)
-class _Engine:
-    """What runs once the session is in use, on its event loop."""
-
-    loop: asyncio.AbstractEventLoop
-    polls: Looks
-    surroundings: Surroundings
-
-    async def aclose(self) -> None:
-        try:
-            await self.polls.aclose()
-        finally:
-            await self.surroundings.timers.aclose()
-
-
 class SchedulesSession:
-    """Fetches operations and waits for them, conditionally, within the quota, one request for all who ask.
+    """Fetches operations and waits for them: conditionally, within the quota, one request for all who ask.
 
     A session belongs to one event loop and one identity; use it with `async with`, or `await session.close()` in
-    the end. `auth` is the bare token, an async function that gives it, or a TokenProvider. `base_url` (the dev
-    API) may carry a port and a path prefix. `polling` and `retry` say when to look and what to repeat,
-    `rate_limits` (the Community tier) what is never exceeded; `()` learns the rate from 429 alone.
-    `request_timeout` (30 s) bounds one attempt, from connecting to the last byte. `snapshots` holds what was seen
-    (in memory, the 10,000 most recently used), for conditional requests. `http` lends its connector, `trust_env`
-    and trace configs, and is never closed. `clock` is for tests. `hooks` are told what happens: see
-    `schedules_async.events`.
+    the end. `auth` is the bare token, a function that returns it (async or plain), or a TokenProvider. `base_url` (the
+    dev API) may carry a port and a path prefix, or be an Environment. `polling` and `retry` decide when to poll and
+    what to retry, `rate_limits` (the Community tier) what is never exceeded; `()` learns the rate from 429 alone.
+    `request_timeout` (30 s) bounds one attempt, from connecting to the last byte. `snapshots` keeps what was fetched
+    for conditional requests (in memory, the 10,000 most recently used). `http` lends its connector, proxy,
+    `trust_env` and trace configs, and is never closed. `clock` is for tests. `hooks` are called with events: see
+    `schedules_async.events`. Arguments of the wrong type or value are a TypeError or ValueError that names them.
 
     >>> SchedulesSession("token")
     <SchedulesSession https://dev-api.bentley.com>
     >>> SchedulesSession("Bearer token")
     Traceback (most recent call last):
-    ValueError: an unusable token: empty, or with a character outside 0x21-0x7E (give it without 'Bearer ')
+    ValueError: an unusable token: empty, or with a character outside 0x21-0x7E (pass it without 'Bearer ')
     """
 
     def __init__(
         self,
-        auth: str | Callable[[], Awaitable[str]] | TokenProvider,
+        auth: Auth,
         *,
-        base_url: str | URL = DEV.api_url,
+        base_url: str | URL | Environment = DEV,
         polling: PollingPolicy = PollingPolicy(),
         retry: RetryPolicy = RetryPolicy(),
         rate_limits: Sequence[RateLimit] = COMMUNITY_TIER,
@@ -110,22 +98,22 @@ class SchedulesSession:
         snapshots: MutableMapping[OperationRef, Operation] | None = None,
         http: aiohttp.ClientSession | None = None,
         clock: Clock | None = None,
-        hooks: Sequence[Hook] = (),
+        hooks: Iterable[Hook] = (),
     ) -> None:
-        """See what can be wrong with the arguments now: ValueError and TypeError name what is."""
+        self._context = contextvars.copy_context()
         self._hooks = Hooks(hooks)
-        self._tokens = Tokens(as_token_provider(auth), self._hooks)
-        self._base_url = check_base_url(base_url)
+        self._tokens = Tokens(as_token_provider(auth), self._hooks, self._context)
+        self._base_url = check_base_url(base_url.api_url if isinstance(base_url, Environment) else base_url)
         self._polling = _expect(PollingPolicy, "polling", polling)
         self._retry = _expect(RetryPolicy, "retry", retry)
-        self._pace = Pace([_expect(RateLimit, "each of rate_limits", limit) for limit in rate_limits])
         self._clock = SystemClock() if clock is None else clock
         self._transport = Transport(
-            self._base_url, _check_request_timeout(request_timeout), _check_http(http), self._is_gate_open
+            self._base_url, _check_request_timeout(request_timeout), _check_http(http), self._may_leave
         )
-        self._snapshots = RecentSnapshots(self._count_watched) if snapshots is None else snapshots
-        self._tally = Tally()
-        self._engine: _Engine | None = None
+        self._limiter = RateLimiter(_check_rate_limits(rate_limits), self._transport.max_connections)
+        self._snapshots = RecentSnapshots(self._count_in_use) if snapshots is None else snapshots
+        self._counts = Counter[str]()
+        self._pool: PollerPool | None = None
         self._is_closed = False
 
     def __repr__(self) -> str:
@@ -144,35 +132,62 @@ class SchedulesSession:
         await self.close()
 
     async def close(self) -> None:
-        """End everything pending with SessionClosedError, and let go of tasks, timers and connections."""
+        """End everything pending with SessionClosedError, and release tasks, timers and connections.
+
+        ValueError on another event loop than the session's, unless that one is closed.
+        """
+        pool = self._pool
+        if pool is not None and pool.loop is not asyncio.get_running_loop():
+            if not pool.loop.is_closed():
+                raise _other_loop()
+            self._is_closed, self._pool = True, None
+            self._transport.abandon()
+            return
         self._is_closed = True
         try:
-            if self._engine is not None:
-                await self._engine.aclose()
+            if pool is not None:
+                await pool.aclose()
         finally:
-            await self._transport.aclose()
+            try:
+                await self._tokens.aclose()
+            finally:
+                if pool is not None:
+                    await pool.timers.aclose()
+                await self._transport.aclose()
+                self._hooks.deliver()
 
     @property
     def stats(self) -> SessionStats:
         """The session's counts so far."""
-        return self._tally.stats(max(self._pace.closed_until - self._clock.monotonic(), 0.0))
+        if self._pool is None:
+            return SessionStats()
+        return SessionStats(
+            requests=self._counts["requests"],
+            not_modified=self._counts["not_modified"],
+            throttled=self._counts["throttled"],
+            retried=self._counts["retried"],
+            updates=self._counts["updates"],
+            detection_delay=self._pool.delay,
+            in_flight=self._limiter.in_flight,
+            closed_for=max(self._limiter.closed_until - self._pool.timers.now(), 0.0),
+        )
 
     async def get_operation(self, schedule_id: str, operation_id: str) -> Operation:
-        """Look at the service once, always; what has not changed since the held snapshot gives that very object.
+        """Fetch one operation from the service, always; an unchanged one is the very object that was held.
 
-        Calls for one operation that overlap share one request. Raises AuthenticationError, PermissionDeniedError,
-        NotFoundError, RateLimitedError (refused for longer than `RetryPolicy.max_retry_after` in all), ServerError,
+        Calls for one operation that overlap share one request. Raise AuthenticationError, PermissionDeniedError,
+        NotFoundError, RateLimitedError (throttled for longer than `RetryPolicy.max_retry_after` in all), ServerError,
         TransportError, MalformedResponseError or SessionClosedError, and ValueError for ids that name nothing.
         """
         ref = OperationRef(schedule_id, operation_id)
-        engine = self._enter(ref)
-        getter = Getter(ref, self._clock, self._retry.max_retry_after)
-        now = self._clock.monotonic()
-        engine.polls.want(ref, getter, now, now)
+        pool = self._enter(ref)
+        fetch = SingleFetch(max_retry_after=self._retry.max_retry_after)
+        poller = pool.join(ref, fetch)
         try:
-            return await getter.operation()
+            return await fetch.result()
         finally:
-            engine.polls.release(ref, getter)
+            poller.leave(fetch)
+            del fetch  # it holds the exception, and this frame stands in its traceback
 
     def wait_for_operation(
         self,
@@ -184,7 +199,7 @@ class SchedulesSession:
         check: bool = True,
         polling: PollingPolicy | None = None,
     ) -> OperationWaiter:
-        """Make a wait for the end of one operation, to be awaited or iterated over; nothing is sent yet.
+        """Return a waiter for the end of one operation, to be awaited or iterated over; nothing is sent yet.
 
         `timeout` (seconds, None for none) bounds the whole wait from its first use: OperationTimeoutError.
         `stall_timeout` bounds the time without a change: OperationStalledError. A Failed operation raises
@@ -193,7 +208,7 @@ class SchedulesSession:
         """
         ref = OperationRef(schedule_id, operation_id)
         options = self._make_options(timeout, stall_timeout, polling, check=check)
-        return OperationWaiter(Wait((ref,), options, self._lend, {}))
+        return OperationWaiter(WaitState((ref,), options, self._enter, {}))
 
     @overload
     def wait_for_operations(
@@ -226,30 +241,30 @@ class SchedulesSession:
         check: bool = True,
         polling: PollingPolicy | None = None,
     ) -> OperationGroupWaiter | GroupWaiter[Operation | SchedulesError]:
-        """Make a wait for the end of many operations, to be awaited or iterated over; nothing is sent yet.
+        """Return a waiter for the end of many operations, to be awaited or iterated over; nothing is sent yet.
 
         `refs` are OperationRefs, pairs of ids, or URLs of operations; one that comes twice costs nothing more.
-        Awaited, it gives the final snapshots in the order asked. What becomes of one operation disturbs no other:
+        Awaited, it returns the final snapshots in the order asked. The failure of one operation disturbs no other:
         those that did not succeed make one OperationGroupError in the end, or stand in the list if `check` is False.
         `timeout` (seconds, None for none) bounds the whole wait from its first use, `stall_timeout` the time without
         a change of each operation; both lose the operations concerned, and none that has ended.
         """
         options = self._make_options(timeout, stall_timeout, polling, check=check)
-        waiter = OperationGroupWaiter(Wait(as_refs(refs), options, self._lend, {}))
+        waiter = OperationGroupWaiter(WaitState(as_refs(refs), options, self._enter, {}))
         return waiter if check else cast("GroupWaiter[Operation | SchedulesError]", waiter)
 
     def resume(
         self, checkpoint: str, *, polling: PollingPolicy | None = None
     ) -> OperationWaiter | OperationGroupWaiter:
-        """Make the wait that a waiter's `checkpoint()` wrote down, in this process or another; nothing is sent yet.
+        """Return a waiter that resumes the wait of a checkpoint, of this process or another; nothing is sent yet.
 
-        Its snapshots count as `latest`, and their tags go along with the first requests. An operation that had ended
-        is not asked for again; one that was lost is. ValueError for foreign, damaged or newer text.
+        Its snapshots count as `latest`, and the first requests carry their tags. An operation that had ended is not
+        fetched again; one that was lost is. ValueError for foreign, damaged or newer text.
         """
         saved = read_checkpoint(checkpoint)
         options = self._make_options(saved.timeout, saved.stall_timeout, polling, check=saved.check)
-        wait = Wait(saved.refs, options, self._lend, saved.seen)
-        return OperationGroupWaiter(wait) if saved.is_group else OperationWaiter(wait)
+        state = WaitState(saved.refs, options, self._enter, saved.saved)
+        return OperationGroupWaiter(state) if saved.is_group else OperationWaiter(state)
 
     def _make_options(
         self, timeout: Seconds | None, stall_timeout: Seconds | None, polling: PollingPolicy | None, *, check: bool
@@ -261,44 +276,68 @@ class SchedulesSession:
             polling=self._polling if polling is None else _expect(PollingPolicy, "polling", polling),
         )
 
-    def _lend(self, ref: OperationRef | None) -> Surroundings:
-        return self._enter(ref).surroundings
+    def _count_in_use(self) -> int:
+        return 0 if self._pool is None else len(self._pool)
 
-    def _count_watched(self) -> int:
-        return 0 if self._engine is None else len(self._engine.surroundings.watches)
+    def _may_leave(self) -> bool:
+        return self._pool is not None and self._limiter.closed_until <= self._pool.timers.now()
 
-    def _is_gate_open(self) -> bool:
-        return self._pace.closed_until <= self._clock.monotonic()
-
-    def _enter(self, ref: OperationRef | None = None) -> _Engine:
-        """Give the running engine, started at first use."""
+    def _enter(self, ref: OperationRef | None = None) -> PollerPool:
+        """Return the running engine, started at the first use."""
         if self._is_closed:
             raise SessionClosedError("the session is closed", ref=ref)
         loop = asyncio.get_running_loop()
-        if self._engine is None:
-            self._engine = self._start(loop)
-        if self._engine.loop is not loop:
-            raise ValueError("a session belongs to one event loop, and this is another")
-        return self._engine
+        if self._pool is None:
+            self._pool = self._start(loop)
+        if self._pool.loop is not loop:
+            raise _other_loop()
+        return self._pool
 
-    def _start(self, loop: asyncio.AbstractEventLoop) -> _Engine:
-        timers = Timers(self._clock, loop)
+    def _start(self, loop: asyncio.AbstractEventLoop) -> PollerPool:
+        timers = Timers(self._clock, loop, self._context, self._end_all)
+        queue = RequestQueue(self._limiter, timers)
         sample = random.Random().random
-        pacing = Pacing(self._pace, self._clock, timers)
-        polls = Looks(
+        fetcher = Fetcher(
             transport=self._transport,
             tokens=self._tokens,
-            pacing=pacing,
-            retry=self._retry,
+            queue=queue,
+            timers=timers,
             snapshots=self._snapshots,
-            tally=self._tally,
+            retry=self._retry,
+            counts=self._counts,
             hooks=self._hooks,
-            clock=self._clock,
+            random=sample,
+            on_recovery=self._on_recovery,
+        )
+        return PollerPool(
+            fetcher=fetcher,
+            queue=queue,
+            timers=timers,
+            retry=self._retry,
+            counts=self._counts,
+            hooks=self._hooks,
             random=sample,
             loop=loop,
+            context=self._context,
         )
-        watches = Watches(polls, pacing, self._tally, self._clock, sample, self._hooks)
-        return _Engine(loop, polls, Surroundings(watches, timers, self._clock, self._hooks))
+
+    def _on_recovery(self) -> None:
+        if self._pool is not None:
+            self._pool.loop.call_soon(self._pool.on_recovery, context=self._context)
+
+    def _end_all(self, error: Exception) -> None:
+        if self._pool is not None:
+            self._pool.end_all(error)
+
+
+def _other_loop() -> ValueError:
+    return ValueError("a session belongs to one event loop, and this is another")
+
+
+def _check_rate_limits(limits: Sequence[RateLimit]) -> list[RateLimit]:
+    if isinstance(limits, RateLimit) or not isinstance(limits, Iterable):
+        raise TypeError(f"rate_limits must be a sequence of RateLimit, not {type(limits).__name__}")
+    return [_expect(RateLimit, "each of rate_limits", limit) for limit in limits]
 
 
 def _expect(kind: type[Value], name: str, value: Value) -> Value:

@@ -1,6 +1,6 @@
 """What a session counts."""
 
-from attrs import define, field, frozen
+from attrs import frozen
 
 
 @frozen
@@ -43,29 +43,3 @@ class SessionStats:
     detection_delay: DetectionDelay = DetectionDelay()
     in_flight: int = 0
     closed_for: float = 0.0
-
-
-@define(eq=False, repr=False)
-class Tally:
-    """The running counts behind `SessionStats`."""
-
-    requests: int = 0
-    not_modified: int = 0
-    throttled: int = 0
-    retried: int = 0
-    updates: int = 0
-    detection_delay: DetectionDelay = field(factory=DetectionDelay)
-    in_flight: int = 0
-
-    def stats(self, closed_for: float = 0.0) -> SessionStats:
-        """Give the counts as they stand."""
-        return SessionStats(
-            requests=self.requests,
-            not_modified=self.not_modified,
-            throttled=self.throttled,
-            retried=self.retried,
-            updates=self.updates,
-            detection_delay=self.detection_delay,
-            in_flight=self.in_flight,
-            closed_for=closed_for,
-        )

@@ -10,7 +10,8 @@ the logger `schedules_async` writes of it. No record holds a token. There may be
 look at schedule/operation: SchedulesError('reset'); next look in 2.5 s
 """
 
-from typing import Protocol
+import logging
+from typing import ClassVar, Protocol
 
 from attrs import frozen
 
@@ -40,6 +41,8 @@ class WaitBegun:
     used again begins again.
     """
 
+    log_level: ClassVar[int | None] = logging.INFO
+
     refs: frozenset[OperationRef]
 
     def __str__(self) -> str:
@@ -60,6 +63,8 @@ class WaitEnded:
     >>> print(WaitEnded(begun, 60.0, 12, (done, SchedulesError("reset"))))
     wait for 3 operations ended: 1 succeeded, 1 lost, 1 left after 60.0 s, polls: 12
     """
+
+    log_level: ClassVar[int | None] = logging.INFO
 
     begun: WaitBegun
     seconds: float
@@ -106,6 +111,8 @@ class Polled:
     tells of a 304. The repeats of a look are not told so, each is a Retried.
     """
 
+    log_level: ClassVar[int | None] = logging.DEBUG
+
     ref: OperationRef
     outcome: Operation | BaseException
     is_not_modified: bool = False
@@ -120,6 +127,8 @@ class Polled:
 @frozen
 class Changed:
     """A look found an operation other than before; the first snapshot counts. Told after its Polled, and not logged."""
+
+    log_level: ClassVar[int | None] = None
 
     operation: Operation
 
@@ -140,6 +149,11 @@ class Throttled:
     pause: float
     was_open: bool
 
+    @property
+    def log_level(self) -> int | None:
+        """WARNING for the first of the answers that closed the gate, DEBUG for the others."""
+        return logging.WARNING if self.was_open else logging.DEBUG
+
     def __str__(self) -> str:
         return f"throttled: no request for {self.pause:.1f} s, by {self.error!r} at {_name([self.ref])}"
 
@@ -147,6 +161,8 @@ class Throttled:
 @frozen
 class Retried:
     """The `faults`-th fault in a row at one look; it is repeated after `pause` seconds."""
+
+    log_level: ClassVar[int | None] = logging.DEBUG
 
     ref: OperationRef
     error: SchedulesError
@@ -160,6 +176,8 @@ class Retried:
 @frozen
 class TokenRenewed:
     """Requests carry another token than before; `was_rejected` tells that a 401 was why."""
+
+    log_level: ClassVar[int | None] = logging.INFO
 
     was_rejected: bool
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from multidict import CIMultiDict
 
-from schedules_async._auth.tokens import check_token
+from schedules_async._auth.bearer_token import check_token
 from schedules_async._http.responses import Answer, read_error
 from schedules_async._http.retry import RetryPolicy, backoff_delay, is_transient
 from schedules_async._operations.operation import read_json

@@ -1,97 +1,87 @@
-"""Tokens: who gives them, and what is a usable one."""
+"""Bearer tokens: who provides them, which are usable, and how a rejected one is renewed once for all requests."""
 
 import asyncio
-import re
+import contextvars
+import inspect
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Protocol, runtime_checkable
 
 from attrs import define, field
 
-from schedules_async._auth.single_flight import Shared
+from schedules_async._auth.bearer_token import BearerToken, check_token, to_bearer_token
+from schedules_async._auth.single_flight import Shared as SingleFlight
 from schedules_async._hooks import Hooks
 from schedules_async.errors import AuthenticationError
 from schedules_async.events import TokenRenewed
 
 LONGEST_TOKEN_ATTEMPT = 30.0  # seconds
-_USABLE = re.compile(r"[\x21-\x7e]+")
 
 
 @runtime_checkable
 class TokenProvider(Protocol):
-    """Gives the bearer token for each request."""
+    """A provider of bearer tokens, asked before each request."""
 
     async def get_token(self, *, rejected: str | None = None) -> str:
-        """Give the bare token; `rejected` is the one that just met a 401."""
+        """Return the bare token; `rejected` is the one that just met a 401."""
 
 
 @define(eq=False, repr=False)
 class FixedToken:
-    """One token for ever."""
+    """One token for all requests."""
 
-    token: str
+    token: BearerToken
 
     async def get_token(self, *, rejected: str | None = None) -> str:
-        """Give the token, whatever was rejected."""
+        """Return the token, whichever was rejected."""
         del rejected
-        return self.token
+        return self.token.text
 
 
 @define(eq=False, repr=False)
-class CalledToken:
-    """A token from the caller's function, which is asked before every request."""
+class TokenFunction:
+    """The caller's function, called before each request; it may be async."""
 
-    _function: Callable[[], Awaitable[str]]
+    _function: Callable[[], Awaitable[str] | str]
 
     async def get_token(self, *, rejected: str | None = None) -> str:
-        """Ask the function."""
+        """Call the function."""
         del rejected
-        return await self._function()
+        token = self._function()
+        return await token if inspect.isawaitable(token) else token
 
 
-def as_token_provider(auth: str | Callable[[], Awaitable[str]] | TokenProvider) -> TokenProvider:
-    """Accept what a session takes as `auth`; TypeError for anything else, ValueError for an unusable token."""
+Auth = str | Callable[[], Awaitable[str] | str] | TokenProvider
+
+
+def as_token_provider(auth: Auth) -> TokenProvider:
+    """Return the provider that `auth` of a session means; TypeError for other types, ValueError for a bad token."""
     if isinstance(auth, str):
-        return FixedToken(check_token(auth))
+        return FixedToken(BearerToken(check_token(auth)))
     if isinstance(auth, TokenProvider) and not isinstance(auth, type):
         return auth
     if callable(auth):
-        return CalledToken(auth)
-    raise TypeError(f"auth must be a token, an async function or a TokenProvider, not {type(auth).__name__}")
+        return TokenFunction(auth)
+    raise TypeError(f"auth must be a token, a function or a TokenProvider, not {type(auth).__name__}")
 
 
-def check_token(token: object) -> str:
-    """Give the token back if it can stand in a header (RFC 6750 section 2.1); the error does not show it."""
-    if not isinstance(token, str):
-        raise TypeError(f"a token is text, not {type(token).__name__}")
-    if not _USABLE.fullmatch(token):
-        raise ValueError("an unusable token: empty, or with a character outside 0x21-0x7E (give it without 'Bearer ')")
-    return token
-
-
-def _no_token(error: BaseException) -> AuthenticationError:
-    return AuthenticationError(f"no token could be had: {type(error).__name__}")
-
-
-async def ask_for_token(provider: TokenProvider, rejected: str | None = None) -> str:
-    """Get a usable token within 30 seconds; what the provider raises becomes an AuthenticationError."""
+async def request_token(provider: TokenProvider, rejected: BearerToken | None = None) -> BearerToken:
+    """Return a usable token within 30 seconds; what the provider raises becomes an AuthenticationError."""
     if isinstance(provider, FixedToken):
         return provider.token
     try:
         async with asyncio.timeout(LONGEST_TOKEN_ATTEMPT):
-            token = await provider.get_token(rejected=rejected)
+            result = to_bearer_token(await provider.get_token(rejected=None if rejected is None else rejected.text))
     except AuthenticationError:
         raise
-    except asyncio.CancelledError as error:
+    except (Exception, asyncio.CancelledError) as error:
         task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise _no_token(error) from error  # something that the provider waited for was cancelled, not this request
-    except Exception as error:
-        raise _no_token(error) from error
-    finally:
-        del rejected  # this frame stands in the error's traceback
-    return check_token(token)
+        if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+            raise  # otherwise something that the provider awaited was cancelled, not this request
+        raise AuthenticationError(f"no token could be obtained: {type(error).__name__}") from error
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
 @define(eq=False, repr=False)
@@ -100,30 +90,37 @@ class Tokens:
 
     _provider: TokenProvider
     _hooks: Hooks
-    _newest: str | None = field(init=False, default=None)
-    _renewals: dict[str, Shared[str]] = field(init=False, factory=dict)
+    _context: contextvars.Context
+    _newest: BearerToken | None = field(init=False, default=None)
+    _renewals: dict[BearerToken, SingleFlight[BearerToken]] = field(init=False, factory=dict)
 
-    async def get(self) -> str:
-        """Get the token for a request."""
-        return self._take(await ask_for_token(self._provider))
+    async def get(self) -> BearerToken:
+        """Return the token for a request that leaves now."""
+        return self._note(await request_token(self._provider))
 
-    async def renew(self, rejected: str) -> str:
-        """Get another token for one that met a 401; the same one where the provider has no other."""
+    async def renew(self, rejected: BearerToken) -> BearerToken:
+        """Return another token for one that met a 401; the same one where the provider has no other."""
         if rejected != self._newest:  # another request may have met the 401 before, and had it renewed
             token = await self.get()
             if token != rejected:
                 return token
-        renewal = self._renewals.setdefault(rejected, Shared(partial(self._replace, rejected)))
+        renewal = self._renewals.get(rejected)
+        if renewal is None:
+            renewal = self._renewals[rejected] = SingleFlight(partial(self._replace, rejected))
         return await renewal.result()
 
-    async def _replace(self, rejected: str) -> str:
+    async def _replace(self, rejected: BearerToken) -> BearerToken:
         try:
-            return self._take(await ask_for_token(self._provider, rejected), was_rejected=True)
+            return self._note(await request_token(self._provider, rejected), was_rejected=True)
         finally:
             self._renewals.pop(rejected, None)
 
-    def _take(self, token: str, *, was_rejected: bool = False) -> str:
+    def _note(self, token: BearerToken, *, was_rejected: bool = False) -> BearerToken:
         before, self._newest = self._newest, token
         if before is not None and before != token:
-            self._hooks.tell(TokenRenewed(was_rejected))
+            self._hooks.emit(TokenRenewed(was_rejected))
         return token
+
+    async def aclose(self) -> None:
+        """End a renewal that nobody waits for."""
+        del self

@@ -62,8 +62,8 @@ class Answer:
 
 
 @frozen
-class Seen:
-    """What one look gave.
+class Fetched:
+    """The snapshot that a fetch returned.
 
     `is_kept` is False where the answer forbade storing it; `retry_after` (seconds) and `date` are the answer's.
     """
@@ -75,26 +75,39 @@ class Seen:
     date: datetime | None = None
 
 
-def request_headers(token: str, held: Operation | None) -> dict[str, str]:
-    """Give what is a request's own, beside SAME_FOR_ALL; a held tag goes back byte for byte (RFC 9110 13.1.2)."""
+@frozen
+class Reading:
+    """What an answer means: a snapshot, or the error that it is."""
+
+    status: int
+    outcome: Fetched | SchedulesError
+
+    @property
+    def error(self) -> SchedulesError | None:
+        """The error, None for a snapshot."""
+        return None if isinstance(self.outcome, Fetched) else self.outcome
+
+
+def request_headers(token: str, tag: str | None) -> dict[str, str]:
+    """Return what is a request's own, beside SAME_FOR_ALL; a tag goes back byte for byte (RFC 9110 13.1.2)."""
     headers = {"Authorization": f"Bearer {token}"}
-    if held is not None and held.etag is not None:
-        headers["If-None-Match"] = held.etag
+    if tag is not None:
+        headers["If-None-Match"] = tag
     return headers
 
 
-def hide(token: str, answer: Answer) -> Answer:
+def redact(token: str, answer: Answer) -> Answer:
     """Blank out the token where an answer repeats it, as gateways do that explain what they were sent."""
     if len(token) < _SHORTEST_SECRET:
         return answer
-    body = _hide_in_body(token, answer.body)
+    body = _redact_body(token, answer.body)
     if token not in "\n".join(answer.headers.values()) and body == answer.body:
         return answer
     headers = CIMultiDict((name, value.replace(token, "***")) for name, value in answer.headers.items())
     return evolve(answer, headers=headers, body=body)
 
 
-def _hide_in_body(token: str, body: bytes) -> bytes:
+def _redact_body(token: str, body: bytes) -> bytes:
     """Blank out the token also where JSON writes it in another way: many put a backslash before a slash."""
     hidden = body.replace(token.encode(), b"***")
     if b"\\" not in hidden:
@@ -107,28 +120,32 @@ def _hide_in_body(token: str, body: bytes) -> bytes:
     return text.replace(written, "***").encode() if written in text else hidden
 
 
-def read_answer(ref: OperationRef, held: Operation | None, answer: Answer) -> Seen:
-    """Say what an answer means, given the snapshot whose tag was sent; raise the error that it is."""
+def read_answer(ref: OperationRef, held: Operation | None, answer: Answer) -> Reading:
+    """Return what an answer means, given the snapshot whose tag was sent."""
     try:
-        if answer.status == 200:
-            return _read_ok(ref, answer)
-        if answer.status == 304:
-            return _read_not_modified(held, answer)
-        if answer.status < 300:
-            raise MalformedResponseError(f"unexpected status {answer.status}")
-        raise read_error(answer)
+        return Reading(answer.status, _read_snapshot(ref, held, answer))
     except SchedulesError as error:
         error.ref = ref
-        raise
+        return Reading(answer.status, error)
 
 
-def _read_ok(ref: OperationRef, answer: Answer) -> Seen:
+def _read_snapshot(ref: OperationRef, held: Operation | None, answer: Answer) -> Fetched:
+    if answer.status == 200:
+        return _read_ok(ref, answer)
+    if answer.status == 304:
+        return _read_not_modified(held, answer)
+    if answer.status < 300:
+        raise MalformedResponseError(f"unexpected status {answer.status}")
+    raise read_error(answer)
+
+
+def _read_ok(ref: OperationRef, answer: Answer) -> Fetched:
     if answer.problem is not None:
         raise MalformedResponseError(answer.problem)
     document = read_document(answer.body)
     tag = parse_tag(answer.headers.getall("ETag", ()))
     operation = structure_operation({**document, "id": _own_id(ref, document)}, ref.schedule_id, tag)
-    return _seen(operation, answer)
+    return _to_fetched(operation, answer)
 
 
 def _own_id(ref: OperationRef, document: Mapping[str, object]) -> str:
@@ -143,11 +160,11 @@ def _is_same_guid(one: str, other: str) -> bool:
     return _GUID.fullmatch(one) is not None and one.lower() == other.lower()
 
 
-def _read_not_modified(held: Operation | None, answer: Answer) -> Seen:
+def _read_not_modified(held: Operation | None, answer: Answer) -> Fetched:
     """Take the held snapshot as it stands (RFC 9110 section 15.4.5); a tag beside it must agree weakly."""
     if held is None or not _is_usable(held, answer):
         raise MalformedResponseError("304 to an unconditional request, or with the tag of another snapshot")
-    return _seen(held, answer, is_not_modified=True)
+    return _to_fetched(held, answer, is_not_modified=True)
 
 
 def _is_usable(held: Operation | None, answer: Answer) -> bool:
@@ -158,17 +175,9 @@ def _is_usable(held: Operation | None, answer: Answer) -> bool:
     return tag is None or is_same_tag(tag, held.etag)
 
 
-def read_refusal(answer: Answer) -> ResponseError | None:
-    """Give the refusal that an answer is: a 429, or a 503 that names a time; None for anything else."""
-    if answer.status not in (429, 503):
-        return None
-    error = read_error(answer)
-    return error if answer.status == 429 or error.retry_after is not None else None
-
-
-def _seen(operation: Operation, answer: Answer, *, is_not_modified: bool = False) -> Seen:
+def _to_fetched(operation: Operation, answer: Answer, *, is_not_modified: bool = False) -> Fetched:
     date = _date(answer.headers)
-    return Seen(operation, is_not_modified, _may_keep(answer.headers), _retry_after(answer.headers, date), date)
+    return Fetched(operation, is_not_modified, _may_keep(answer.headers), _retry_after(answer.headers, date), date)
 
 
 def _may_keep(headers: Headers) -> bool:

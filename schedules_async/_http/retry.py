@@ -50,6 +50,11 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, ResponseError) and error.status in _TRANSIENT_STATUSES
 
 
+def is_throttled(error: ResponseError) -> bool:
+    """True for an answer that pauses the session: a 429, or a 503 with Retry-After."""
+    return error.status == 429 or (error.status == 503 and error.retry_after is not None)
+
+
 def backoff_delay(policy: RetryPolicy, retry: int, sample: float) -> float:
     """Return the seconds before the `retry`-th retry (from 1): `sample` in [0, 1) of the longest (full jitter)."""
     delays = backoff.expo(base=2, factor=policy.base, max_value=policy.max_pause)

@@ -1,246 +1,423 @@
-"""Watches: one polling loop for each operation that is waited for, shared by all who wait for it.
+"""Pollers: one shared polling loop for each operation in use, by waits or by single fetches.
 
-A watch has no task of its own: it wants a look, hears what the look gave, tells its subscribers, and wants
-the next. It ends with the operation, with an error, or when the last subscriber leaves.
+A poller that sleeps has no task: its next request stands in the request queue. When its turn comes it fetches, decides
+what the outcome means for each subscriber, plans the next poll, and only then notifies.
 """
 
+import asyncio
+import contextvars
 import math
-from collections.abc import Callable
-from typing import Protocol
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from attrs import define, field
 
-from schedules_async._clock import Clock
+from schedules_async._clock import Timers
 from schedules_async._hooks import Hooks
-from schedules_async._http.responses import Seen
-from schedules_async._operations.base_errors import own_copy
+from schedules_async._http.aiohttp_gaps import NotSentError
+from schedules_async._http.responses import Fetched
+from schedules_async._http.retry import RetryPolicy, backoff_delay, is_throttled, is_transient
+from schedules_async._http.transport import StaleConnectionError
+from schedules_async._operations.base_errors import SchedulesError, copy_error
 from schedules_async._operations.operation import Operation
 from schedules_async._operations.ref import OperationRef
-from schedules_async._polling.fetcher import COPIED, Looks, Outcome
+from schedules_async._polling.fetcher import Fetcher
 from schedules_async._polling.forecast import Progress, TimeRemaining
 from schedules_async._polling.policy import PollingPolicy, jitter_seed
-from schedules_async._stats import Tally
-from schedules_async._throttling.rate_limiter import Pacing
-from schedules_async.errors import NotFoundError, ResponseError, SessionClosedError
-from schedules_async.events import Changed
+from schedules_async._stats import DetectionDelay
+from schedules_async._throttling.request_queue import RequestQueue, Turn
+from schedules_async.errors import NotFoundError, RateLimitedError, ResponseError, SessionClosedError, TransportError
+from schedules_async.events import Changed, Polled, Retried
 
+Outcome = Fetched | BaseException
 Ending = Operation | BaseException
-
-
-class Subscriber(Protocol):
-    """Somebody who follows an operation; `not_found_until` is the time up to which a 404 means "not yet"."""
-
-    not_found_until: float
-
-    @property
-    def policy(self) -> PollingPolicy:
-        """Say when to look."""
-
-    def looked(self) -> None:
-        """Count a look that came to something."""
-
-    def show(self, operation: Operation) -> None:
-        """Take a change; the first snapshot since joining counts as one."""
-
-    def end(self, outcome: Ending) -> None:
-        """Take the end: the final snapshot, or an error."""
+_SHORTEST_INTERVAL = 0.001  # seconds
+_DATE_RESOLUTION = 1.0  # seconds: a Date is cut to whole ones
+_AGAIN = (NotSentError, StaleConnectionError)  # nothing was learned of the operation, and nothing is wrong with it
 
 
 @define(eq=False, repr=False)
-class Watch:
-    """The polling of one operation; `latest` is what was seen of it before, if anything was."""
+class Subscriber:
+    """Who a poller notifies: an operation of a wait, or a single fetch.
+
+    `policy` is None for a single fetch, which goes before polls that are merely due. Until `not_found_until` a 404
+    means "not yet".
+    """
+
+    policy: PollingPolicy | None
+    not_found_until: float = field(init=False, default=-math.inf)
+    due: float = field(init=False, default=math.inf)
+    deadline: float = field(init=False, default=math.inf)
+    has_snapshot: bool = field(init=False, default=False)  # since it joined
+    faults: int = field(init=False, default=0)  # transient ones in a row
+    first_fault_at: float = field(init=False, default=math.inf)
+    last_problem: SchedulesError | None = field(init=False, default=None)
+    polls: int = field(init=False, default=0)
+
+    def tolerates(self, until: float, now: float) -> bool:
+        """True if this subscriber waits for a gate that is closed until then."""
+        raise NotImplementedError
+
+    def gives_up(self, retry: RetryPolicy, now: float) -> bool:
+        """True if the last transient fault is one too many."""
+        raise NotImplementedError
+
+    def conclude(self, operation: Operation, now: float, *, is_change: bool) -> Ending | None:
+        """Return what a snapshot ends this subscriber with, None if it waits on."""
+        raise NotImplementedError
+
+    def stalls_at(self) -> float:
+        """Return the time from which an unchanged snapshot ends this subscriber."""
+        return math.inf
+
+    def on_change(self, operation: Operation) -> None:
+        """Take the first snapshot since joining, or a changed one."""
+
+    def on_end(self, outcome: Ending) -> None:
+        """Take the outcome; the poller has removed this subscriber."""
+        raise NotImplementedError
+
+
+@define(eq=False, repr=False)
+class Poller:
+    """The polling of one operation; `latest` is the newest snapshot that it has fetched."""
 
     ref: OperationRef
-    _watches: "Watches"
-    latest: Operation | None
-    changed_at: float = field(init=False, default=-math.inf)
-    _running_since: float = field(init=False, default=-math.inf)
-    _looked_at: float = field(init=False, default=-math.inf)
+    _pool: "PollerPool"
+    latest: Operation | None = field(init=False, default=None)
+    demand: float = field(init=False, default=0.0)  # polls a second
+    _subscribers: dict[Subscriber, None] = field(init=False, factory=dict)
+    _turn: Turn | None = field(init=False, default=None)  # in the queue, or of the fetch under way
+    _task: "asyncio.Task[Fetched] | None" = field(init=False, default=None)
+    _progress: Progress | None = field(init=False, default=None)
+    _polled_at: float = field(init=False, default=-math.inf)
+    _found_running_at: float = field(init=False, default=-math.inf)  # since somebody has been waiting
     _postponement: float = field(init=False, default=0.0)
-    _progress: Progress = field(init=False, factory=Progress)
-    _subscribers: dict[Subscriber, bool] = field(init=False, factory=dict)  # with whether anything was shown
-    _dues: dict[PollingPolicy, tuple[float, float]] = field(init=False, factory=dict)  # each policy's due time and rank
-    demand: float = field(init=False, default=0.0)  # looks a second
-    _seed: float = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._seed = jitter_seed(self.ref)
+    _faults: int = field(init=False, default=0)  # transient ones in a row
+    _retry_at: float = field(init=False, default=-math.inf)
 
     @property
     def time_remaining(self) -> TimeRemaining | None:
-        """Give the range in which the operation is expected to end, in seconds from now."""
-        return self._progress.time_remaining(self._watches.clock.monotonic())
+        """The range in which the operation is expected to end, in seconds from now."""
+        return None if self._progress is None else self._progress.time_remaining(self._pool.timers.now())
 
     def join(self, subscriber: Subscriber) -> None:
-        """Let one more in, who starts from the newest snapshot of a running watch.
+        """Add a subscriber; it starts from the newest snapshot of a poller in use.
 
-        A watch that was left and is joined again goes on with the look that was due.
+        A poller that everybody left goes on with the poll that was due.
         """
-        is_running = bool(self._subscribers)
-        if not is_running:
-            self._running_since = self._watches.clock.monotonic()
-        self._subscribers[subscriber] = False
-        if subscriber.policy not in self._dues:
-            now = self._watches.clock.monotonic()
-            self._dues[subscriber.policy] = now, now
-            if self._looked_at > -math.inf:
-                self._plan()
-        if self.latest is not None and is_running:
-            self._show_to(subscriber, self.latest)
-        self._want_look()
+        now, is_in_use = self._pool.timers.now(), bool(self._subscribers)
+        subscriber.has_snapshot = False
+        subscriber.due = subscriber.deadline = now
+        if subscriber.policy is not None and self._polled_at > -math.inf:
+            self._plan(subscriber, {})
+        if not is_in_use:
+            self._found_running_at = -math.inf
+        self._subscribers[subscriber] = None
+        if subscriber.policy is not None and self.latest is not None and is_in_use:
+            subscriber.has_snapshot = True
+            subscriber.on_change(self.latest)
+        self._schedule()
 
     def leave(self, subscriber: Subscriber) -> None:
-        """Let one go, if it is still here; the last one ends the polling."""
+        """Remove a subscriber, if it is still here; the last one ends the polling."""
         if subscriber in self._subscribers:
-            is_one_policy = len(self._dues) == 1
             self._remove([subscriber])
-            if self._subscribers and not is_one_policy:
-                self._want_look()
+            self._schedule()
 
-    def _remove(self, subscribers: list[Subscriber]) -> None:
+    def _remove(self, subscribers: Iterable[Subscriber]) -> None:
         for subscriber in subscribers:
-            del self._subscribers[subscriber]
+            self._subscribers.pop(subscriber, None)
         if not self._subscribers:
-            self._dues.clear()
-            self._watches.forget(self)
-        elif len(self._dues) > 1:
-            wanted = {subscriber.policy for subscriber in self._subscribers}
-            self._dues = {policy: due for policy, due in self._dues.items() if policy in wanted}
+            self._stop()
 
-    def _plan(self) -> None:
-        """Plan the next look by every policy; a Retry-After of the last answer is a floor, as far as a wait sleeps."""
-        sample = self._watches.random()
-        pauses = {policy: policy.interval(self._progress, self._seed, sample) for policy in self._dues}
-        self._watches.demand(self, 1 / min(pauses.values()))
-        for policy, pause in pauses.items():
-            due = self._looked_at + max(pause, min(self._postponement, policy.max_retry_after))
-            self._dues[policy] = due, due + self._room_for_others(policy, pause, sample)
+    def _stop(self) -> None:
+        self._pool.forget(self)
+        turn, self._turn = self._turn, None
+        task, self._task = self._task, None
+        if task is not None:
+            self._pool.cancel(task)
+        elif turn is not None:
+            turn.withdraw()
 
-    def _room_for_others(self, policy: PollingPolicy, pause: float, sample: float) -> float:
-        """Give by how much others may be preferred when all want more than the budget has: one round at the most."""
-        stretch = self._watches.pacing.stretch
-        if stretch == 1:
-            return 0.0
-        stretched = policy.interval(self._progress, self._seed, sample, stretch)
-        return min(stretched - pause, self._watches.one_round)
+    def _schedule(self) -> None:
+        """Request a turn for the earliest poll that any subscriber wants, unless a fetch is under way."""
+        if self._task is not None or not self._subscribers:
+            return
+        due = max(min(subscriber.due for subscriber in self._subscribers), self._retry_at)
+        deadline = max(min(subscriber.deadline for subscriber in self._subscribers), due)
+        is_urgent = any(subscriber.policy is None for subscriber in self._subscribers)
+        if self._turn is not None:
+            if (self._turn.due, self._turn.deadline, self._turn.is_urgent) == (due, deadline, is_urgent):
+                return
+            self._turn.withdraw()
+        turn = self._pool.queue.request(due, deadline, self._start, is_urgent=is_urgent)
+        if self._task is None:
+            self._turn = turn
 
-    def _want_look(self) -> None:
-        """Want the next look, at the earliest that any policy asks for."""
-        due, rank = (min(times) for times in zip(*self._dues.values(), strict=True))
-        self._watches.polls.want(self.ref, self, due, rank)
+    def _start(self, turn: Turn) -> None:
+        """Fetch, in a task that is never eager and that runs in a context of the session's."""
+        pool, self._turn = self._pool, turn
+        coroutine = pool.fetcher.fetch(self.ref, turn)
+        self._task = asyncio.Task(coroutine, loop=pool.loop, context=pool.context.copy())
+        self._task.add_done_callback(partial(self._on_done, turn), context=pool.context)
 
-    def _want_another_look(self, postponement: float) -> None:
-        self._looked_at, self._postponement = self._watches.clock.monotonic(), postponement
-        self._plan()
-        self._want_look()
+    def _on_done(self, turn: Turn, task: "asyncio.Task[Fetched]") -> None:
+        turn.give_back()  # of a task that was cancelled before it began
+        error = TransportError("the request was cancelled", ref=self.ref) if task.cancelled() else task.exception()
+        if task is self._task:  # otherwise the poller was left meanwhile
+            self._task = self._turn = None
+            self._settle(task.result() if error is None else error)
 
-    def look_ended(self, outcome: Outcome) -> None:
-        """Hear what a look gave."""
-        if not isinstance(outcome, SessionClosedError):
-            for subscriber in self._subscribers:
-                subscriber.looked()
-        if isinstance(outcome, Seen):
-            self._saw(outcome)
-        elif isinstance(outcome, NotFoundError):
-            self._missed(outcome)
-        else:
-            self._end(list(self._subscribers), outcome)
+    def _settle(self, outcome: Outcome) -> None:
+        """Decide what a fetch means for each subscriber, plan the next poll, then notify them."""
+        now, subscribers = self._pool.timers.now(), tuple(self._subscribers)
+        is_change = isinstance(outcome, Fetched) and self._observe(outcome, now)
+        self._count_faults(outcome, now)
+        verdicts = {one: self._judge(one, outcome, now, is_change=is_change) for one in subscribers}
+        endings = {one: ending for one, ending in verdicts.items() if ending is not None}
+        if isinstance(outcome, Fetched | NotFoundError):
+            self._polled_at, self._postponement = now, outcome.retry_after or 0.0
+            endings |= self._plan_all([one for one in subscribers if one not in endings])
+        self._remove(endings)
+        self._schedule()
+        self._emit(outcome, now, is_change=is_change)
+        for subscriber in subscribers:
+            if isinstance(outcome, Fetched) and (is_change or not subscriber.has_snapshot):
+                subscriber.has_snapshot = True
+                subscriber.on_change(outcome.operation)
+        self._end(endings)
+        if isinstance(outcome, ResponseError) and is_throttled(outcome):
+            self._pool.on_throttled(outcome)
 
-    def put_off(self, until: float, refusal: ResponseError) -> None:
-        """End those whose policy does not sleep through that long a refusal."""
-        pause = until - self._watches.clock.monotonic()
-        if any(pause > policy.max_retry_after for policy in self._dues):
-            self._end([each for each in self._subscribers if pause > each.policy.max_retry_after], refusal)
-
-    def _saw(self, seen: Seen) -> None:
-        operation = seen.operation
-        self._progress.observe(operation, self._watches.clock.monotonic(), seen.date)
+    def _observe(self, fetched: Fetched, now: float) -> bool:
+        """Take in a snapshot for the waits; return whether it differs from the one before."""
+        operation = fetched.operation
+        if all(subscriber.policy is None for subscriber in self._subscribers):
+            return False
+        if self._progress is None:
+            self._progress = Progress()
+        self._progress.observe(operation, now, fetched.date)
         if operation.is_done:
-            self._measure_delay(seen)
-        self._show(operation)
-        if operation.is_done:
-            self._end(list(self._subscribers), operation)
+            self._measure_delay(fetched, now)
         else:
-            self._want_another_look(seen.retry_after or 0.0)
-
-    def _missed(self, error: NotFoundError) -> None:
-        """End those for whom a 404 no longer means "not yet"."""
-        now = self._watches.clock.monotonic()
-        self._end([each for each in self._subscribers if now >= each.not_found_until], error)
-        if self._subscribers:
-            self._want_another_look(0.0)
-
-    def _show(self, operation: Operation) -> None:
-        """Show a change to all, and to those who have seen nothing yet what is as it was."""
+            self._found_running_at = now
         is_change = operation != self.latest
         if is_change:
-            self.latest, self.changed_at = operation, self._watches.clock.monotonic()
-            self._watches.tally.updates += 1
-            if self._watches.hooks.is_anybody_listening:
-                self._watches.hooks.tell(Changed(operation))
-        for subscriber, has_seen in self._subscribers.items():
-            if is_change or not has_seen:
-                self._show_to(subscriber, operation)
+            self.latest = operation
+            self._pool.counts["updates"] += 1
+        return is_change
 
-    def _show_to(self, subscriber: Subscriber, operation: Operation) -> None:
-        self._subscribers[subscriber] = True
-        subscriber.show(operation)
+    def _measure_delay(self, fetched: Fetched, now: float) -> None:
+        """Count how late the end was detected, if it came after a poll that found the operation running."""
+        ended, longest = fetched.operation.updated_at, now - self._found_running_at
+        if ended is not None and fetched.date is not None and longest < math.inf:
+            delay = max((fetched.date - ended).total_seconds(), 0.0)
+            if delay <= longest + _DATE_RESOLUTION:
+                self._pool.delay = self._pool.delay.with_one_more(min(delay, longest))
 
-    def _measure_delay(self, seen: Seen) -> None:
-        """Count how late the end was seen, if the operation was seen running before and looked at ever since."""
-        ended, tally = seen.operation.updated_at, self._watches.tally
-        is_continuous = self.latest is not None and self._looked_at >= self._running_since
-        if is_continuous and ended is not None and seen.date is not None:
-            delay = max((seen.date - ended).total_seconds(), 0.0)
-            tally.detection_delay = tally.detection_delay.with_one_more(delay)
+    def _count_faults(self, outcome: Outcome, now: float) -> None:
+        """Count transient faults in a row, for the poller's backoff and for each subscriber on its own."""
+        if isinstance(outcome, _AGAIN):
+            return
+        problem = outcome if isinstance(outcome, SchedulesError) else None
+        is_fault = problem is not None and is_transient(problem)
+        for subscriber in self._subscribers:
+            subscriber.last_problem = problem
+            if is_fault:
+                subscriber.faults += 1
+                subscriber.first_fault_at = min(subscriber.first_fault_at, now)
+            elif not isinstance(outcome, RateLimitedError):
+                subscriber.faults, subscriber.first_fault_at = 0, math.inf
+        if is_fault:
+            self._faults += 1
+            delay = backoff_delay(self._pool.retry, self._faults, self._pool.random())
+            self._retry_at = now + max(delay, getattr(problem, "retry_after", None) or 0.0)
+        elif not isinstance(outcome, RateLimitedError):
+            self._faults, self._retry_at = 0, -math.inf
 
-    def _end(self, subscribers: list[Subscriber], outcome: Ending) -> None:
+    def _judge(self, subscriber: Subscriber, outcome: Outcome, now: float, *, is_change: bool) -> Ending | None:
+        """Return what a fetch ends a subscriber with, None if it waits on."""
+        subscriber.polls += not isinstance(outcome, (*_AGAIN, RateLimitedError))
+        if isinstance(outcome, Fetched):
+            return subscriber.conclude(outcome.operation, now, is_change=is_change)
+        if isinstance(outcome, (*_AGAIN, RateLimitedError)):
+            return None
+        if isinstance(outcome, NotFoundError):
+            is_ended = now >= subscriber.not_found_until
+        else:
+            is_ended = not is_transient(outcome) or subscriber.gives_up(self._pool.retry, now)
+        return outcome if is_ended else None
+
+    def _plan_all(self, subscribers: list[Subscriber]) -> dict[Subscriber, Ending]:
+        """Plan the next poll of each; return what the policies of some have raised."""
+        endings: dict[Subscriber, Ending] = {}
+        intervals: dict[int, tuple[float, float]] = {}
         for subscriber in subscribers:
-            subscriber.end(own_copy(outcome, self.ref) if isinstance(outcome, COPIED) else outcome)
-        self._remove(subscribers)
+            try:
+                self._plan(subscriber, intervals)
+            except Exception as error:  # out of the caller's own policy
+                endings[subscriber] = error
+        if intervals:
+            self._pool.set_demand(self, 1 / min(interval for interval, _ in intervals.values()))
+        return endings
+
+    def _plan(self, subscriber: Subscriber, intervals: dict[int, tuple[float, float]]) -> None:
+        """Plan the poll after the last one; a Retry-After of its answer is a floor, and a stall due before counts."""
+        policy = subscriber.policy
+        if policy is None:
+            return
+        if id(policy) not in intervals:
+            intervals[id(policy)] = self._decide(policy)
+        interval, slack = intervals[id(policy)]
+        floor = min(self._postponement, policy.max_retry_after)
+        stalls_at = max(subscriber.stalls_at(), self._polled_at + max(floor, policy.min_interval))
+        subscriber.due = min(self._polled_at + max(interval, floor), stalls_at)
+        subscriber.deadline = subscriber.due + slack
+
+    def _decide(self, policy: PollingPolicy) -> tuple[float, float]:
+        """Return the interval of a policy, and how long the poll may yield to others: at most one round."""
+        progress, pool = self._progress or Progress(), self._pool
+        seed, sample, load = jitter_seed(self.ref), pool.random(), pool.queue.load
+        interval = _check_interval(policy, policy.interval(progress, seed, sample))
+        if load == 1:
+            return interval, 0.0
+        stretched = _check_interval(policy, policy.interval(progress, seed, sample, load))
+        return interval, min(max(stretched - interval, 0.0), pool.one_round)
+
+    def _emit(self, outcome: Outcome, now: float, *, is_change: bool) -> None:
+        """Emit the events of a fetch; they are delivered later."""
+        hooks = self._pool.hooks
+        if isinstance(outcome, (*_AGAIN, RateLimitedError)):
+            return
+        if self._subscribers and self._retry_at > -math.inf and isinstance(outcome, SchedulesError):
+            self._pool.counts["retried"] += 1
+            hooks.emit(Retried(self.ref, copy_error(outcome, self.ref), self._faults, max(self._retry_at - now, 0.0)))
+            return
+        if hooks.is_anybody_listening:
+            interval = None
+            if self._subscribers:
+                interval = 0.0 if self._turn is None else max(self._turn.due - now, 0.0)
+            is_not_modified = isinstance(outcome, Fetched) and outcome.is_not_modified
+            result = outcome.operation if isinstance(outcome, Fetched) else copy_error(outcome, self.ref)
+            hooks.emit(Polled(self.ref, result, is_not_modified, interval))
+            if is_change and isinstance(outcome, Fetched):
+                hooks.emit(Changed(outcome.operation))
+
+    def _end(self, endings: dict[Subscriber, Ending]) -> None:
+        for subscriber, ending in endings.items():
+            subscriber.on_end(copy_error(ending, self.ref) if isinstance(ending, BaseException) else ending)
+
+    def end_all(self, ending: BaseException) -> None:
+        """End every subscriber."""
+        self._finish(tuple(self._subscribers), ending)
+
+    def end_impatient(self, error: BaseException, until: float, now: float) -> None:
+        """End those who do not wait for a gate that is closed until then."""
+        self._finish(tuple(one for one in self._subscribers if not one.tolerates(until, now)), error)
+
+    def _finish(self, subscribers: tuple[Subscriber, ...], ending: BaseException) -> None:
+        if subscribers:
+            self._remove(subscribers)
+            self._schedule()
+            self._end(dict.fromkeys(subscribers, ending))
+
+    def retry_now(self, now: float) -> None:
+        """Do not wait for the backoff delay any longer: the service answers again."""
+        if self._retry_at > now:
+            self._retry_at = now
+            self._schedule()
+
+
+def _check_interval(policy: PollingPolicy, interval: object) -> float:
+    """Return the interval of a caller's policy; TypeError or ValueError for what is none."""
+    if isinstance(interval, bool) or not isinstance(interval, int | float):
+        raise TypeError(f"{type(policy).__name__}.interval must return seconds, not {type(interval).__name__}")
+    if not 0 <= interval < math.inf:
+        raise ValueError(f"{type(policy).__name__}.interval must return a finite number of seconds, not {interval}")
+    return max(float(interval), _SHORTEST_INTERVAL)
 
 
 @define(eq=False, repr=False)
-class Watches:
-    """The watches of a session, one for each operation that is waited for."""
+class PollerPool:
+    """The pollers of one session, one for each operation in use, and what they share."""
 
-    polls: Looks
-    pacing: Pacing
-    tally: Tally
-    clock: Clock
-    random: Callable[[], float]
+    fetcher: Fetcher
+    queue: RequestQueue
+    timers: Timers
+    retry: RetryPolicy
+    counts: "Counter[str]"
     hooks: Hooks
-    _watches: dict[OperationRef, Watch] = field(init=False, factory=dict)
-
-    def join(self, ref: OperationRef, subscriber: Subscriber, left: Watch | None, seen: Operation | None) -> Watch:
-        """Let one into the running watch of an operation, else into the one that it left, else into a new one.
-
-        `seen` is a snapshot from before there was any watch: its tag goes along with the first look.
-        """
-        watch = self._watches.get(ref) or left
-        if watch is None:
-            watch = Watch(ref, self, seen)
-            if seen is not None:
-                self.polls.remember(seen)
-        self._watches[ref] = watch
-        watch.join(subscriber)
-        return watch
+    random: Callable[[], float]
+    loop: asyncio.AbstractEventLoop
+    context: contextvars.Context
+    delay: DetectionDelay = field(init=False, factory=DetectionDelay)
+    _pollers: dict[OperationRef, Poller] = field(init=False, factory=dict)
+    _cancelled: "set[asyncio.Task[Fetched]]" = field(init=False, factory=set)
+    _throttled_by: ResponseError | None = field(init=False, default=None)
 
     def __len__(self) -> int:
-        return len(self._watches)
+        return len(self._pollers)
 
     @property
     def one_round(self) -> float:
-        """Give the seconds that one look at each operation takes."""
-        return len(self) / self.pacing.lasting_rate
+        """How many seconds one poll of each operation takes."""
+        return len(self) / self.queue.lasting_rate
 
-    def demand(self, watch: Watch, looks_a_second: float) -> None:
-        """Count what a watch would look if the budget had room for all."""
-        self.pacing.demand += looks_a_second - watch.demand
-        watch.demand = looks_a_second
+    @property
+    def throttled_by(self) -> ResponseError | None:
+        """The answer that closed the gate, None while it is open."""
+        return self._throttled_by if self.queue.limiter.closed_until > self.timers.now() else None
 
-    def forget(self, watch: Watch) -> None:
-        """Let go of a watch that nobody follows any more."""
-        self._watches.pop(watch.ref, None)
-        self.demand(watch, 0.0)
-        self.polls.release(watch.ref, watch)
+    def join(self, ref: OperationRef, subscriber: Subscriber, former: Poller | None = None) -> Poller:
+        """Add a subscriber to the poller of an operation: the one in use, else the one that it left, else a new one."""
+        poller = self._pollers.get(ref) or former or Poller(ref, self)
+        poller.join(subscriber)
+        self._pollers[ref] = poller
+        error = self.throttled_by
+        if error is not None:
+            poller.end_impatient(error, self.queue.limiter.closed_until, self.timers.now())
+        return poller
+
+    def forget(self, poller: Poller) -> None:
+        """Drop a poller that has no subscribers."""
+        if self._pollers.get(poller.ref) is poller:
+            del self._pollers[poller.ref]
+        self.set_demand(poller, 0.0)
+
+    def set_demand(self, poller: Poller, polls_per_second: float) -> None:
+        """Count what a poller would poll if the budget had room for all."""
+        self.queue.demand += polls_per_second - poller.demand
+        poller.demand = polls_per_second
+
+    def cancel(self, task: "asyncio.Task[Fetched]") -> None:
+        """Cancel a fetch that nobody waits for."""
+        self._cancelled.add(task)
+        task.add_done_callback(self._cancelled.discard, context=self.context)
+        task.cancel()
+
+    def on_throttled(self, error: ResponseError) -> None:
+        """End every subscriber that does not wait for so long."""
+        self._throttled_by = error
+        until, now = self.queue.limiter.closed_until, self.timers.now()
+        for poller in tuple(self._pollers.values()):
+            poller.end_impatient(error, until, now)
+
+    def on_recovery(self) -> None:
+        """Poll again at once, within the limits, what waits for a backoff delay: an outage is over."""
+        now = self.timers.now()
+        for poller in tuple(self._pollers.values()):
+            poller.retry_now(now)
+
+    def end_all(self, error: BaseException) -> None:
+        """End every subscriber of every poller with a copy of an error."""
+        for poller in tuple(self._pollers.values()):
+            poller.end_all(error)
+
+    async def aclose(self) -> None:
+        """End every subscriber with SessionClosedError, and wait for the end of every fetch."""
+        self.end_all(SessionClosedError("the session was closed"))
+        tasks = self._cancelled - {asyncio.current_task()}
+        if tasks:
+            await asyncio.wait(tasks)

@@ -23,13 +23,13 @@ _DAMAGES = (LookupError, TypeError, ValueError, AttributeError, OverflowError, R
 
 @frozen
 class Checkpoint:
-    """What it takes to go on with a wait: `refs` as asked for, and the newest snapshots of those that were seen.
+    """What it takes to go on with a wait: `refs` as asked for, and the newest snapshots of those that were saved.
 
     `timeout` is what is left of it; timeouts are in seconds, infinity for none.
     """
 
     refs: tuple[OperationRef, ...]
-    seen: Mapping[OperationRef, Operation]
+    saved: Mapping[OperationRef, Operation]
     is_group: bool
     check: bool
     timeout: float
@@ -44,7 +44,7 @@ def write_checkpoint(checkpoint: Checkpoint) -> str:
         "check": checkpoint.check,
         "timeout": _to_number(checkpoint.timeout),
         "stallTimeout": _to_number(checkpoint.stall_timeout),
-        "operations": [_to_entry(ref, checkpoint.seen.get(ref)) for ref in numbers],
+        "operations": [_to_entry(ref, checkpoint.saved.get(ref)) for ref in numbers],
         "order": [numbers[ref] for ref in checkpoint.refs],
     }
     body = _canonical(wait)
@@ -80,7 +80,7 @@ def _read_wait(wait: dict[str, Any], digest: str) -> Checkpoint:
         raise ValueError("a wait for one operation names one")
     return Checkpoint(
         refs=refs,
-        seen={ref: operation for ref, operation in operations if operation is not None},
+        saved={ref: operation for ref, operation in operations if operation is not None},
         is_group=bool(wait["isGroup"]),
         check=bool(wait["check"]),
         timeout=_read_number(wait["timeout"]),
@@ -88,8 +88,8 @@ def _read_wait(wait: dict[str, Any], digest: str) -> Checkpoint:
     )
 
 
-def _to_entry(ref: OperationRef, seen: Operation | None) -> dict[str, Any]:
-    return {"id": ref.operation_id, "scheduleId": ref.schedule_id} if seen is None else to_document(seen)
+def _to_entry(ref: OperationRef, saved: Operation | None) -> dict[str, Any]:
+    return {"id": ref.operation_id, "scheduleId": ref.schedule_id} if saved is None else to_document(saved)
 
 
 def _read_entry(entry: dict[str, Any]) -> tuple[OperationRef, Operation | None]:

@@ -1,47 +1,47 @@
-"""Waits: what all uses of one waiter share, for one operation or for many.
+"""The state of a wait: what all consumers of one waiter share, for one operation or for many.
 
-A wait does nothing until it is used. Each use (one await, or one iteration) is a reader. The first reader lets every
-member join the watch of its operation; when the last one leaves, they leave too.
+A wait does nothing until it is used. The first consumer (one await, or one iteration) lets every operation of the wait
+join its poller; when the last one leaves, they leave too.
 """
 
 import asyncio
+import contextlib
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 
 from attrs import define, field, frozen
 
-from schedules_async._clock import Clock, Seconds, Timer, Timers, to_seconds
-from schedules_async._hooks import Hooks
-from schedules_async._operations.base_errors import own_copy
+from schedules_async._clock import Seconds, Timer, to_seconds
+from schedules_async._http.retry import RetryPolicy
+from schedules_async._operations.base_errors import copy_error
 from schedules_async._operations.operation import Operation
 from schedules_async._operations.ref import OperationRef
-from schedules_async._polling.fetcher import COPIED
 from schedules_async._polling.forecast import TimeRemaining
 from schedules_async._polling.policy import PollingPolicy
-from schedules_async._polling.poller import Ending, Watch, Watches
+from schedules_async._polling.poller import Ending, Poller, PollerPool, Subscriber
 from schedules_async._waiters.checkpoint import Checkpoint, write_checkpoint
 from schedules_async.errors import (
     OperationFailedError,
     OperationStalledError,
     OperationTimeoutError,
     SessionClosedError,
+    WaitError,
 )
 from schedules_async.events import WaitBegun, WaitEnded
 
 
 def to_timeout(name: str, value: Seconds | None) -> float:
-    """Read a timeout, None as infinity; ValueError unless it is a number and not negative."""
+    """Return a timeout in seconds, infinity for None; ValueError unless it is a number and not negative."""
     seconds = math.inf if value is None else to_seconds(value)
     if math.isnan(seconds) or seconds < 0:
-        raise ValueError(f"{name} must not be below 0, and is {seconds}")
+        raise ValueError(f"{name} must not be negative, and is {seconds}")
     return seconds
 
 
 @frozen
 class WaitOptions:
-    """How one wait differs from another; timeouts in seconds, infinity for none."""
+    """What distinguishes waits; timeouts in seconds, infinity for none."""
 
     timeout: float
     stall_timeout: float
@@ -49,312 +49,329 @@ class WaitOptions:
     polling: PollingPolicy
 
 
-@frozen(eq=False)
-class Surroundings:
-    """What a session lends to its waits."""
-
-    watches: Watches
-    timers: Timers
-    clock: Clock
-    hooks: Hooks
-
-
 @define(eq=False, repr=False)
-class Reader:
-    """One use of a wait: which members have changes that it has not read, and what ends it alone."""
+class Consumer:
+    """One await or iteration of a wait: the operations whose changes it has not read, and what ends it alone."""
 
-    _fresh: "OrderedDict[Member, None] | None"  # None for one who waits for the end alone
+    _changed: "OrderedDict[OperationSubscriber, None] | None"  # None for an await, which needs the end alone
     interruption: BaseException | None = field(init=False, default=None)
-    _waiting: "list[asyncio.Future[None]]" = field(init=False, factory=list)
+    _news: "list[asyncio.Future[None]]" = field(init=False, factory=list)
 
-    def show(self, members: "Iterable[Member]") -> None:
-        """Take changes; one that was not read gives way to a newer one of the same member."""
-        if self._fresh is not None:
-            self._fresh.update(dict.fromkeys(members))
+    def on_change(self, subscribers: "Iterable[OperationSubscriber]") -> None:
+        """Note changes; one that was not read gives way to a newer one of the same operation."""
+        if self._changed is not None:
+            self._changed.update(dict.fromkeys(subscribers))
             self.wake()
 
     def read(self) -> Operation | None:
-        """Give the newest snapshot of the member whose change is unread for longest; it counts as read."""
-        return self._fresh.popitem(last=False)[0].latest if self._fresh else None
+        """Return the newest snapshot of the operation whose change is unread for longest, None if there is none."""
+        return self._changed.popitem(last=False)[0].latest if self._changed else None
 
     def interrupt(self, error: BaseException) -> None:
-        """End this use."""
+        """End this consumer, whatever becomes of the operations."""
         self.interruption = error
         self.wake()
 
     def raise_interruption(self) -> None:
-        """Raise what ended this use alone, if anything did."""
-        error = self.interruption
-        if error is not None:
-            raise own_copy(error) if isinstance(error, COPIED) else error
+        """Raise what ended this consumer alone, if anything did."""
+        if self.interruption is not None:
+            raise copy_error(self.interruption)
 
     def wake(self) -> None:
-        """Let those go on who wait for news."""
-        for waiting in self._waiting:
-            if not waiting.done():
-                waiting.set_result(None)
+        """Resolve the futures of `news`."""
+        news, self._news = self._news, []
+        for future in news:
+            if not future.done():
+                future.set_result(None)
 
     def news(self) -> "asyncio.Future[None]":
-        """Give what is done once there is something that was not there."""
-        waiting = asyncio.get_running_loop().create_future()
-        self._waiting = [one for one in self._waiting if not one.done()]
-        self._waiting.append(waiting)
-        return waiting
+        """Return a future that is resolved on the next change or interruption."""
+        future = asyncio.get_running_loop().create_future()
+        self._news = [one for one in self._news if not one.done()]
+        self._news.append(future)
+        return future
 
 
 @define(eq=False, repr=False)
-class Member:
-    """One operation of a wait: what was seen of it, and how it ended for this wait."""
+class OperationSubscriber(Subscriber):
+    """One operation of a wait: its newest snapshot, and how it ended for this wait."""
 
     ref: OperationRef
     latest: Operation | None
-    _wait: "Wait"
+    _wait: "WaitState"
     outcome: Operation | Exception | None = field(init=False)
-    not_found_until: float = field(init=False, default=-math.inf)
-    is_shown: bool = field(init=False, default=False)  # anything since it joined
-    _watch: Watch | None = field(init=False, default=None)
+    _poller: Poller | None = field(init=False, default=None)
     _quiet_since: float = field(init=False, default=-math.inf)
-    _stall_timer: Timer | None = field(init=False, default=None)
+    _closed_before: float = field(init=False, default=0.0)  # seconds of a closed gate until then
 
     def __attrs_post_init__(self) -> None:
         self.outcome = self.latest if self.latest is not None and self.latest.is_done else None
 
     @property
-    def policy(self) -> PollingPolicy:
-        """Say when to look."""
-        return self._wait.options.polling
-
-    @property
-    def is_showable(self) -> bool:
-        """Tell whether a use that begins is shown the newest snapshot: of an ended operation, or of a running watch."""
+    def is_presentable(self) -> bool:
+        """True if a new consumer gets the newest snapshot: of an ended operation, or of a running poller."""
         if self.outcome is None:
-            return self.is_shown and self._wait.is_polling
+            return self.has_snapshot and self._wait.is_in_use
         return isinstance(self.outcome, Operation)
 
     @property
     def time_remaining(self) -> TimeRemaining | None:
-        """The expectation of the watch, while anybody reads."""
-        return self._watch.time_remaining if self._watch is not None and self._wait.is_polling else None
+        """The range of the poller, while there are consumers."""
+        return self._poller.time_remaining if self._poller is not None and self._wait.is_in_use else None
 
-    def join(self, surroundings: Surroundings, first_use: float, away: float) -> None:
-        """Follow the operation's watch; the `away` seconds for which nobody read count in no stall."""
-        self.is_shown = False
-        self.not_found_until = first_use + self.policy.not_found_grace
-        self._quiet_since = max(first_use, self._quiet_since, self._changed_at) + away
-        self._watch = surroundings.watches.join(self.ref, self, self._watch, self.latest)
-        self._set_stall_timer(surroundings)
+    def join(self, pool: PollerPool, first_use: float, away: float) -> None:
+        """Join the poller of the operation; the `away` seconds without a consumer count in no stall."""
+        grace = self.policy.not_found_grace if self.policy is not None else 0.0
+        self.not_found_until = first_use + grace
+        closed = pool.queue.limiter.closed_seconds(pool.timers.now())
+        if self._quiet_since == -math.inf:
+            self._quiet_since, self._closed_before = first_use, closed
+        else:
+            self._quiet_since += away
+        self.faults, self.first_fault_at = 0, math.inf
+        if self._poller is None and self.latest is not None:
+            pool.fetcher.lend(self.latest)
+        self._poller = pool.join(self.ref, self, self._poller)
 
     def leave(self) -> None:
-        """Follow no longer."""
-        self._cancel_stall_timer()
-        if self._watch is not None:
-            self._watch.leave(self)
+        """Leave the poller."""
+        if self._poller is not None:
+            self._poller.leave(self)
 
-    def looked(self) -> None:
-        """Count a look."""
-        self._wait.polls += 1
+    def tolerates(self, until: float, now: float) -> bool:
+        """True unless the gate is closed for longer than the policy's `max_retry_after`."""
+        return self.policy is None or until - now <= self.policy.max_retry_after
 
-    def show(self, operation: Operation) -> None:
+    def gives_up(self, retry: RetryPolicy, now: float) -> bool:
+        """True once the attempts are used up and the outage has lasted for too long."""
+        return self.faults >= retry.attempts and now - self.first_fault_at >= retry.max_outage
+
+    def conclude(self, operation: Operation, now: float, *, is_change: bool) -> Ending | None:
+        """Return the final snapshot, or the error of a stall that this poll has found."""
+        if is_change:
+            self._quiet_since, self._closed_before = now, self._wait.closed_seconds
+        if operation.is_done:
+            return operation
+        if is_change or not self.has_snapshot or now < self.stalls_at():
+            return None
+        allowed = self._wait.options.stall_timeout
+        text = f"{self.ref} did not change for {allowed:g} s; {_describe(operation)}"
+        return OperationStalledError(text, ref=self.ref, operation=operation)
+
+    def stalls_at(self) -> float:
+        """Return when the stall timeout is over; time behind a closed gate does not count."""
+        allowed = self._wait.options.stall_timeout
+        if allowed == math.inf:
+            return math.inf
+        return self._quiet_since + allowed + self._wait.closed_seconds - self._closed_before
+
+    def on_change(self, operation: Operation) -> None:
         """Take a change."""
-        self.latest, self.is_shown = operation, True
-        self._wait.changed(self)
+        self.latest = operation
+        self._wait.on_change(self)
 
-    def end(self, outcome: Ending) -> None:
-        """Take the end; what ends the session or the task ends the whole wait, and is no outcome of this operation."""
+    def on_end(self, outcome: Ending) -> None:
+        """Take the outcome; what ends the session ends the whole wait, and is no outcome of this operation."""
+        if self.outcome is not None:
+            return
         if isinstance(outcome, SessionClosedError) or not isinstance(outcome, Operation | Exception):
             self._wait.interrupt(outcome)
         else:
             self.outcome = outcome
-            self._cancel_stall_timer()
-            self._wait.member_ended()
+            self._wait.on_member_end()
 
-    def give_up(self, outcome: Exception) -> None:
-        """End for this wait alone; the polling goes on for others only."""
+    def time_out(self, problem: Exception | None) -> None:
+        """End this operation for this wait alone; others go on polling."""
         self.leave()
-        self.end(outcome)
-
-    @property
-    def _changed_at(self) -> float:
-        return -math.inf if self._watch is None else self._watch.changed_at
-
-    def _set_stall_timer(self, surroundings: Surroundings) -> None:
-        """See whether there was a change once there should have been one."""
-        allowed = self._wait.options.stall_timeout
-        if self.outcome is None and allowed < math.inf:
-            stalled_at = max(self._quiet_since, self._changed_at) + allowed
-            check = partial(self._check_stall, surroundings, stalled_at)
-            self._stall_timer = surroundings.timers.call_at(stalled_at, check)
-
-    def _check_stall(self, surroundings: Surroundings, stalled_at: float) -> None:
-        allowed = self._wait.options.stall_timeout
-        if self._changed_at + allowed > stalled_at:
-            self._set_stall_timer(surroundings)
-        else:
-            text = f"{self.ref} did not change for {allowed:g} s; {_last_seen(self.latest)}"
-            self.give_up(OperationStalledError(text, ref=self.ref, operation=self.latest))
-
-    def _cancel_stall_timer(self) -> None:
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
+        problem = problem or self.last_problem
+        state = "no answer was ever received" if self.latest is None else _describe(self.latest)
+        after = "" if problem is None else f"; last problem: {problem or type(problem).__name__}"
+        text = f"{self.ref} did not end within {self._wait.options.timeout:g} s: {state}{after}"
+        error = OperationTimeoutError(text, ref=self.ref, operation=self.latest)
+        error.__cause__ = None if problem is None else copy_error(problem)
+        self.on_end(error)
 
 
-def _last_seen(latest: Operation | None) -> str:
-    return "never seen" if latest is None else f"last seen {latest.raw_status} at {latest.percent_complete:g} %"
+def _describe(operation: Operation) -> str:
+    return f"last seen {operation.raw_status} at {operation.percent_complete:g} %"
 
 
 @define(eq=False, repr=False)
-class Wait:
-    """Waiting for some operations: its deadline, its readers, and what became of each operation.
+class WaitState:
+    """Waiting for some operations: its deadline, its consumers, and what became of each operation.
 
-    `refs` are the operations as asked for, each once or more often; `seen` are snapshots out of a checkpoint.
+    `refs` are the operations as asked for, each once or more often; `saved` are snapshots of a checkpoint.
     """
 
     refs: tuple[OperationRef, ...]
     options: WaitOptions
-    _enter: Callable[[OperationRef | None], Surroundings]
-    _seen: Mapping[OperationRef, Operation]
-    members: dict[OperationRef, Member] = field(init=False)
+    _enter: Callable[[OperationRef | None], PollerPool]
+    saved: Mapping[OperationRef, Operation]
+    members: dict[OperationRef, OperationSubscriber] = field(init=False)
     is_closed: bool = field(init=False, default=False)
-    polls: int = field(init=False, default=0)  # since it began
     _unfinished: int = field(init=False)
-    _surroundings: Surroundings | None = field(init=False, default=None)
+    _pool: PollerPool | None = field(init=False, default=None)
     _first_use: float = field(init=False, default=math.nan)
     _begun: WaitBegun | None = field(init=False, default=None)  # while anybody waits for an end to come
     _begun_at: float = field(init=False, default=math.nan)
-    _parted_at: float = field(init=False, default=math.nan)
-    _readers: dict[Reader, None] = field(init=False, factory=dict)
+    _polls_before: int = field(init=False, default=0)
+    _left_at: float = field(init=False, default=math.nan)
+    _consumers: dict[Consumer, None] = field(init=False, factory=dict)
     _timer: Timer | None = field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
-        self.members = {ref: Member(ref, self._seen.get(ref), self) for ref in self.refs}
+        policy = self.options.polling
+        self.members = {ref: OperationSubscriber(policy, ref, self.saved.get(ref), self) for ref in self.refs}
         self._unfinished = sum(member.outcome is None for member in self.members.values())
 
     @property
     def is_over(self) -> bool:
-        """Tell whether every operation has ended for this wait."""
+        """True if every operation has ended for this wait."""
         return not self._unfinished
 
     @property
-    def is_polling(self) -> bool:
-        """Tell whether anybody reads, so that looks are wanted."""
-        return bool(self._readers)
+    def is_in_use(self) -> bool:
+        """True if there are consumers, so that polls are wanted."""
+        return bool(self._consumers)
+
+    @property
+    def closed_seconds(self) -> float:
+        """For how long in all the gate of the session has been closed."""
+        return 0.0 if self._pool is None else self._pool.queue.limiter.closed_seconds(self._pool.timers.now())
 
     def results(self) -> list[Operation | Exception]:
-        """Give what became of each operation that has ended, in the order asked; of exceptions a new one each time."""
+        """Return what became of each operation that has ended, in the order asked; each exception is a new copy."""
         outcomes = [self.members[ref].outcome for ref in self.refs]
         return [self._judge(outcome) for outcome in outcomes if outcome is not None]
 
     def _judge(self, outcome: Operation | Exception) -> Operation | Exception:
-        if isinstance(outcome, COPIED):
-            return own_copy(outcome)
-        if isinstance(outcome, Operation) and outcome.is_failed and self.options.check:
+        if isinstance(outcome, Exception):
+            return copy_error(outcome)
+        if outcome.is_failed and self.options.check:
             reason = outcome.failure_description or "no reason given"
             return OperationFailedError(f"{outcome.ref} failed: {reason}", ref=outcome.ref, operation=outcome)
         return outcome
 
-    def begin(self, *, wakes_on_change: bool) -> Reader:
-        """Begin one more use, which starts from what was seen; the first one starts the clock of the timeout."""
-        reader = Reader(OrderedDict() if wakes_on_change else None)
-        reader.show(member for member in self.members.values() if member.is_showable)
+    def add_consumer(self, *, wakes_on_change: bool) -> Consumer:
+        """Return a new consumer, which starts from what is known; the first one starts the clock of the timeout."""
+        consumer = Consumer(OrderedDict() if wakes_on_change else None)
+        consumer.on_change(member for member in self.members.values() if member.is_presentable)
         if self.is_over:
-            return reader
+            return consumer
         if self.is_closed:
-            raise asyncio.CancelledError
-        self._surroundings = self._enter(self.refs[0] if len(self.refs) == 1 else None)
-        self._readers[reader] = None
-        if len(self._readers) == 1:
+            raise self._closed_error()
+        self._pool = self._enter(self.refs[0] if len(self.refs) == 1 else None)
+        self._consumers[consumer] = None
+        if len(self._consumers) == 1:
             try:
-                self._join(self._surroundings)
-            except Exception:  # out of the caller's own snapshots or clock
-                self.leave(reader)
+                self._join(self._pool)
+            except Exception:  # out of the caller's own snapshots or policy
+                self.remove_consumer(consumer)
                 raise
-        return reader
+        return consumer
 
-    def _join(self, surroundings: Surroundings) -> None:
-        self._begun_at = now = surroundings.clock.monotonic()
-        self.polls = 0
+    def _join(self, pool: PollerPool) -> None:
+        self._begun_at = now = pool.timers.now()
+        self._polls_before = self._polls
         if math.isnan(self._first_use):
-            self._first_use = self._parted_at = now
+            self._first_use = self._left_at = now
         self._begun = WaitBegun(frozenset(self.members))
-        surroundings.hooks.tell(self._begun)
+        pool.hooks.emit(self._begun)
         for member in self._open_members():
-            member.join(surroundings, self._first_use, now - self._parted_at)
+            member.join(pool, self._first_use, now - self._left_at)
         if self.options.timeout < math.inf and not self.is_over:
-            self._timer = surroundings.timers.call_at(self._first_use + self.options.timeout, self._time_out)
+            self._timer = pool.timers.call_at(self._first_use + self.options.timeout, self._time_out)
 
-    def leave(self, reader: Reader) -> None:
+    def abandon(self, consumer: Consumer) -> None:
+        """Let the event loop remove a consumer: for the garbage collector, which runs in any thread, amid anything."""
+        if consumer in self._consumers and self._pool is not None:
+            with contextlib.suppress(RuntimeError):  # the event loop was closed
+                self._pool.loop.call_soon_threadsafe(self.remove_consumer, consumer, context=self._pool.context)
+
+    def remove_consumer(self, consumer: Consumer) -> None:
         """End one use; without any, nobody polls for this wait."""
-        if self._readers.pop(reader, reader) is None and not self._readers:
-            self._part(reader.interruption)
+        if self._consumers.pop(consumer, consumer) is None and not self._consumers:
+            self._leave(consumer.interruption)
 
-    def _part(self, interruption: BaseException | None = None) -> None:
-        self._tell_end(interruption)
+    def _leave(self, interruption: BaseException | None = None) -> None:
+        self._emit_end(interruption)
         if self._timer is not None:
             self._timer.cancel()
-        if self._surroundings is not None:
-            self._parted_at = self._surroundings.clock.monotonic()
+        if self._pool is not None:
+            self._left_at = self._pool.timers.now()
         for member in self._open_members():
             member.leave()
 
-    def _tell_end(self, interruption: BaseException | None = None) -> None:
-        """Tell once of what began, unless the event loop was closed meanwhile."""
+    @property
+    def _polls(self) -> int:
+        return sum(member.polls for member in self.members.values())
+
+    def _emit_end(self, interruption: BaseException | None = None) -> None:
+        """Emit WaitEnded once for each WaitBegun, unless the event loop was closed meanwhile."""
         begun, self._begun = self._begun, None
-        if begun is None or self._surroundings is None or self._surroundings.timers.is_over:
+        if begun is None or self._pool is None or self._pool.loop.is_closed():
             return
         outcomes = [member.outcome for member in self.members.values() if member.outcome is not None]
-        self._surroundings.hooks.tell(
+        self._pool.hooks.emit(
             WaitEnded(
                 begun,
-                self._surroundings.clock.monotonic() - self._begun_at,
-                self.polls,
-                tuple(own_copy(outcome) if isinstance(outcome, COPIED) else outcome for outcome in outcomes),
+                self._pool.timers.now() - self._begun_at,
+                self._polls - self._polls_before,
+                tuple(copy_error(one) if isinstance(one, Exception) else one for one in outcomes),
                 interruption,
             )
         )
 
-    def _open_members(self) -> list[Member]:
+    def _open_members(self) -> list[OperationSubscriber]:
         return [member for member in self.members.values() if member.outcome is None] if self._unfinished else []
 
-    def changed(self, member: Member) -> None:
-        """Tell every reader of a change."""
-        for reader in self._readers:
-            reader.show((member,))
+    def on_change(self, member: OperationSubscriber) -> None:
+        """Pass a change on to every consumer."""
+        for consumer in tuple(self._consumers):
+            consumer.on_change((member,))
 
-    def member_ended(self) -> None:
-        """Count one operation that has ended; the last one is news for every reader."""
+    def on_member_end(self) -> None:
+        """Count one operation that has ended; the last one ends the wait for every consumer."""
         self._unfinished -= 1
         if self.is_over:
-            for reader in self._readers:
-                reader.wake()
-            self._tell_end()
+            if self._timer is not None:
+                self._timer.cancel()
+            self._emit_end()
+            for consumer in tuple(self._consumers):
+                consumer.wake()
 
     def interrupt(self, error: BaseException) -> None:
-        """End every use now; of a group none is named."""
+        """End every consumer now; of a group no operation is named."""
         if isinstance(error, SessionClosedError) and len(self.members) > 1:
             error.ref = None
-        for reader in self._readers:
-            reader.interrupt(error)
+        for consumer in tuple(self._consumers):
+            consumer.interrupt(error)
 
     def close(self) -> None:
-        """End every use now, and any later one at once."""
+        """End every consumer now, and any later one at once."""
         self.is_closed = True
-        self.interrupt(asyncio.CancelledError())
-        self._part()
+        self.interrupt(self._closed_error())
+        self._leave()
+
+    def _closed_error(self) -> WaitError:
+        refs = list(self.members)
+        name = str(refs[0]) if len(refs) == 1 else f"{len(refs)} operations"
+        return WaitError(f"the wait for {name} was closed", ref=refs[0] if len(refs) == 1 else None)
 
     def _time_out(self) -> None:
+        problem = None if self._pool is None else self._pool.throttled_by
         for member in self._open_members():
-            text = f"{member.ref} did not end within {self.options.timeout:g} s; {_last_seen(member.latest)}"
-            member.give_up(OperationTimeoutError(text, ref=member.ref, operation=member.latest))
+            member.time_out(problem)
 
     def checkpoint(self, *, is_group: bool) -> str:
-        """Write down what it takes to go on with this wait elsewhere."""
+        """Return what it takes to resume this wait elsewhere."""
         left = self.options.timeout
-        if self._surroundings is not None:
-            left = max(self._first_use + left - self._surroundings.clock.monotonic(), 0.0)
+        if self._pool is not None:
+            left = max(self._first_use + left - self._pool.timers.now(), 0.0)
         return write_checkpoint(
             Checkpoint(
                 refs=self.refs,
-                seen={ref: member.latest for ref, member in self.members.items() if member.latest is not None},
+                saved={ref: member.latest for ref, member in self.members.items() if member.latest is not None},
                 is_group=is_group,
                 check=self.options.check,
                 timeout=left,

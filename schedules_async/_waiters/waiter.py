@@ -1,6 +1,7 @@
-"""Waiters: what `wait_for_operation` and `wait_for_operations` give, to be awaited, run as a task, or iterated over."""
+"""Waiters: what `wait_for_operation` and `wait_for_operations` return, to be awaited or iterated over."""
 
 import asyncio
+import warnings
 from abc import abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Coroutine, Generator
 from typing import Any, Generic, Never, Protocol, TypeVar
@@ -10,7 +11,7 @@ from attrs import define, field
 from schedules_async._operations.operation import Operation
 from schedules_async._operations.ref import OperationRef
 from schedules_async._polling.forecast import TimeRemaining
-from schedules_async._waiters.wait_state import Member, Reader, Wait
+from schedules_async._waiters.wait_state import Consumer, OperationSubscriber, WaitState
 from schedules_async.errors import OperationGroupError
 
 Result = TypeVar("Result")
@@ -19,104 +20,130 @@ _MOST_NAMED = 5  # operations in a group error's message; `exceptions` has them 
 
 
 class OperationProgress(Protocol):
-    """How one operation of a wait stands; read it again to see it later."""
+    """The state of one operation of a wait, as of now."""
 
     @property
     def ref(self) -> OperationRef:
-        """Name the operation."""
+        """The operation."""
 
     @property
     def latest(self) -> Operation | None:
-        """Give the newest snapshot that the wait has seen, None before the first."""
+        """The newest snapshot of this wait, None before the first."""
 
     @property
     def time_remaining(self) -> TimeRemaining | None:
-        """Give the range in which the end is expected, in seconds from now; None without credible progress."""
+        """The range in which the end is expected, in seconds from now; None without credible progress."""
 
     @property
     def outcome(self) -> Operation | Exception | None:
-        """Give the final snapshot, or the error that the wait lost the operation with; None while it goes on."""
+        """The final snapshot, or the error that the operation was lost with; None while the wait goes on."""
 
 
-class Reawaitable(Coroutine[Any, Any, Result], AsyncIterable[Operation]):
-    """A coroutine that may be awaited again and again, and run by several tasks at once.
+class Waiter(Coroutine[Any, Any, Result], AsyncIterable[Operation]):
+    """A coroutine that can be awaited again and again, and run by several tasks at once.
 
-    `asyncio.create_task` refuses an object that only has `__await__`. Each task drives a coroutine of its own,
-    made when it begins: an object that is dropped unused warns of nothing.
+    `asyncio.create_task` refuses an object that only has `__await__`. Each task drives a coroutine of its own, made
+    when it begins.
     """
 
-    __slots__ = ("__weakref__", "_driven", "_wait")
+    __slots__ = ("__weakref__", "_driven", "_is_used", "_state")
 
-    def __init__(self, wait: Wait) -> None:
-        self._wait = wait
+    def __init__(self, state: WaitState) -> None:
+        self._state = state
+        self._is_used = False
         self._driven: dict[asyncio.Task[Any] | None, Coroutine[Any, Any, Result]] = {}
+
+    def __del__(self) -> None:
+        if not getattr(self, "_is_used", True):
+            warnings.warn(f"{self!r} was never awaited", RuntimeWarning, stacklevel=2, source=self)
 
     @abstractmethod
     def _conclude(self) -> Result:
-        """Give the result of a wait that is over, or raise."""
+        """Return the result of a wait that is over, or raise."""
 
     async def _finish(self) -> Result:
         """Wait until every operation has ended."""
-        reader = self._wait.begin(wakes_on_change=False)
+        state = self._state
+        consumer = state.add_consumer(wakes_on_change=False)
         try:
-            while not self._wait.is_over:
-                reader.raise_interruption()
-                await reader.news()
-        finally:
-            self._wait.leave(reader)
+            while not state.is_over:
+                consumer.raise_interruption()
+                await consumer.news()
+        except GeneratorExit:
+            state.abandon(consumer)  # closed, perhaps by the garbage collector in the midst of anything
+            raise
+        except BaseException:
+            state.remove_consumer(consumer)
+            raise
+        state.remove_consumer(consumer)
         return self._conclude()
 
     def __await__(self) -> Generator[Any, None, Result]:
+        self._is_used = True
         return self._finish().__await__()
 
-    def __aiter__(self) -> "Changes":
-        return Changes(self._wait, self._conclude)
+    def __aiter__(self) -> "ChangeIterator":
+        self._is_used = True
+        return ChangeIterator(self._state, self._conclude)
 
     @property
     def members(self) -> Collection[OperationProgress]:
-        """What is waited for, each operation once; for bars and screens."""
-        return self._wait.members.values()
+        """The state of each operation, each once; for bars and other displays."""
+        return self._state.members.values()
 
     async def aclose(self) -> None:
-        """End every use of this waiter: iterations end, awaits are cancelled; what it waits for goes on."""
-        self._wait.close()
+        """End every use of this waiter: iterations end, awaits raise WaitError; the operations go on."""
+        self._is_used = True
+        self._state.close()
 
     def send(self, value: Any) -> Any:
-        """Drive the running task's coroutine."""
+        """Drive the coroutine of the running task."""
         return self._drive("send", value)
 
     def throw(self, *error: Any) -> Any:
-        """Throw an error into the running task's coroutine."""
+        """Throw an exception into the coroutine of the running task."""
         return self._drive("throw", *error)
 
     def close(self) -> None:
-        """Drop what tasks that are given up have begun."""
-        while self._driven:
-            self._driven.popitem()[1].close()
+        """Close the coroutine of the running task, if it drives one; those of other tasks go on."""
+        self._is_used = True
+        coroutine = self._driven.pop(_find_task(), None)
+        if coroutine is not None:
+            coroutine.close()
 
     def _drive(self, method: str, *arguments: Any) -> Any:
-        task = asyncio.current_task()
+        self._is_used = True
+        task = _find_task()
         coroutine = self._driven.pop(task, None) or self._finish()
         result = getattr(coroutine, method)(*arguments)
         self._driven[task] = coroutine
         return result
 
 
-class OperationWaiter(Reawaitable[Operation]):
+def _find_task() -> "asyncio.Task[Any] | None":
+    """Return the running task, None where no event loop runs."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
+class OperationWaiter(Waiter[Operation]):
     """A wait for one operation: await it for the final snapshot, or iterate over its changes.
 
-    It is a coroutine too, for `create_task`, `TaskGroup`, `gather` and `wait_for`. Making one sends nothing;
-    a second await gives the remembered outcome. Cancelling a wait never touches the operation.
+    It is a coroutine too, for `create_task`, `TaskGroup`, `gather` and `wait_for`. Creating one sends nothing;
+    a second await returns the remembered outcome. Cancelling a wait never touches the operation. One that is dropped
+    unused gives a RuntimeWarning, as a coroutine does.
     """
 
     __slots__ = ("_member",)
 
-    def __init__(self, wait: Wait) -> None:
-        super().__init__(wait)
-        (self._member,) = wait.members.values()
+    def __init__(self, state: WaitState) -> None:
+        super().__init__(state)
+        (self._member,) = state.members.values()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.ref} {self.latest.raw_status if self.latest else 'not seen yet'}>"
+        return f"<{type(self).__name__} {self.ref} {self.latest.raw_status if self.latest else 'no snapshot yet'}>"
 
     @property
     def ref(self) -> OperationRef:
@@ -125,7 +152,7 @@ class OperationWaiter(Reawaitable[Operation]):
 
     @property
     def latest(self) -> Operation | None:
-        """The newest snapshot that this wait has seen, None before the first."""
+        """The newest snapshot of this wait, None before the first."""
         return self._member.latest
 
     @property
@@ -134,24 +161,30 @@ class OperationWaiter(Reawaitable[Operation]):
         return self._member.time_remaining
 
     def _conclude(self) -> Operation:
-        (result,) = self._wait.results()
-        if isinstance(result, Exception):
-            raise result
-        return result
+        (result,) = self._state.results()
+        try:
+            if isinstance(result, Exception):
+                raise result
+            return result
+        finally:
+            del result  # no cycle of the exception, its traceback, this frame and the exception
 
     def checkpoint(self) -> str:
-        """Give the wait as JSON text for `SchedulesSession.resume`, in this process or another; no token is in it."""
-        return self._wait.checkpoint(is_group=False)
+        """Return the wait as JSON text for `SchedulesSession.resume`, in this process or another; it holds no token."""
+        return self._state.checkpoint(is_group=False)
 
 
-class GroupWaiter(Reawaitable[list[Item]], Generic[Item]):
-    """What `OperationGroupWaiter` is, whatever the items of its result are."""
+class GroupWaiter(Waiter[list[Item]], Generic[Item]):
+    """A wait for many operations whose result is a list of `Item`: see `OperationGroupWaiter`.
+
+    With `check=False` the items are `Operation | SchedulesError`.
+    """
 
     __slots__ = ("_members",)
 
-    def __init__(self, wait: Wait) -> None:
-        super().__init__(wait)
-        self._members = wait.members.values()
+    def __init__(self, state: WaitState) -> None:
+        super().__init__(state)
+        self._members = state.members.values()
 
     def __repr__(self) -> str:
         ended = sum(member.outcome is not None for member in self._members)
@@ -160,16 +193,16 @@ class GroupWaiter(Reawaitable[list[Item]], Generic[Item]):
     @property
     def refs(self) -> list[OperationRef]:
         """The operations that are waited for, as asked."""
-        return list(self._wait.refs)
+        return list(self._state.refs)
 
     @property
     def latest(self) -> dict[OperationRef, Operation]:
-        """The newest snapshot of each operation that was seen."""
+        """The newest snapshot of each operation that has one."""
         return {member.ref: member.latest for member in self._members if member.latest is not None}
 
     @property
     def percent_complete(self) -> float:
-        """The mean over all operations; one that has ended for this wait counts 100, one not seen yet 0."""
+        """The mean over all operations; one that has ended for this wait counts 100, one without a snapshot 0."""
         shares = [_share(member) for member in self._members]
         return 100 * sum(shares) / len(shares) if shares else 100.0
 
@@ -183,30 +216,30 @@ class GroupWaiter(Reawaitable[list[Item]], Generic[Item]):
         return TimeRemaining(max(one.low for one in known), max(one.high for one in known))
 
     def _conclude(self) -> list[Item]:
-        results: list[Any] = self._wait.results()
-        asked = zip(self._wait.refs, results, strict=True)
+        results: list[Any] = self._state.results()
+        asked = zip(self._state.refs, results, strict=True)
         lost = {ref: result for ref, result in asked if isinstance(result, Exception)}
-        if lost and self._wait.options.check:
+        if lost and self._state.options.check:
             message = _count_lost(list(lost), len(self._members))
-            raise OperationGroupError(message, list(lost.values()), operations=self.latest)
+            raise OperationGroupError(message, list(lost.values()), operations=self.latest, errors=lost)
         return results
 
     def checkpoint(self) -> str:
-        """Give the wait as JSON text for `SchedulesSession.resume`, in this process or another; no token is in it."""
-        return self._wait.checkpoint(is_group=True)
+        """Return the wait as JSON text for `SchedulesSession.resume`, in this process or another; it holds no token."""
+        return self._state.checkpoint(is_group=True)
 
 
 class OperationGroupWaiter(GroupWaiter[Operation]):
     """A wait for many operations: await it for all final snapshots in the order asked, or iterate over changes.
 
-    What becomes of one disturbs no other. When all have ended and some did not succeed, both forms raise one
+    The failure of one disturbs no other. When all have ended and some did not succeed, both forms raise one
     OperationGroupError, unless `check` is False. It is a coroutine too, as an OperationWaiter is.
     """
 
     __slots__ = ()
 
 
-def _share(member: Member) -> float:
+def _share(member: OperationSubscriber) -> float:
     if member.outcome is not None:
         return 1.0
     return 0.0 if member.latest is None else member.latest.fraction
@@ -218,16 +251,16 @@ def _count_lost(refs: list[OperationRef], count: int) -> str:
 
 
 @define(eq=False, repr=False)
-class Changes(AsyncIterator[Operation]):
+class ChangeIterator(AsyncIterator[Operation]):
     """One iteration over a wait: the newest snapshots first, then each change, each final one once.
 
     A cancelled `anext` loses nothing: the polling goes on, and the next one goes on reading. The polling ends with
     the iteration, which is over when it is closed or dropped.
     """
 
-    _wait: Wait
+    _state: WaitState
     _conclude: Callable[[], object]
-    _reader: Reader | None = field(init=False, default=None)
+    _consumer: Consumer | None = field(init=False, default=None)
     _is_over: bool = field(init=False, default=False)
 
     async def __anext__(self) -> Operation:
@@ -239,37 +272,40 @@ class Changes(AsyncIterator[Operation]):
                 raise
         return step
 
-    def _step(self) -> Operation | Reader:
-        """Give a snapshot that was not given yet, or who will have news of one; raise what the iteration ends with."""
-        if self._is_over or (self._reader is None and self._wait.is_closed):
+    def _step(self) -> Operation | Consumer:
+        """Return an unread snapshot, or who will have news of one; raise what the iteration ends with."""
+        if self._is_over or (self._consumer is None and self._state.is_closed):
             raise StopAsyncIteration
-        if self._reader is None:
-            self._reader = self._wait.begin(wakes_on_change=True)
-        change = self._reader.read()
-        if change is None and (self._wait.is_over or self._reader.interruption is not None):
-            self._end(self._reader)
-        return change or self._reader
+        if self._consumer is None:
+            self._consumer = self._state.add_consumer(wakes_on_change=True)
+        change = self._consumer.read()
+        if change is None and (self._state.is_over or self._consumer.interruption is not None):
+            self._end(self._consumer)
+        return change or self._consumer
 
-    def _end(self, reader: Reader) -> Never:
+    def _end(self, consumer: Consumer) -> Never:
         self._is_over = True
         self._leave()
-        if self._wait.is_over:
+        if self._state.is_over:
             self._conclude()
-        elif not self._wait.is_closed:
-            reader.raise_interruption()
+        elif not self._state.is_closed:
+            consumer.raise_interruption()
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """End this iteration, also for whoever waits for its next change."""
+        """End this iteration, also for whoever awaits its next change."""
         self._is_over = True
-        if self._reader is not None:
-            self._reader.wake()
+        consumer = self._consumer
         self._leave()
+        if consumer is not None:
+            consumer.wake()
 
     def _leave(self) -> None:
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            self._wait.leave(reader)
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            self._state.remove_consumer(consumer)
 
     def __del__(self) -> None:
-        self._leave()
+        consumer = self._consumer
+        if consumer is not None:
+            self._state.abandon(consumer)

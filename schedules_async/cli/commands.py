@@ -184,7 +184,7 @@ def wait(
         raise click.UsageError("Name an operation: REF, or - for lines on the standard input.")
     plan = Checkpoint(
         refs=refs if saved is None else saved.refs,
-        seen={} if saved is None else saved.seen,
+        saved={} if saved is None else saved.saved,
         is_group=True,
         check=False,
         timeout=timeout,

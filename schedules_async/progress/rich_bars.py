@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from schedules_async import SchedulesSession
-from schedules_async._waiters.waiter import Reawaitable
+from schedules_async._waiters.waiter import Waiter
 from schedules_async.progress.board import Board, Names, Track, Traffic, name_all
 from schedules_async.progress.tracking import Tracker
 from schedules_async.progress.wording import describe, spell_percent, spell_remaining
@@ -49,7 +49,7 @@ class RichProgress(Tracker):
         super().__init__(names=names, session=session)
         self._console = get_console() if console is None else console
 
-    async def track(self, waiter: Reawaitable[Result]) -> Result:
+    async def track(self, waiter: Waiter[Result]) -> Result:
         """Show a wait until it ends; give what awaiting it gives, and raise what that raises."""
         if is_live(self._console):
             return await super().track(waiter)

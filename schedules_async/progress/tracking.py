@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from schedules_async import SchedulesSession
-from schedules_async._waiters.waiter import Reawaitable
+from schedules_async._waiters.waiter import Waiter
 from schedules_async.progress.board import Board, Names, Traffic
 
 Result = TypeVar("Result")
@@ -28,13 +28,13 @@ class Tracker(ABC):
         self._footer = None if session is None else Traffic(session)
         self._users = 0
 
-    async def track(self, waiter: Reawaitable[Result]) -> Result:
+    async def track(self, waiter: Waiter[Result]) -> Result:
         """Show a wait until it ends; give what awaiting it gives, and raise what that raises."""
         with self.showing(waiter):
             return await waiter
 
     @contextmanager
-    def showing(self, waiter: Reawaitable[Any]) -> Iterator[None]:
+    def showing(self, waiter: Waiter[Any]) -> Iterator[None]:
         """Show a wait while the block runs, for one that iterates over it."""
         if not self._users:
             self._board = Board(self._names)

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from schedules_async._http.retry import is_passing
+from schedules_async._http.retry import is_transient
 from schedules_async._operations.operation import Operation
 from schedules_async.errors import AuthenticationError, RateLimitedError, ResponseError, SessionClosedError
 
@@ -36,7 +36,7 @@ def may_pass(error: Exception) -> bool:
     """Tell whether another attempt may do better: after a refusal, a fault that passes, or on another worker."""
     if isinstance(error, AuthenticationError):
         return error.status is None  # no token could be had; a token that was refused will be again
-    return isinstance(error, RateLimitedError | SessionClosedError) or is_passing(error)
+    return isinstance(error, RateLimitedError | SessionClosedError) or is_transient(error)
 
 
 def describe(operation: Operation) -> str:

@@ -1,0 +1,39 @@
+"""A bearer token as it may stand in a header, and in no repr."""
+
+import re
+
+from attrs import frozen
+
+_USABLE = re.compile(r"[\x21-\x7e]+")
+
+
+@frozen(repr=False)
+class BearerToken:
+    """A usable token that no repr shows, so that it may stand in the frames of a traceback."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return "<BearerToken>"
+
+
+def check_token(token: object) -> str:
+    """Return the token if it can stand in a header (RFC 6750 section 2.1); the error does not show it."""
+    problem = _find_problem(token)
+    if problem is not None:
+        token = None  # this frame stands in the traceback
+        raise problem
+    return str(token)
+
+
+def _find_problem(token: object) -> Exception | None:
+    if not isinstance(token, str):
+        return TypeError(f"a token must be a string, not {type(token).__name__}")
+    if not _USABLE.fullmatch(token):
+        return ValueError("an unusable token: empty, or with a character outside 0x21-0x7E (pass it without 'Bearer ')")
+    return None
+
+
+def to_bearer_token(token: object) -> BearerToken | Exception:
+    """Return the usable token, or what is wrong with it, so that no frame of a traceback holds its text."""
+    return _find_problem(token) or BearerToken(str(token))

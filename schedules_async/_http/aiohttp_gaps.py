@@ -1,0 +1,132 @@
+"""What aiohttp leaves open: bytes that nobody asked for, requests that it repeats by itself, and whose error it was."""
+
+import asyncio
+import types
+import weakref
+from collections.abc import Callable
+from typing import cast
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from attrs import define, field
+
+_USED = weakref.WeakSet[ResponseHandler]()  # connections that have carried a request of ours
+
+
+class NotSentError(Exception):
+    """The request was not sent: the gate closed while it waited for its token or its connection."""
+
+
+class NotRepeatedError(Exception):
+    """Carries a fault past aiohttp, which would repeat the request by itself: uncounted, and past the gate.
+
+    `is_stale` is True where the server closed a kept-alive connection just as the request left.
+    """
+
+    def __init__(self, fault: Exception, *, is_stale: bool) -> None:
+        super().__init__(str(fault))
+        self.fault = fault
+        self.is_stale = is_stale
+
+
+def make_request_class(may_leave: Callable[[], bool], *, is_connector_own: bool) -> type[aiohttp.ClientRequest]:
+    """Return a class of requests that ask `may_leave` once they have their connection, which may have taken long."""
+
+    class Request(aiohttp.ClientRequest):
+        """A request that leaves only while the gate is open, over a connection that holds nothing unasked."""
+
+        async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+            """Write the request; aiohttp takes another connection where this one holds bytes that came unasked."""
+            if not may_leave():
+                raise NotSentError
+            protocol = cast("ResponseHandler", conn.protocol)
+            if protocol.should_close:
+                raise aiohttp.ServerDisconnectedError("an answer came unasked")
+            if is_connector_own:
+                _guard(conn, protocol)
+            return await super().send(conn)
+
+    return Request
+
+
+class Response(aiohttp.ClientResponse):
+    """A response whose lost connection aiohttp does not answer with a request of its own."""
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        """Read the head of the answer."""
+        protocol = cast("ResponseHandler", connection.protocol)
+        is_kept_alive = protocol in _USED
+        if not is_kept_alive:
+            _USED.add(protocol)
+        try:
+            return await super().start(connection)
+        except aiohttp.ServerDisconnectedError as error:
+            is_stale = is_kept_alive and isinstance(error.message, str)  # otherwise the beginning of an answer
+            raise NotRepeatedError(error, is_stale=is_stale) from None
+        except aiohttp.ClientOSError as error:
+            raise NotRepeatedError(error, is_stale=is_kept_alive) from None
+
+
+@define(eq=False, repr=False)
+class _Guard(asyncio.Protocol):
+    """Stands between a connection and aiohttp: bytes that come unasked cut it, for aiohttp would hold all of them."""
+
+    _transport: asyncio.Transport
+    _protocol: ResponseHandler
+    is_idle: bool = field(init=False, default=False)
+
+    def rest(self) -> None:
+        """Begin the time between two requests."""
+        self.is_idle = True
+
+    def data_received(self, data: bytes) -> None:
+        if self.is_idle:
+            self._transport.abort()
+        else:
+            self._protocol.data_received(data)
+
+    def eof_received(self) -> None:
+        self._protocol.eof_received()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._protocol.connection_lost(error)
+
+    def pause_writing(self) -> None:
+        self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._protocol.resume_writing()
+
+
+def _guard(conn: Connection, protocol: ResponseHandler) -> None:
+    """Put a guard before the connection, once, and let it pass what comes until the connection is released."""
+    transport = cast("asyncio.Transport", conn.transport)
+    guard = transport.get_protocol()
+    if not isinstance(guard, _Guard):
+        guard = _Guard(transport, protocol)
+        transport.set_protocol(guard)
+    guard.is_idle = False
+    conn.add_callback(guard.rest)
+
+
+def is_from_trace_config(error: BaseException) -> bool:
+    """True if a trace config of the caller's raised the error: its signal is among the frames."""
+    return any(frame.f_globals.get("__name__") == "aiosignal" for frame, _ in _walk(error.__traceback__))
+
+
+def keep_callers_frames(error: BaseException) -> None:
+    """Cut the frames of aiohttp and of this library out of a caller's exception: they hold the token."""
+    kept: types.TracebackType | None = None
+    for frame, (lasti, lineno) in reversed(_walk(error.__traceback__)):
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in ("aiohttp", "aiosignal", "schedules_async"):
+            kept = types.TracebackType(kept, frame, lasti, lineno)
+    error.__traceback__ = kept
+
+
+def _walk(traceback: types.TracebackType | None) -> list[tuple[types.FrameType, tuple[int, int]]]:
+    frames = []
+    while traceback is not None:
+        frames.append((traceback.tb_frame, (traceback.tb_lasti, traceback.tb_lineno)))
+        traceback = traceback.tb_next
+    return frames

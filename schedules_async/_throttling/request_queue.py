@@ -1,0 +1,146 @@
+"""The queue of requests that wait for their turn: until they are due, and until the rate limiter lets them leave."""
+
+import asyncio
+import math
+from collections.abc import Callable
+from functools import partial
+
+from attrs import define, field
+
+from schedules_async._clock import Timer, TimerQueue, Timers
+from schedules_async._throttling.rate_limiter import RateLimiter
+
+
+@define(eq=False, repr=False)
+class Turn:
+    """One request's place in the queue; once granted, its permission to leave, which has to be given back.
+
+    It is due at `due`. Of the due ones the earliest `deadline` goes first; a deadline is when a request would be due
+    if it yielded to others as far as it can.
+    """
+
+    due: float
+    deadline: float
+    is_urgent: bool
+    _grant: "Callable[[Turn], None]"
+    _queue: "RequestQueue"
+    granted_at: float = field(init=False, default=math.nan)
+    _timer: Timer | None = field(init=False, default=None)
+    _is_held: bool = field(init=False, default=False)  # granted, and not given back
+
+    def wait_until_due(self) -> None:
+        """Wait in the session's timers."""
+        self._timer = self._queue.timers.call_at(self.due, self._enter)
+
+    def _enter(self) -> None:
+        self._queue.enter(self)
+        self._queue.dispatch()
+
+    def wait_in(self, queue: TimerQueue[Timer], key: float) -> None:
+        """Wait for the rate limiter."""
+        self._timer = Timer(key, self._grant_now, queue)
+        queue.add(key, self._timer)
+
+    def _grant_now(self) -> None:
+        self._timer, self._is_held = None, True
+        self.granted_at = self._queue.timers.now()
+        self._queue.limiter.send(self.granted_at)
+        self._grant(self)
+
+    def withdraw(self) -> None:
+        """Leave the queue; harmless once granted."""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def give_back(self, *, was_sent: bool = False) -> None:
+        """End the request, or let another go in its place if it was not sent; harmless when done before."""
+        if self._is_held:
+            self._is_held = False
+            if was_sent:
+                self._queue.limiter.end(self._queue.timers.now())
+            else:
+                self._queue.limiter.take_back()
+            self._queue.dispatch()
+
+
+@define(eq=False, repr=False)
+class RequestQueue:
+    """Grants turns: urgent ones first, though at most every second one while others wait, then by deadline.
+
+    Nobody owns the gate or a place in the queue: whoever leaves, cancelled or not, lets the next one go.
+    """
+
+    limiter: RateLimiter
+    timers: Timers
+    demand: float = field(init=False, default=0.0)  # polls a second that all pollers would make without limits
+    _urgent: TimerQueue[Timer] = field(init=False, factory=TimerQueue)
+    _due: TimerQueue[Timer] = field(init=False, factory=TimerQueue)
+    _was_urgent: bool = field(init=False, default=False)
+    _alarm: Timer | None = field(init=False, default=None)
+
+    @property
+    def lasting_rate(self) -> float:
+        """How many requests a second the limits allow in the long run."""
+        return self.limiter.lasting_rate(self.timers.now())
+
+    @property
+    def load(self) -> float:
+        """Demand over budget; 1 while there is enough for all."""
+        return max(self.demand / self.lasting_rate, 1.0)
+
+    def request(self, due: float, deadline: float, grant: Callable[[Turn], None], *, is_urgent: bool = False) -> Turn:
+        """Call `grant` with the turn once it is due and a request may leave, perhaps before this returns."""
+        turn = Turn(due, deadline, is_urgent, grant, self)
+        if due > self.timers.now():
+            turn.wait_until_due()
+        else:
+            self.enter(turn)
+            self.dispatch()
+        return turn
+
+    async def next_turn(self, turn: Turn) -> Turn:
+        """Wait for one more turn of the same deadline and urgency."""
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        following = self.request(-math.inf, turn.deadline, partial(_resolve, granted), is_urgent=turn.is_urgent)
+        try:
+            await granted
+        except asyncio.CancelledError:
+            following.withdraw()
+            following.give_back()
+            raise
+        return following
+
+    def enter(self, turn: Turn) -> None:
+        """Add a turn that is due."""
+        turn.wait_in(self._urgent if turn.is_urgent else self._due, turn.deadline)
+
+    def dispatch(self) -> None:
+        """Grant turns for as long as requests may leave, and set the alarm for the next one."""
+        while (queue := self._next_queue()) is not None:
+            now = self.timers.now()
+            at = self.limiter.earliest(now)
+            if at > now:
+                self._set_alarm(at)
+                return
+            self._was_urgent = queue is self._urgent
+            queue.pop().call()
+        self._set_alarm(math.inf)
+
+    def _next_queue(self) -> TimerQueue[Timer] | None:
+        urgent, due = self._urgent.first(), self._due.first()
+        if urgent is not None and (due is None or not self._was_urgent):
+            return self._urgent
+        return None if due is None else self._due
+
+    def _set_alarm(self, at: float) -> None:
+        if self._alarm is not None:
+            if self._alarm.when == at and self._alarm.is_pending:
+                return
+            self._alarm.cancel()
+        self._alarm = self.timers.call_at(at, self.dispatch) if at < math.inf else None
+
+
+def _resolve(granted: "asyncio.Future[None]", _: Turn) -> None:
+    if not granted.done():
+        granted.set_result(None)

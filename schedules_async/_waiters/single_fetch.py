@@ -1,0 +1,54 @@
+"""Single fetches: what `get_operation` awaits."""
+
+import asyncio
+import math
+
+from attrs import define, field
+
+from schedules_async._http.retry import RetryPolicy
+from schedules_async._operations.operation import Operation
+from schedules_async._polling.poller import Ending, Subscriber
+
+
+@define(eq=False, repr=False)
+class SingleFetch(Subscriber):
+    """One call that awaits one fetch, and accepts throttling for a bounded time in all."""
+
+    policy: None = None
+    max_retry_after: float = math.inf
+    _outcome: "asyncio.Future[Ending]" = field(init=False)
+    _throttled_since: float | None = field(init=False, default=None)
+
+    def __attrs_post_init__(self) -> None:
+        self._outcome = asyncio.get_running_loop().create_future()
+
+    async def result(self) -> Operation:
+        """Return the snapshot, or raise what the fetch has met."""
+        outcome = await self._outcome
+        try:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            return outcome
+        finally:
+            del self, outcome  # no cycle of the exception, its traceback, this frame and the exception
+
+    def tolerates(self, until: float, now: float) -> bool:
+        """True if the gate opens soon enough, counted from the first 429 on."""
+        if self._throttled_since is None:
+            self._throttled_since = now
+        return until - self._throttled_since <= self.max_retry_after
+
+    def gives_up(self, retry: RetryPolicy, now: float) -> bool:
+        """True once the attempts are used up."""
+        del now
+        return self.faults >= retry.attempts
+
+    def conclude(self, operation: Operation, now: float, *, is_change: bool) -> Ending | None:
+        """Return the snapshot: one is enough."""
+        del now, is_change
+        return operation
+
+    def on_end(self, outcome: Ending) -> None:
+        """Pass the outcome to the caller, unless it was cancelled."""
+        if not self._outcome.done():
+            self._outcome.set_result(outcome)
