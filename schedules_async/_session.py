@@ -168,7 +168,7 @@ class SchedulesSession:
             retried=self._counts["retried"],
             updates=self._counts["updates"],
             detection_delay=self._pool.delay,
-            in_flight=self._limiter.in_flight,
+            in_flight=self._counts["in_flight"],
             closed_for=max(self._limiter.closed_until - self._pool.timers.now(), 0.0),
         )
 

@@ -74,6 +74,7 @@ class Fetcher:
         """Send one request; read its answer, learn from it, and give the turn back."""
         was_sent = True
         self._counts["requests"] += 1
+        self._counts["in_flight"] += 1
         try:
             answer = await self._transport.get(ref, token, None if held is None else held.etag)
             reading = read_answer(ref, held, answer)
@@ -86,6 +87,7 @@ class Fetcher:
             self._counts["requests"] -= 1
             raise
         finally:
+            self._counts["in_flight"] -= 1
             turn.give_back(was_sent=was_sent)
         return reading
 

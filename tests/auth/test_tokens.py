@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from conftest import HastyLoop, turns
 
-from schedules_async._auth.tokens import TokenProvider, Tokens, as_token_provider, ask_for_token, check_token
+from schedules_async._auth.tokens import TokenProvider, Tokens, as_token_provider, request_token, check_token
 from schedules_async._hooks import Hooks
 from schedules_async.errors import AuthenticationError
 
@@ -66,7 +66,7 @@ async def test_an_unusable_token_is_refused_unseen(token: str) -> None:
         refusals.append(caught)
     for source in (Provider(token), as_token_provider(function_of(token))):
         with pytest.raises(ValueError, match="unusable token") as caught:
-            await ask_for_token(source)
+            await request_token(source)
         refusals.append(caught)
     for caught in refusals:
         assert "secr" not in str(caught.value)
@@ -80,7 +80,7 @@ async def test_what_is_no_text_is_no_token(token: Any) -> None:
         check_token(token)
     assert "secret" not in str(caught.value)
     with pytest.raises(TypeError):
-        await ask_for_token(Provider(token))
+        await request_token(Provider(token))
 
 
 @pytest.mark.parametrize("auth", [None, 5, b"secret", ["secret"], {"token": "secret"}])
@@ -98,7 +98,7 @@ async def test_each_kind_of_source_gives_its_token(
     provider = as_token_provider(auth)
     assert isinstance(provider, TokenProvider)
     assert await provider.get_token(rejected=rejected) == "secret"
-    assert await ask_for_token(provider, rejected) == "secret"
+    assert await request_token(provider, rejected) == "secret"
     assert "secret" not in repr(provider)
     assert "secret" not in str(provider)
 
@@ -106,8 +106,8 @@ async def test_each_kind_of_source_gives_its_token(
 async def test_a_provider_is_used_as_it_is_and_told_what_was_rejected() -> None:
     provider = Provider("new")
     assert as_token_provider(provider) is provider
-    await ask_for_token(provider)
-    await ask_for_token(provider, "old")
+    await request_token(provider)
+    await request_token(provider, "old")
     assert provider.rejected == [None, "old"]
 
 
@@ -118,7 +118,7 @@ async def test_a_function_is_asked_every_time() -> None:
         return next(tokens)
 
     provider = as_token_provider(give)
-    assert [await ask_for_token(provider), await ask_for_token(provider)] == ["one", "two"]
+    assert [await request_token(provider), await request_token(provider)] == ["one", "two"]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ async def test_what_a_source_raises_becomes_an_authentication_error(
     kind: Callable[[Any], Any], error: Exception
 ) -> None:
     with pytest.raises(AuthenticationError) as caught:
-        await ask_for_token(as_token_provider(kind(error)))
+        await request_token(as_token_provider(kind(error)))
     assert caught.value.__cause__ is error
     assert type(error).__name__ in str(caught.value)
     assert "secret" not in str(caught.value)
@@ -141,7 +141,7 @@ async def test_what_a_source_raises_becomes_an_authentication_error(
 )
 async def test_a_function_that_cannot_be_awaited_or_called_is_an_authentication_error(auth: Any) -> None:
     with pytest.raises(AuthenticationError) as caught:
-        await ask_for_token(as_token_provider(auth))
+        await request_token(as_token_provider(auth))
     assert isinstance(caught.value.__cause__, TypeError)
     assert "secret" not in str(caught.value)
 
@@ -149,13 +149,13 @@ async def test_a_function_that_cannot_be_awaited_or_called_is_an_authentication_
 async def test_an_authentication_error_of_the_source_stays_what_it_is() -> None:
     error = AuthenticationError("locked out", code="Locked")
     with pytest.raises(AuthenticationError) as caught:
-        await ask_for_token(Provider(error))
+        await request_token(Provider(error))
     assert caught.value is error
 
 
 async def test_a_cancelled_source_is_no_token() -> None:
     with pytest.raises(AuthenticationError, match="CancelledError"):
-        await ask_for_token(Provider(asyncio.CancelledError()))
+        await request_token(Provider(asyncio.CancelledError()))
 
 
 @pytest.mark.parametrize(("seconds", "is_too_long"), [(29.0, False), (30.5, True)])
@@ -169,10 +169,10 @@ def test_a_source_has_half_a_minute(seconds: float, is_too_long: bool) -> None:
 
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         if not is_too_long:
-            assert runner.run(ask_for_token(as_token_provider(dawdle))) == "secret"
+            assert runner.run(request_token(as_token_provider(dawdle))) == "secret"
             return
         with pytest.raises(AuthenticationError, match="TimeoutError") as caught:
-            runner.run(ask_for_token(as_token_provider(dawdle)))
+            runner.run(request_token(as_token_provider(dawdle)))
         assert isinstance(caught.value.__cause__, TimeoutError)
 
 

@@ -27,7 +27,7 @@ from schedules_async.temporal.failures import describe, still_running, to_failur
         (RateLimitedError("x", status=429, retry_after=90.0), True, 90),
         (RateLimitedError("x", status=429), True, 13),
         (TransportError("x"), True, 13),
-        (TransportError("x", is_certificate_failure=True), False, 13),
+        (TransportError("x", is_transient=False), False, 13),
         (ServerError("x", status=503, retry_after=0.0), True, 0),
         (ServerError("x", status=502), True, 13),
         (ServerError("x", status=501), False, 13),

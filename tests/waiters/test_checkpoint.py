@@ -24,16 +24,16 @@ SEEN = Operation.from_json(
     "schedule",
 )
 GROUP = Checkpoint(
-    refs=(*REFS, REFS[0]), seen={REFS[0]: SEEN}, is_group=True, check=False, timeout=12.5, stall_timeout=math.inf
+    refs=(*REFS, REFS[0]), saved={REFS[0]: SEEN}, is_group=True, check=False, timeout=12.5, stall_timeout=math.inf
 )
-ONE = Checkpoint(refs=REFS[:1], seen={}, is_group=False, check=True, timeout=math.inf, stall_timeout=0.25)
+ONE = Checkpoint(refs=REFS[:1], saved={}, is_group=False, check=True, timeout=math.inf, stall_timeout=0.25)
 
 
-@pytest.mark.parametrize("checkpoint", [GROUP, ONE, evolve(GROUP, refs=(), seen={})])
+@pytest.mark.parametrize("checkpoint", [GROUP, ONE, evolve(GROUP, refs=(), saved={})])
 def test_what_was_written_is_read(checkpoint: Checkpoint) -> None:
     read = read_checkpoint(write_checkpoint(checkpoint))
     assert read == checkpoint
-    assert [operation.etag for operation in read.seen.values()] == [one.etag for one in checkpoint.seen.values()]
+    assert [operation.etag for operation in read.saved.values()] == [one.etag for one in checkpoint.saved.values()]
 
 
 def test_a_thousand_operations_are_less_than_a_megabyte() -> None:
@@ -45,7 +45,7 @@ def test_a_thousand_operations_are_less_than_a_megabyte() -> None:
         ref: evolve(SEEN, schedule_id=ref.schedule_id, id=ref.operation_id, failure_description="x" * 200)
         for ref in refs
     }
-    checkpoint = evolve(GROUP, refs=refs, seen=seen)
+    checkpoint = evolve(GROUP, refs=refs, saved=seen)
     text = write_checkpoint(checkpoint)
     assert len(text.encode()) < 1_000_000
     assert read_checkpoint(text) == checkpoint
@@ -150,7 +150,7 @@ def checkpoints(draw: st.DrawFn) -> Checkpoint:
     refs = [*seen, *draw(st.lists(st.builds(OperationRef, NAMES, NAMES), min_size=0 if seen else 1, max_size=3))]
     return Checkpoint(
         refs=tuple(draw(st.permutations([*refs, refs[0]]))) if len(refs) > 1 else tuple(refs),
-        seen=seen,
+        saved=seen,
         is_group=len(refs) > 1 or draw(st.booleans()),
         check=draw(st.booleans()),
         timeout=draw(SECONDS),
