@@ -27,13 +27,21 @@ from schedules_async.cli.arguments import (
     take_refs,
     take_seconds,
 )
+from schedules_async.cli.checkpoint_option import load_checkpoint
 from schedules_async.cli.demo import play
-from schedules_async.cli.endings import CLOSED_PIPE, FAILED, INTERRUPTED, TROUBLE, USAGE, CommandError, as_command_error
-from schedules_async.cli.following import Audience, Report, Service, follow, look
-from schedules_async.cli.saving import load_checkpoint
-from schedules_async.cli.serving import play_service
+from schedules_async.cli.exit_codes import (
+    CLOSED_PIPE,
+    FAILED,
+    INTERRUPTED,
+    TROUBLE,
+    USAGE,
+    CommandError,
+    as_command_error,
+)
+from schedules_async.cli.serve_command import play_service
+from schedules_async.cli.wait_command import Audience, Report, Service, follow, look
 from schedules_async.progress.rich_bars import is_live
-from schedules_async.progress.wording import describe, printable, spell_failure
+from schedules_async.progress.text import describe, printable, spell_failure
 
 Value = TypeVar("Value")
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -16,7 +16,7 @@ from rich.text import Text
 from schedules_async import Operation, OperationRef, PollingPolicy, RateLimit, SchedulesSession
 from schedules_async._waiters.waiter import OperationProgress
 from schedules_async.progress.rich_bars import RichProgress, is_live
-from schedules_async.progress.wording import describe, explain, spell_traffic
+from schedules_async.progress.text import describe, explain, spell_traffic
 from schedules_async.testing import FakeSchedules, throttled
 
 _LIVELY = PollingPolicy(cost=0.02, min_interval=0.2, max_interval=0.6, max_predicted_interval=0.6)

@@ -9,7 +9,7 @@ from attrs import define, field
 
 from schedules_async import Operation, OperationRef, SchedulesSession, TimeRemaining
 from schedules_async._waiters.waiter import OperationProgress
-from schedules_async.progress.wording import printable, spell_failure, spell_loss, spell_traffic
+from schedules_async.progress.text import printable, spell_failure, spell_loss, spell_traffic
 
 Names = Mapping[OperationRef, str] | Callable[[OperationRef], str]
 

@@ -17,8 +17,8 @@ from rich.text import Text
 from schedules_async import SchedulesSession
 from schedules_async._waiters.waiter import Reawaitable
 from schedules_async.progress.board import Board, Names, Track, Traffic, name_all
-from schedules_async.progress.tracking import Tracker
-from schedules_async.progress.wording import describe, spell_percent, spell_remaining
+from schedules_async.progress.text import describe, spell_percent, spell_remaining
+from schedules_async.progress.tracker import Tracker
 
 Result = TypeVar("Result")
 

@@ -12,8 +12,8 @@ from tqdm.std import tqdm
 
 from schedules_async import SchedulesSession
 from schedules_async.progress.board import Board, Names, Track
-from schedules_async.progress.tracking import Tracker
-from schedules_async.progress.wording import spell_percent, spell_remaining
+from schedules_async.progress.text import spell_percent, spell_remaining
+from schedules_async.progress.tracker import Tracker
 
 _MOST_OPERATIONS = 15
 _BESIDES = 5  # lines: how many more, the total, the footer, and two that tqdm leaves free

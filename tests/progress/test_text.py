@@ -15,7 +15,7 @@ from schedules_async.errors import (
     ServerError,
     TransportError,
 )
-from schedules_async.progress.wording import (
+from schedules_async.progress.text import (
     describe,
     explain,
     printable,

@@ -9,7 +9,7 @@ from schedules_async.errors import (
     OperationTimeoutError,
     SchedulesError,
 )
-from schedules_async.progress.wording import explain, spell_loss
+from schedules_async.progress.text import explain, spell_loss
 
 FAILED, USAGE, TIMEOUT, TROUBLE, INTERRUPTED, CLOSED_PIPE = 1, 2, 3, 4, 130, 141
 

@@ -11,7 +11,7 @@ from schedules_async import Operation, OperationRef, SchedulesSession, TimeRemai
 from schedules_async._waiters.checkpoint import Checkpoint, write_checkpoint
 from schedules_async._waiters.waiter import OperationProgress
 from schedules_async.cli.arguments import Identity
-from schedules_async.cli.saving import saved
+from schedules_async.cli.checkpoint_option import saved
 from schedules_async.errors import OperationFailedError
 from schedules_async.progress.rich_bars import RichProgress
 

@@ -1,7 +1,7 @@
 import pytest
 
 from schedules_async import OperationRef
-from schedules_async.cli.endings import as_command_error
+from schedules_async.cli.exit_codes import as_command_error
 from schedules_async.errors import (
     AuthenticationError,
     OperationFailedError,

@@ -5,7 +5,7 @@ import pytest
 from schedules_async import Operation, OperationRef, TimeRemaining
 from schedules_async._waiters.checkpoint import Checkpoint
 from schedules_async.cli.arguments import Identity
-from schedules_async.cli.following import Audience, Service, follow, look
+from schedules_async.cli.wait_command import Audience, Service, follow, look
 from schedules_async.errors import NotFoundError, OperationFailedError, OperationStalledError, OperationTimeoutError
 from schedules_async.testing import FakeSchedules, operation_answer
 

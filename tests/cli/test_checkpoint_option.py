@@ -6,7 +6,7 @@ from conftest import turns
 
 from schedules_async import OperationGroupWaiter, OperationRef, SchedulesSession
 from schedules_async._waiters.checkpoint import read_checkpoint
-from schedules_async.cli.saving import load_checkpoint, saved, write_whole
+from schedules_async.cli.checkpoint_option import load_checkpoint, saved, write_whole
 from schedules_async.testing import FakeSchedules
 
 REFS = (OperationRef("s", "a"), OperationRef("s", "b"))

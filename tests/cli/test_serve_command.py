@@ -10,7 +10,7 @@ import pytest
 
 from schedules_async import SchedulesSession
 from schedules_async.cli.arguments import read_ref
-from schedules_async.cli.serving import play_service, spell_command, start_all
+from schedules_async.cli.serve_command import play_service, spell_command, start_all
 from schedules_async.testing import FakeClock, FakeSchedules
 
 

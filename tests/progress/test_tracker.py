@@ -4,7 +4,7 @@ import pytest
 from conftest import turns
 
 from schedules_async import OperationFailedError, OperationGroupError, OperationRef, SchedulesSession
-from schedules_async.progress.tracking import Tracker
+from schedules_async.progress.tracker import Tracker
 from schedules_async.testing import FakeSchedules, operation_answer
 
 SUCCEEDED = operation_answer("Succeeded")
