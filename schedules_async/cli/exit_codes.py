@@ -1,4 +1,4 @@
-"""How a command ends when it does not succeed: a sentence for each thing that went wrong, and an exit code."""
+"""Exit codes, and the sentences for errors that end the command."""
 
 from collections.abc import Iterable
 
@@ -9,22 +9,22 @@ from schedules_async.errors import (
     OperationTimeoutError,
     SchedulesError,
 )
-from schedules_async.progress.text import explain, spell_loss
+from schedules_async.progress.text import describe_error, error_reason
 
-FAILED, USAGE, TIMEOUT, TROUBLE, INTERRUPTED, CLOSED_PIPE = 1, 2, 3, 4, 130, 141
+FAILED, USAGE, TIMEOUT, SERVICE_ERROR, INTERRUPTED, CLOSED_PIPE = 1, 2, 3, 4, 130, 141
 
 _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (OperationFailedError, FAILED),
     (OperationTimeoutError, TIMEOUT),
     (OperationStalledError, TIMEOUT),
-    (SchedulesError, TROUBLE),
+    (SchedulesError, SERVICE_ERROR),
     (ValueError, USAGE),
     (TypeError, USAGE),
 )
 
 
 class CommandError(Exception):
-    """The end of a command, with its sentences and its exit code."""
+    """An error that ends the command, with a sentence for each cause and the exit code."""
 
     def __init__(self, *sentences: str, exit_code: int) -> None:
         super().__init__(*sentences)
@@ -32,15 +32,15 @@ class CommandError(Exception):
         self.exit_code = exit_code
 
 
-def as_command_error(errors: Iterable[Exception], secrets: Iterable[str]) -> CommandError:
-    """Put what the library raised into sentences that show no secret; of several exit codes the highest counts.
+def to_command_error(errors: Iterable[Exception], secrets: Iterable[str]) -> CommandError:
+    """Return the errors of the library as one CommandError without secrets, with the highest of their exit codes.
 
-    What is wrong with the token is said once, for it concerns all operations.
+    An error of the token is reported once, since it concerns all operations.
     """
-    told = list(errors)
-    exit_code = max(next(code for kind, code in _EXIT_CODES if isinstance(error, kind)) for error in told)
-    said = (spell_loss(error) if isinstance(error, AuthenticationError) else explain(error) for error in told)
-    sentences = list(dict.fromkeys(said))
+    causes = list(errors)
+    exit_code = max(next(code for kind, code in _EXIT_CODES if isinstance(error, kind)) for error in causes)
+    texts = (error_reason(each) if isinstance(each, AuthenticationError) else describe_error(each) for each in causes)
+    sentences = list(dict.fromkeys(texts))
     for secret in secrets:
         sentences = [sentence.replace(secret, "[secret]") for sentence in sentences]
     return CommandError(*sentences, exit_code=exit_code)

@@ -1,4 +1,4 @@
-"""Words for operations, safe for any terminal: what a service sends may hold control characters."""
+"""Text for terminals: operations, errors, times and request counts, each as one line without control characters."""
 
 import math
 
@@ -21,31 +21,31 @@ from schedules_async import (
 
 _UNITS = ((5400.0, 60.0, "min"), (129600.0, 3600.0, "h"), (math.inf, 86400.0, "d"))  # up to so many seconds
 _LONGEST_IN_SECONDS = 90.0
-_MEANINGS: tuple[tuple[type[SchedulesError], str], ...] = (
-    (AuthenticationError, "the token was refused"),
-    (PermissionDeniedError, "the token does not allow this"),
-    (NotFoundError, "there is no such operation"),
-    (RateLimitedError, "the service refuses requests for too long"),
-    (ServerError, "the service is in trouble"),
-    (ResponseError, "the service answered with an error"),
-    (TransportError, "no complete answer came"),
-    (MalformedResponseError, "the answer breaks the contract"),
-    (SchedulesError, "the wait ended"),
+_PREFIXES: tuple[tuple[type[SchedulesError], str], ...] = (
+    (AuthenticationError, "the token was rejected: "),
+    (PermissionDeniedError, "the token does not grant access: "),
+    (NotFoundError, "operation not found: "),
+    (RateLimitedError, "throttled for too long: "),
+    (ServerError, "server error: "),
+    (ResponseError, "the service returned an error: "),
+    (TransportError, ""),
+    (MalformedResponseError, "invalid response: "),
+    (SchedulesError, ""),
 )
 
 
 def printable(text: str) -> str:
-    """Give text as one line without control characters."""
+    """Return text as one line, without control characters."""
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
-def spell_percent(fraction: float) -> str:
-    """Write a fraction as percent, rounded down: 99.9 is not 100."""
+def format_percent(fraction: float) -> str:
+    """Return a fraction as percent, rounded down: 99.9 is not 100."""
     return f"{math.floor(fraction * 100 + 1e-9)} %"
 
 
-def spell_remaining(remaining: TimeRemaining | None) -> str:
-    """Write a time remaining as a range, in the unit that fits its end; nothing where it is not known."""
+def format_remaining(remaining: TimeRemaining | None) -> str:
+    """Return a time remaining as a range, in the unit that suits its upper bound; empty if it is None."""
     if remaining is None:
         return ""
     size, unit = 1.0, "s"
@@ -55,47 +55,47 @@ def spell_remaining(remaining: TimeRemaining | None) -> str:
     return f"{high} {unit}" if low == high else f"{low}-{high} {unit}"
 
 
-def spell_failure(operation: Operation) -> str:
-    """Give the reason of a failed operation."""
+def failure_reason(operation: Operation) -> str:
+    """Return why an operation failed, as the service describes it."""
     return printable(operation.failure_description or "") or "no reason given"
 
 
-def explain(error: Exception) -> str:
-    """Say in one sentence what an error means, and for which operation."""
+def describe_error(error: Exception) -> str:
+    """Return what an error means, preceded by the operation that it concerns, if any."""
     if isinstance(error, SchedulesError) and error.ref is not None:
         colon = "" if isinstance(error, WaitError) else ":"
-        return printable(f"{error.ref}{colon} {spell_loss(error)}")
-    return spell_loss(error)
+        return printable(f"{error.ref}{colon} {error_reason(error)}")
+    return error_reason(error)
 
 
-def spell_loss(error: Exception) -> str:
-    """Say what an error means, without the operation that it is about."""
+def error_reason(error: Exception) -> str:
+    """Return what an error means, without the operation that it concerns."""
     if isinstance(error, WaitError):
         return printable(str(error).removeprefix(f"{error.ref} "))
     if not isinstance(error, SchedulesError) or (isinstance(error, AuthenticationError) and error.status is None):
-        return printable(str(error))  # no answer: that no token could be had is what it says itself
-    meaning = next(words for kind, words in _MEANINGS if isinstance(error, kind))
+        return printable(str(error))  # without a status no token could be obtained, which the message says itself
+    prefix = next(text for kind, text in _PREFIXES if isinstance(error, kind))
     correlation = isinstance(error, ResponseError) and error.correlation_id
-    trace = f", correlation id {correlation}" if correlation else ""
-    return printable(f"{meaning}: {error}{trace}")
+    suffix = f", correlation id {correlation}" if correlation else ""
+    return printable(f"{prefix}{error}{suffix}")
 
 
-def describe(operation: Operation, remaining: TimeRemaining | None = None) -> str:
-    """Say how an operation stands, in one line."""
+def describe_operation(operation: Operation, remaining: TimeRemaining | None = None) -> str:
+    """Return the state of an operation: its status and, while it runs, percent, sub-status and time remaining."""
     if operation.is_failed:
-        return f"Failed: {spell_failure(operation)}"
+        return f"Failed: {failure_reason(operation)}"
     parts = [printable(operation.raw_status)]
     if not operation.is_done and operation.status is not OperationStatus.QUEUED:
-        parts.append(spell_percent(operation.fraction))
+        parts.append(format_percent(operation.fraction))
     if not operation.is_done and operation.sub_status is not None:
         parts.append(printable(operation.sub_status))
     if not operation.is_done and remaining is not None:
-        parts.append(f"{spell_remaining(remaining)} left")
+        parts.append(f"{format_remaining(remaining)} left")
     return ", ".join(part for part in parts if part)
 
 
-def spell_traffic(stats: SessionStats) -> str:
-    """Say what a session has sent, and how much of it a 304 made cheap."""
+def format_stats(stats: SessionStats) -> str:
+    """Return how many requests a session has sent, and how many of them were answered 304 or 429."""
     requests = f"{stats.requests} request{'' if stats.requests == 1 else 's'}"
-    refusals = f", {stats.throttled} refused (429)" if stats.throttled else ""
-    return f"{requests}, {stats.not_modified} saved by 304{refusals}"
+    throttled = f", {stats.throttled} answered 429" if stats.throttled else ""
+    return f"{requests}, {stats.not_modified} saved by 304{throttled}"

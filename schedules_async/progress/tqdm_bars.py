@@ -1,4 +1,4 @@
-"""Bars by tqdm, in a terminal or a notebook."""
+"""Progress bars in a terminal or a notebook, drawn by tqdm."""
 
 import shutil
 import sys
@@ -6,29 +6,30 @@ from collections.abc import Iterator
 from typing import Any
 
 from attrs import frozen
-from tqdm.auto import tqdm as fitting_tqdm
+from tqdm.auto import tqdm as auto_tqdm
 from tqdm.notebook import tqdm as notebook_tqdm
 from tqdm.std import tqdm
 
 from schedules_async import SchedulesSession
 from schedules_async.progress.board import Board, Names, Track
-from schedules_async.progress.text import spell_percent, spell_remaining
+from schedules_async.progress.text import format_percent, format_remaining
 from schedules_async.progress.tracker import Tracker
 
-_MOST_OPERATIONS = 15
-_BESIDES = 5  # lines: how many more, the total, the footer, and two that tqdm leaves free
-_WIDEST_NAME = 25
+_MAX_OPERATIONS = 15
+_OTHER_LINES = 5  # the count of the remainder, the total, the footer, and two that tqdm leaves free
+_MAX_NAME_WIDTH = 25
 _TOTAL = "total"
 _MARKS = {True: ("  ", "ok", "x "), False: (" ", "✓", "✗")}
 
 
 class TqdmProgress(Tracker):
-    """Shows waits as bars of tqdm's: on stderr where that is a terminal, or in a notebook.
+    """Displays waits as tqdm bars: on stderr if that is a terminal, or in a notebook.
 
-    `names` are what to call operations: a mapping or a function. With the `session` of the waits the last line counts
-    its requests, and says when a 429 keeps it waiting. Several waits that are tracked at once are shown together; of
-    more operations than there is room for, the most interesting few. `bar` is the class of tqdm's to draw with, the
-    one that fits the place unless given.
+    `names` maps operations to their names, by a mapping or a function; the default is their ids. With the `session`
+    of the waits the last line counts its requests and, after a 429, the seconds until the next one may leave. Waits
+    that are tracked at the same time share one display. Of more than 15 operations, or more than the terminal has
+    lines, those that were lost, are about to end or changed last are displayed. `bar` is the tqdm class to draw with
+    (default: `tqdm.auto.tqdm`).
     """
 
     def __init__(
@@ -36,10 +37,10 @@ class TqdmProgress(Tracker):
         *,
         names: Names | None = None,
         session: SchedulesSession | None = None,
-        bar: type["tqdm[Any]"] = fitting_tqdm,
+        bar: type["tqdm[Any]"] = auto_tqdm,
     ) -> None:
         super().__init__(names=names, session=session)
-        self._make = bar
+        self._bar_class = bar
         self._is_notebook = issubclass(bar, notebook_tqdm)
 
     def _open(self) -> None:
@@ -56,39 +57,39 @@ class TqdmProgress(Tracker):
         for number, row in enumerate(rows):
             if number == len(self._bars):
                 self._bars.append(self._add(number, row))
-            self._show(self._bars[number], row)
+            self._refresh(self._bars[number], row)
 
     def _close(self) -> None:
         for bar in self._bars:
             bar.close()
 
     def _add(self, number: int, row: "Row") -> "tqdm[Any]":
-        is_disabled = False if self._is_notebook else None  # by tqdm itself, where stderr is no terminal
-        return self._make(
+        is_disabled = False if self._is_notebook else None  # None: disabled by tqdm if stderr is no terminal
+        return self._bar_class(
             total=1.0,
             initial=row.fraction,
             desc=row.name,
-            unit=row.words,
+            unit=row.state,
             bar_format=row.format,
             position=number,
             dynamic_ncols=True,
             disable=is_disabled,
         )
 
-    def _show(self, bar: "tqdm[Any]", row: "Row") -> None:
-        bar.n, bar.desc, bar.unit, bar.bar_format = row.fraction, row.name, row.words, row.format
+    def _refresh(self, bar: "tqdm[Any]", row: "Row") -> None:
+        bar.n, bar.desc, bar.unit, bar.bar_format = row.fraction, row.name, row.state, row.format
         bar.refresh()
 
     def _rows(self) -> Iterator["Row"]:
         board, count = self._board, len(self._board.tracks)
-        shown = board.choose(self._room)
-        width = min(max([len(_TOTAL), *(len(track.name) for track in shown)]), _WIDEST_NAME)
-        for track in shown:
-            yield self._bar(self._mark(track), track.name[:width].ljust(width), track)
-        if len(shown) < count:
-            yield Row(f"{self._marks[0]} and {count - len(shown)} more")
+        tracks = board.choose(self._limit)
+        width = min(max([len(_TOTAL), *(len(track.name) for track in tracks)]), _MAX_NAME_WIDTH)
+        for track in tracks:
+            yield self._row(self._mark(track), track.name[:width].ljust(width), track)
+        if len(tracks) < count:
+            yield Row(f"{self._marks[0]} and {count - len(tracks)} more")
         if count > 1:
-            yield self._bar(self._marks[0], _TOTAL.ljust(width), board)
+            yield self._row(self._marks[0], _TOTAL.ljust(width), board)
         if self._footer is not None:
             yield Row(self._footer())
 
@@ -96,26 +97,26 @@ class TqdmProgress(Tracker):
         running, succeeded, lost = self._marks
         return lost if track.is_lost else succeeded if track.is_over else running
 
-    def _bar(self, mark: str, name: str, one: Track | Board) -> "Row":
-        words = f"{spell_percent(one.fraction):>5} {one.standing}"
-        remaining = spell_remaining(one.time_remaining)
+    def _row(self, mark: str, name: str, one: Track | Board) -> "Row":
+        state = f"{format_percent(one.fraction):>5} {one.state}"
+        remaining = format_remaining(one.time_remaining)
         line = "{bar}" if self._is_notebook else "{bar:20}"
         return Row(
-            f"{mark} {name}", one.fraction, words + (remaining and f", {remaining} left"), f"{{desc}} {line} {{unit}}"
+            f"{mark} {name}", one.fraction, state + (remaining and f", {remaining} left"), f"{{desc}} {line} {{unit}}"
         )
 
     @property
-    def _room(self) -> int:
+    def _limit(self) -> int:
         if self._is_notebook:
-            return _MOST_OPERATIONS
-        return min(max(shutil.get_terminal_size().lines - _BESIDES, 1), _MOST_OPERATIONS)
+            return _MAX_OPERATIONS
+        return min(max(shutil.get_terminal_size().lines - _OTHER_LINES, 1), _MAX_OPERATIONS)
 
 
 @frozen
 class Row:
-    """One line: a name, and for a bar how much of it is full and what stands behind it."""
+    """One line: a name, and for a bar its fraction and the text after it."""
 
     name: str
     fraction: float = 1.0
-    words: str = ""
+    state: str = ""
     format: str = "{desc}"

@@ -1,4 +1,4 @@
-"""Following waits with bars, whatever draws them."""
+"""Tracking waits with bars, whatever draws them."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -12,41 +12,41 @@ from schedules_async.progress.board import Board, Names, Traffic
 
 Result = TypeVar("Result")
 
-_SHORTEST_PAUSE = 0.1  # seconds between two frames
-_REST = 9  # times what drawing took, so that it takes a tenth of the event loop at most
+_FRAME_INTERVAL = 0.1  # seconds between two frames, at least
+_IDLE_FACTOR = 9  # times what drawing took, so that it takes at most a tenth of the event loop's time
 
 
 class Tracker(ABC):
-    """Shows a bar for each operation of a wait, and below them the totals, for as long as somebody tracks.
+    """Displays a bar for each operation of a wait and a total, as long as at least one wait is tracked.
 
-    Several waits that are tracked at once are shown together. With a `session` the last line counts its requests,
-    and says when a 429 keeps it waiting.
+    Waits that are tracked at the same time share one display. With a `session` the last line counts its requests
+    and, after a 429, the seconds until the next request may leave.
     """
 
     def __init__(self, *, names: Names | None = None, session: SchedulesSession | None = None) -> None:
         self._names = names
         self._footer = None if session is None else Traffic(session)
-        self._users = 0
+        self._tracked = 0
 
     async def track(self, waiter: Reawaitable[Result]) -> Result:
-        """Show a wait until it ends; give what awaiting it gives, and raise what that raises."""
+        """Await a wait while displaying its progress; return or raise what the wait returns or raises."""
         with self.showing(waiter):
             return await waiter
 
     @contextmanager
     def showing(self, waiter: Reawaitable[Any]) -> Iterator[None]:
-        """Show a wait while the block runs, for one that iterates over it."""
-        if not self._users:
+        """Display the progress of a wait while the block runs, for code that iterates over the wait itself."""
+        if not self._tracked:
             self._board = Board(self._names)
             self._open()
             self._drawing = asyncio.create_task(self._keep_drawing())
         self._board.add(waiter.members)
-        self._users += 1
+        self._tracked += 1
         try:
             yield
         finally:
-            self._users -= 1
-            if not self._users:
+            self._tracked -= 1
+            if not self._tracked:
                 self._end()
 
     async def _keep_drawing(self) -> None:
@@ -54,14 +54,14 @@ class Tracker(ABC):
         while True:
             before = loop.time()
             self._redraw()
-            await asyncio.sleep(max(_SHORTEST_PAUSE, _REST * (loop.time() - before)))
+            await asyncio.sleep(max(_FRAME_INTERVAL, _IDLE_FACTOR * (loop.time() - before)))
 
     def _redraw(self) -> None:
         self._board.update()
         self._draw()
 
     def _end(self) -> None:
-        """Draw how it ended and let go of the screen; raise what drawing died of, if it did."""
+        """Draw the last frame and close the display; raise the exception that ended drawing, if any."""
         self._drawing.cancel()
         try:
             self._redraw()
@@ -72,12 +72,12 @@ class Tracker(ABC):
 
     @abstractmethod
     def _open(self) -> None:
-        """Take the screen."""
+        """Open the display."""
 
     @abstractmethod
     def _draw(self) -> None:
-        """Draw the board as it stands."""
+        """Draw the board."""
 
     @abstractmethod
     def _close(self) -> None:
-        """Leave the last frame on the screen."""
+        """Close the display, with the last frame left on the screen."""

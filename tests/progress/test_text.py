@@ -16,13 +16,13 @@ from schedules_async.errors import (
     TransportError,
 )
 from schedules_async.progress.text import (
-    describe,
-    explain,
+    describe_error,
+    describe_operation,
+    error_reason,
+    format_percent,
+    format_remaining,
+    format_stats,
     printable,
-    spell_loss,
-    spell_percent,
-    spell_remaining,
-    spell_traffic,
 )
 
 REF = OperationRef("s", "o")
@@ -33,7 +33,7 @@ def make(status: str, **facts: Any) -> Operation:
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "expected"),
     [
         ("plain", "plain"),
         ("two\nlines\r\n", "two lines"),
@@ -42,17 +42,17 @@ def make(status: str, **facts: Any) -> Operation:
         ("é✓", "é✓"),
     ],
 )
-def test_text_of_the_service_cannot_steer_the_terminal(text: str, shown: str) -> None:
-    assert printable(text) == shown
+def test_printable_removes_control_characters(text: str, expected: str) -> None:
+    assert printable(text) == expected
 
 
-@pytest.mark.parametrize(("fraction", "shown"), [(0.0, "0 %"), (0.29, "29 %"), (0.9999, "99 %"), (1.0, "100 %")])
-def test_percent_is_rounded_down(fraction: float, shown: str) -> None:
-    assert spell_percent(fraction) == shown
+@pytest.mark.parametrize(("fraction", "expected"), [(0.0, "0 %"), (0.29, "29 %"), (0.9999, "99 %"), (1.0, "100 %")])
+def test_format_percent_rounds_down(fraction: float, expected: str) -> None:
+    assert format_percent(fraction) == expected
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "shown"),
+    ("low", "high", "expected"),
     [
         (0.0, 0.0, "0-1 s"),
         (2.9, 4.1, "2-5 s"),
@@ -63,16 +63,16 @@ def test_percent_is_rounded_down(fraction: float, shown: str) -> None:
         (86400.0, 200000.0, "1-3 d"),
     ],
 )
-def test_a_time_remaining_is_a_range_in_the_unit_that_fits(low: float, high: float, shown: str) -> None:
-    assert spell_remaining(TimeRemaining(low, high)) == shown
+def test_format_remaining_uses_the_suitable_unit(low: float, high: float, expected: str) -> None:
+    assert format_remaining(TimeRemaining(low, high)) == expected
 
 
-def test_no_time_remaining_is_no_text() -> None:
-    assert spell_remaining(None) == ""
+def test_format_remaining_of_none_is_empty() -> None:
+    assert format_remaining(None) == ""
 
 
 @pytest.mark.parametrize(
-    ("operation", "shown"),
+    ("operation", "expected"),
     [
         (make("Queued", percent_complete=0.0), "Queued"),
         (make("Started", percent_complete=34.9), "Started, 34 %"),
@@ -84,25 +84,27 @@ def test_no_time_remaining_is_no_text() -> None:
         (make("Unknown", raw_status="Paused\x1b"), "Paused, 0 %"),
     ],
 )
-def test_an_operation_is_told_in_one_line(operation: Operation, shown: str) -> None:
-    assert describe(operation) == shown
+def test_describe_operation_is_one_line(operation: Operation, expected: str) -> None:
+    assert describe_operation(operation) == expected
 
 
-def test_the_time_remaining_of_a_running_operation_is_told() -> None:
-    assert describe(make("Started", percent_complete=50.0), TimeRemaining(3, 4)) == "Started, 50 %, 3-4 s left"
-    assert describe(make("Succeeded"), TimeRemaining(0, 0)) == "Succeeded"
+def test_describe_operation_running_includes_time_left() -> None:
+    assert (
+        describe_operation(make("Started", percent_complete=50.0), TimeRemaining(3, 4)) == "Started, 50 %, 3-4 s left"
+    )
+    assert describe_operation(make("Succeeded"), TimeRemaining(0, 0)) == "Succeeded"
 
 
 @pytest.mark.parametrize(
-    ("stats", "shown"),
+    ("stats", "expected"),
     [
         (SessionStats(), "0 requests, 0 saved by 304"),
         (SessionStats(requests=1), "1 request, 0 saved by 304"),
-        (SessionStats(requests=9, not_modified=4, throttled=2), "9 requests, 4 saved by 304, 2 refused (429)"),
+        (SessionStats(requests=9, not_modified=4, throttled=2), "9 requests, 4 saved by 304, 2 answered 429"),
     ],
 )
-def test_traffic_is_told_with_what_a_304_saved(stats: SessionStats, shown: str) -> None:
-    assert spell_traffic(stats) == shown
+def test_format_stats_counts_304_and_429(stats: SessionStats, expected: str) -> None:
+    assert format_stats(stats) == expected
 
 
 @pytest.mark.parametrize(
@@ -110,32 +112,32 @@ def test_traffic_is_told_with_what_a_304_saved(stats: SessionStats, shown: str) 
     [
         (ValueError("a bad\nargument"), "a bad argument"),
         (OperationTimeoutError("s/o did not end within 5 s", ref=REF), "s/o did not end within 5 s"),
-        (AuthenticationError("401", ref=REF, status=401), "s/o: the token was refused: 401"),
+        (AuthenticationError("401", ref=REF, status=401), "s/o: the token was rejected: 401"),
         (AuthenticationError("no token could be had from ims: 500"), "no token could be had from ims: 500"),
         (AuthenticationError("no token could be had", ref=REF), "s/o: no token could be had"),
-        (PermissionDeniedError("403", ref=REF), "s/o: the token does not allow this: 403"),
-        (NotFoundError("404", ref=REF), "s/o: there is no such operation: 404"),
-        (RateLimitedError("429", ref=REF), "s/o: the service refuses requests for too long: 429"),
+        (PermissionDeniedError("403", ref=REF), "s/o: the token does not grant access: 403"),
+        (NotFoundError("404", ref=REF), "s/o: operation not found: 404"),
+        (RateLimitedError("429", ref=REF), "s/o: throttled for too long: 429"),
         (
             ServerError("500", ref=REF, correlation_id="abc"),
-            "s/o: the service is in trouble: 500, correlation id abc",
+            "s/o: server error: 500, correlation id abc",
         ),
-        (ResponseError("302", ref=REF), "s/o: the service answered with an error: 302"),
-        (TransportError("reset"), "no complete answer came: reset"),
-        (MalformedResponseError("not JSON", ref=REF), "s/o: the answer breaks the contract: not JSON"),
-        (SchedulesError("odd"), "the wait ended: odd"),
+        (ResponseError("302", ref=REF), "s/o: the service returned an error: 302"),
+        (TransportError("connection reset"), "connection reset"),
+        (MalformedResponseError("not JSON", ref=REF), "s/o: invalid response: not JSON"),
+        (SchedulesError("odd"), "odd"),
     ],
 )
-def test_an_error_is_told_in_one_sentence(error: Exception, sentence: str) -> None:
-    assert explain(error) == sentence
+def test_describe_error_is_one_sentence(error: Exception, sentence: str) -> None:
+    assert describe_error(error) == sentence
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "expected"),
     [
-        (NotFoundError("404", ref=REF), "there is no such operation: 404"),
+        (NotFoundError("404", ref=REF), "operation not found: 404"),
         (OperationTimeoutError("s/o did not end within 5 s", ref=REF), "did not end within 5 s"),
     ],
 )
-def test_beside_its_bar_an_operation_is_not_named_again(error: Exception, words: str) -> None:
-    assert spell_loss(error) == words
+def test_error_reason_does_not_name_the_operation(error: Exception, expected: str) -> None:
+    assert error_reason(error) == expected

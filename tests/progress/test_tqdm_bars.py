@@ -8,14 +8,14 @@ from screen import Screen
 from tqdm.notebook import tqdm as notebook_tqdm
 
 from schedules_async import OperationGroupError, OperationRef, SchedulesSession
-from schedules_async.progress.tqdm_bars import TqdmProgress
+from schedules_async.progress import TqdmProgress
 from schedules_async.testing import FakeSchedules, operation_answer
 
 SUCCEEDED = operation_answer("Succeeded")
 
 
 class Terminal(io.TextIOWrapper):
-    """Says that it is a terminal, of an encoding."""
+    """A stream that passes for a terminal with a given encoding."""
 
     def __init__(self, encoding: str) -> None:
         super().__init__(io.BytesIO(), encoding, newline="\n")
@@ -39,7 +39,7 @@ def script(server: FakeSchedules, name: str, *, fails: bool = False) -> Operatio
     return server.script_operation(*running, end, schedule_id="s", operation_id=name)
 
 
-async def test_a_bar_for_each_the_total_and_the_footer(server: FakeSchedules, session: SchedulesSession) -> None:
+async def test_track_draws_bars_total_and_footer(server: FakeSchedules, session: SchedulesSession) -> None:
     refs = [script(server, "good"), script(server, "bad", fails=True)]
     with redirect_stderr(Terminal("utf-8")) as terminal, pytest.raises(OperationGroupError):
         await TqdmProgress(session=session).track(session.wait_for_operations(refs))
@@ -51,9 +51,7 @@ async def test_a_bar_for_each_the_total_and_the_footer(server: FakeSchedules, se
     ]
 
 
-async def test_a_bar_shows_what_the_operation_is_doing_and_the_time_that_is_left(
-    server: FakeSchedules, session: SchedulesSession
-) -> None:
+async def test_bar_shows_sub_status_and_time_left(server: FakeSchedules, session: SchedulesSession) -> None:
     with redirect_stderr(Terminal("utf-8")) as terminal:
         progress = TqdmProgress()
         waiter = session.wait_for_operation(*script(server, "import"))
@@ -64,15 +62,13 @@ async def test_a_bar_shows_what_the_operation_is_doing_and_the_time_that_is_left
     assert " s left" in terminal.getvalue()
 
 
-async def test_a_terminal_without_unicode_gets_plain_marks(server: FakeSchedules, session: SchedulesSession) -> None:
+async def test_bars_without_unicode_are_ascii(server: FakeSchedules, session: SchedulesSession) -> None:
     with redirect_stderr(Terminal("ascii")) as terminal:
         await TqdmProgress(names={}).track(session.wait_for_operation(*script(server, "good")))
     assert terminal.shown() == ["ok good  #################### 100 % Succeeded"]
 
 
-async def test_of_many_a_few_are_shown_and_in_the_end_the_lost_ones(
-    server: FakeSchedules, session: SchedulesSession
-) -> None:
+async def test_track_many_shows_few_then_the_lost(server: FakeSchedules, session: SchedulesSession) -> None:
     refs = [script(server, str(number), fails=number == 7) for number in range(100)]
     progress = TqdmProgress()
     with redirect_stderr(Terminal("utf-8")) as terminal:
@@ -90,13 +86,13 @@ async def test_of_many_a_few_are_shown_and_in_the_end_the_lost_ones(
     assert "hidden" not in terminal.getvalue()
 
 
-async def test_nothing_is_drawn_where_stderr_is_no_terminal(server: FakeSchedules, session: SchedulesSession) -> None:
+async def test_track_without_terminal_writes_nothing(server: FakeSchedules, session: SchedulesSession) -> None:
     with redirect_stderr(io.StringIO()) as stream:
         assert (await TqdmProgress().track(session.wait_for_operation(*script(server, "good")))).is_succeeded
     assert stream.getvalue() == ""
 
 
-async def test_in_a_notebook_bars_are_widgets(server: FakeSchedules, session: SchedulesSession) -> None:
+async def test_bars_in_a_notebook_are_widgets(server: FakeSchedules, session: SchedulesSession) -> None:
     load("ipywidgets")
     refs = [script(server, "good"), script(server, "bad", fails=True)]
     progress = TqdmProgress(bar=notebook_tqdm)

@@ -11,7 +11,7 @@ SUCCEEDED = operation_answer("Succeeded")
 
 
 class Recorder(Tracker):
-    """Draws into a list of frames; `opened` and `closed` count how often it had the screen."""
+    """Records frames as lists of text, and counts how often the display was opened and closed."""
 
     opened = closed = 0
     fails = False
@@ -29,7 +29,7 @@ class Recorder(Tracker):
         self.closed += 1
 
 
-async def test_tracking_gives_what_awaiting_gives(server: FakeSchedules, session: SchedulesSession) -> None:
+async def test_track_returns_the_result_of_the_wait(server: FakeSchedules, session: SchedulesSession) -> None:
     refs = [server.script_operation(SUCCEEDED, operation_id=name) for name in "ab"]
     recorder = Recorder()
     operation = await recorder.track(session.wait_for_operation(*refs[0]))
@@ -41,7 +41,7 @@ async def test_tracking_gives_what_awaiting_gives(server: FakeSchedules, session
     assert (recorder.opened, recorder.closed) == (2, 2)
 
 
-async def test_tracking_raises_what_awaiting_raises(server: FakeSchedules, session: SchedulesSession) -> None:
+async def test_track_raises_the_error_of_the_wait(server: FakeSchedules, session: SchedulesSession) -> None:
     failing = server.script_operation(operation_answer("Failed", percent_complete=30), operation_id="a")
     recorder = Recorder()
     with pytest.raises(OperationFailedError):
@@ -52,9 +52,7 @@ async def test_tracking_raises_what_awaiting_raises(server: FakeSchedules, sessi
     assert recorder.closed == 2
 
 
-async def test_waits_that_are_tracked_at_once_share_one_screen(
-    server: FakeSchedules, session: SchedulesSession
-) -> None:
+async def test_track_concurrently_shares_one_display(server: FakeSchedules, session: SchedulesSession) -> None:
     refs = [server.start_operation(seconds, operation_id=f"{seconds} s") for seconds in (5, 60)]
     recorder = Recorder()
     await asyncio.gather(*(recorder.track(session.wait_for_operation(*ref)) for ref in refs))
@@ -62,7 +60,7 @@ async def test_waits_that_are_tracked_at_once_share_one_screen(
     assert recorder.frames[-1] == ["5 s 1", "60 s 1"]
 
 
-async def test_cancelling_leaves_the_screen_and_no_task(server: FakeSchedules, session: SchedulesSession) -> None:
+async def test_track_cancelled_closes_and_leaves_no_task(server: FakeSchedules, session: SchedulesSession) -> None:
     ref = server.start_operation(1e6)
     recorder = Recorder()
     before = asyncio.all_tasks()
@@ -76,10 +74,8 @@ async def test_cancelling_leaves_the_screen_and_no_task(server: FakeSchedules, s
     assert not [task for task in asyncio.all_tasks() - before if "draw" in repr(task)]
 
 
-async def test_a_frame_that_cannot_be_drawn_costs_no_wait_its_end(
-    server: FakeSchedules, session: SchedulesSession
-) -> None:
-    """It is raised once the wait is over, whose outcome is remembered."""
+async def test_drawing_fails_wait_still_ends(server: FakeSchedules, session: SchedulesSession) -> None:
+    """The exception of the drawing is raised after the wait has ended; the waiter keeps its outcome."""
     recorder = Recorder()
     recorder.fails = True
     waiter = session.wait_for_operation(*server.start_operation(30))
@@ -89,9 +85,7 @@ async def test_a_frame_that_cannot_be_drawn_costs_no_wait_its_end(
     assert (await waiter).is_succeeded
 
 
-async def test_what_drawing_died_of_is_told_even_if_the_last_frame_is_drawn(
-    server: FakeSchedules, session: SchedulesSession
-) -> None:
+async def test_drawing_fails_once_exception_is_raised(server: FakeSchedules, session: SchedulesSession) -> None:
     recorder = Recorder()
     recorder.fails = True
 
@@ -105,7 +99,7 @@ async def test_what_drawing_died_of_is_told_even_if_the_last_frame_is_drawn(
     assert (len(recorder.frames), recorder.closed) == (2, 1)
 
 
-async def test_an_iteration_is_shown_too(server: FakeSchedules, session: SchedulesSession) -> None:
+async def test_showing_displays_an_iteration(server: FakeSchedules, session: SchedulesSession) -> None:
     recorder = Recorder()
     waiter = session.wait_for_operation(*server.start_operation(30, operation_id="a"))
     with recorder.showing(waiter):
