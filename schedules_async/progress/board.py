@@ -1,5 +1,6 @@
-"""What bars display: the state of each tracked operation, the totals, and the few to display of many. Pure."""
+"""What bars display: the state of each tracked operation, the totals, and the few to display of many."""
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from heapq import nlargest, nsmallest
 from itertools import chain, islice
@@ -10,6 +11,8 @@ from attrs import define, field
 from schedules_async import Operation, OperationRef, SchedulesSession, TimeRemaining
 from schedules_async._waiters.waiter import OperationProgress
 from schedules_async.progress.text import error_reason, failure_reason, format_stats, printable
+
+logger = logging.getLogger("schedules_async")
 
 Names = Mapping[OperationRef, str] | Callable[[OperationRef], str]
 
@@ -130,8 +133,12 @@ class Board:
     @property
     def state(self) -> str:
         """How many operations have ended, and how many of them without success."""
-        lost = f", {self.lost} failed" if self.lost else ""
-        return f"{self.ended} of {len(self.tracks)} ended{lost}"
+        return f"{self.count}, {self.lost} failed" if self.lost else self.count
+
+    @property
+    def count(self) -> str:
+        """How many operations have ended."""
+        return f"{self.ended} of {len(self.tracks)} ended"
 
     def choose(self, limit: int) -> list[Track]:
         """Return at most `limit` tracks, in their order; of more, the same choice for ten updates.
@@ -166,11 +173,19 @@ def _expected_end(track: Track) -> tuple[float, float]:
 
 
 def resolve_names(names: Names | None, members: Collection[OperationProgress]) -> dict[OperationRef, str]:
-    """Return the caller's name for each operation, or else its id, with the schedule's where ids are not unique."""
+    """Return the caller's name for each operation, or else its id, with the schedule's where ids are not unique.
+
+    An exception of the caller's function or mapping is logged, and the ids are used.
+    """
     refs = [member.ref for member in members]
     are_unique = len({ref.operation_id for ref in refs}) == len(refs)
     given = names if callable(names) else (names or {}).get
-    return {ref: printable(given(ref) or (ref.operation_id if are_unique else str(ref))) for ref in refs}
+    named: dict[OperationRef, str | None] = {}
+    try:
+        named = {ref: given(ref) for ref in refs}
+    except Exception:
+        logger.warning("names of operations are not available; their ids are displayed", exc_info=True)
+    return {ref: printable(str(named.get(ref) or (ref.operation_id if are_unique else ref))) for ref in refs}
 
 
 @define(eq=False)

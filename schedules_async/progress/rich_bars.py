@@ -1,32 +1,41 @@
 """Progress bars in a terminal, drawn by rich."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import TypeVar
 
 from attrs import define, field, frozen
 from rich import get_console
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.errors import LiveError
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.segment import Segment
-from rich.table import Table
 from rich.text import Text
 
 from schedules_async import SchedulesSession
 from schedules_async._waiters.waiter import Reawaitable
 from schedules_async.progress.board import Board, Names, Track, Traffic, resolve_names
-from schedules_async.progress.text import describe_operation, format_percent, format_remaining
+from schedules_async.progress.text import (
+    describe_operation,
+    encodable,
+    format_percent,
+    format_time_left,
+    shorten,
+    shorten_middle,
+)
 from schedules_async.progress.tracker import Tracker
 
 Result = TypeVar("Result")
 
-_NARROWEST_BAR, _WIDEST_BAR = 8, 40
-_REMAINING_WIDTH = 13
-_NARROW = 60  # columns; below, the time remaining is left out
-_MARKS = {True: ("ok", "x"), False: ("✓", "✗")}
 _TOTAL = "total"
+_SHARE = 5  # a bar takes at most a fifth of the width, and so does a name
+_MIN_BAR, _MAX_BAR = 8, 40
+_PERCENT_WIDTH = 5
+_WIDTH_FOR_BARS, _WIDTH_FOR_TIME_LEFT = 40, 70  # columns; on a narrower terminal they are left out
+_MARKS = {True: ("ok", "x"), False: ("✓", "✗")}
+_ELLIPSIS = {True: "...", False: "…"}
 _ERASE_AND_GO_UP = "\x1b[2K\x1b[1A"
 
 
@@ -41,8 +50,11 @@ class RichProgress(Tracker):
     `names` maps operations to their names, by a mapping or a function; the default is their ids. With the `session`
     of the waits the last line counts its requests and, after a 429, the seconds until the next one may leave. Waits
     that are tracked at the same time share one display. If there are more operations than the terminal has lines,
-    those that were lost, are about to end or changed last are displayed.
+    those that were lost, are about to end or changed last are displayed. A display that fails is closed and logged;
+    the wait continues.
     """
+
+    _display: Live | None = None
 
     def __init__(
         self, *, names: Names | None = None, session: SchedulesSession | None = None, console: Console | None = None
@@ -52,14 +64,26 @@ class RichProgress(Tracker):
 
     async def track(self, waiter: Reawaitable[Result]) -> Result:
         """Await a wait while displaying its progress; return or raise what the wait returns or raises."""
-        if is_live(self._console):
-            return await super().track(waiter)
+        if not is_live(self._console):
+            return await self._print_changes(waiter)
+        with self.showing(waiter):
+            return await (waiter if self._display is not None else self._print_changes(waiter))
+
+    async def _print_changes(self, waiter: Reawaitable[Result]) -> Result:
         names = resolve_names(self._names, waiter.members)
         members = {member.ref: member for member in waiter.members}
         async for operation in waiter:
             state = describe_operation(operation, members[operation.ref].time_remaining)
-            self._console.print(Text(f"{names[operation.ref]}: {state}"), soft_wrap=True)
+            if not self._print_line(f"{names[operation.ref]}: {state}"):
+                break
         return await waiter
+
+    def _print_line(self, line: str) -> bool:
+        """Print a line; return False if that failed."""
+        with self._closing_on_failure():
+            self._console.print(Text(encodable(line, self._console.encoding)), soft_wrap=True)
+            return True
+        return False
 
     def _open(self) -> None:
         self._screen = Screen(self._board, self._footer)
@@ -70,15 +94,28 @@ class RichProgress(Tracker):
             redirect_stdout=sys.stdout.isatty(),  # only what would be written over the bars
             redirect_stderr=sys.stderr.isatty(),
         )
-        self._display.start()
+        try:
+            self._display.start()
+        except LiveError:  # before 14.1 rich has room for one live display
+            self._display = None
 
     def _draw(self) -> None:
+        if self._display is None:
+            return
         if erase := self._screen.erase_wrapped_lines(self._console.width):
             self._console.file.write(erase)
         self._display.refresh()
 
     def _close(self) -> None:
-        self._display.stop()
+        if self._display is None:
+            return
+        try:
+            self._display.stop()
+        except (Exception, SystemExit):
+            with self._console.capture():  # discards the frame that cannot be written, which rich has kept
+                pass
+            self._console.show_cursor()
+            raise
 
 
 @define(eq=False)
@@ -104,64 +141,100 @@ class Screen:
         board, count = self._board, len(self._board.tracks)
         height = options.size.height - 1 - (count > 1) - (self._footer is not None)
         tracks = board.choose(max(height if count <= height else height - 1, 1))
-        layout = Layout.fitting((track.name for track in tracks), options)
+        layout = Layout.fitting(tracks, board, options)
         yield from map(layout.track_row, tracks)
         if len(tracks) < count:
-            yield layout.remainder_row(count - len(tracks))
+            yield layout.dim_line(f"{' ' * len(layout.marks[0])} and {count - len(tracks)} more")
         if count > 1:
             yield layout.total_row(board)
         if self._footer is not None:
-            yield _dim_line(self._footer())
-
-
-def _dim_line(text: str) -> Text:
-    return Text(text, style="dim", no_wrap=True, overflow="ellipsis")
+            yield layout.dim_line(self._footer())
 
 
 @frozen
 class Layout:
-    """The widths of the columns, and the marks that the terminal's encoding can represent."""
+    """The widths of the columns, and what the encoding of the terminal can represent."""
 
+    width: int
+    encoding: str
     marks: tuple[str, str]
+    ellipsis: str
     name_width: int
     bar_width: int
-    is_narrow: bool
+    time_left_width: int
 
     @classmethod
-    def fitting(cls, names: Iterable[str], options: ConsoleOptions) -> "Layout":
-        """Divide the width of the terminal."""
-        widest = max(cell_len(name) for name in (_TOTAL, *names))
-        bar_width = min(max(options.max_width // 4, _NARROWEST_BAR), _WIDEST_BAR)
-        is_narrow = options.max_width < _NARROW
-        return cls(_MARKS[options.ascii_only], min(widest, options.max_width // 3), bar_width, is_narrow)
+    def fitting(cls, tracks: Collection[Track], board: Board, options: ConsoleOptions) -> "Layout":
+        """Divide the width of the terminal; names and bars leave at least two fifths of it to the other columns."""
+        width = options.max_width
+        widest = max(cell_len(name) for name in (_TOTAL, *(track.name for track in tracks)))
+        shown: list[Track | Board] = [*tracks, board]
+        return cls(
+            width,
+            options.encoding,
+            _MARKS[options.ascii_only],
+            _ELLIPSIS[options.ascii_only],
+            name_width=min(widest, max(width // _SHARE, len(_TOTAL))),
+            bar_width=min(max(width // _SHARE, _MIN_BAR), _MAX_BAR) if width >= _WIDTH_FOR_BARS else 0,
+            time_left_width=max(len(format_time_left(one.time_remaining)) for one in shown)
+            if width >= _WIDTH_FOR_TIME_LEFT
+            else 0,
+        )
 
-    def track_row(self, track: Track) -> Table:
-        """Return the row of an operation; once it has ended, its state takes the column of the time remaining too."""
+    def track_row(self, track: Track) -> "Row":
+        """Return the row of an operation."""
         if not track.is_over:
-            return self._row(Text(), track, Text(track.name), Text(track.state), "cyan")
+            return self._row("", track, track.name, "cyan")
         mark, style = (self.marks[0], "green") if track.is_succeeded else (self.marks[1], "red")
-        return self._row(Text(mark, style), track, Text(track.name), Text(track.state, style), style)
+        return self._row(mark, track, track.name, style, style)
 
-    def remainder_row(self, count: int) -> Text:
-        """Return the row that counts the operations that are not displayed."""
-        return _dim_line(f"{' ' * len(self.marks[0])} and {count} more")
+    def total_row(self, board: Board) -> "Row | Text":
+        """Return the row of all operations together; on a very narrow terminal, their count alone."""
+        if len(board.count) > self._state_width(self._time_left(board)):
+            return self._text(board.state, self.width)
+        return self._row("", board, _TOTAL, "blue")
 
-    def total_row(self, board: Board) -> Table:
-        """Return the row of all operations together."""
-        return self._row(Text(), board, Text(_TOTAL), Text(board.state), "blue")
+    def dim_line(self, text: str) -> Text:
+        """Return a line of text in a faint colour."""
+        return self._text(text, self.width, "dim")
 
-    def _row(self, mark: Text, one: Track | Board, name: Text, state: Text, style: str) -> Table:
-        grid = Table.grid(padding=(0, 1), expand=True)
-        for width in (len(self.marks[0]), self.name_width, self.bar_width):
-            grid.add_column(width=width, no_wrap=True)
-        grid.add_column(width=5, justify="right", no_wrap=True)
-        grid.add_column(ratio=1, no_wrap=True)
-        fraction = one.fraction
-        bar = ProgressBar(1.0, fraction, width=self.bar_width, complete_style=style, finished_style=style)
-        cells: list[RenderableType] = [mark, name, bar, Text(format_percent(fraction)), state]
-        if not (one.is_over or self.is_narrow):
-            grid.add_column(width=_REMAINING_WIDTH, justify="right", no_wrap=True)
-            remaining = format_remaining(one.time_remaining)
-            cells.append(Text(remaining and f"{remaining} left", "dim"))
-        grid.add_row(*cells)
-        return grid
+    def _row(self, mark: str, one: Track | Board, name: str, bar_style: str, style: str = "") -> "Row":
+        time_left = self._time_left(one)
+        bar = ProgressBar(1.0, one.fraction, self.bar_width, complete_style=bar_style, finished_style=bar_style)
+        shortened = shorten_middle(encodable(name, self.encoding), self.name_width, self.ellipsis, cell_len)
+        cells: list[tuple[int, RenderableType]] = [
+            (len(self.marks[0]), Text(mark, style)),
+            (self.name_width, Text(shortened)),
+            (self.bar_width, bar),
+            (_PERCENT_WIDTH, Text(format_percent(one.fraction), justify="right")),
+            (self._state_width(time_left), self._text(one.state, self._state_width(time_left), style)),
+            (self.time_left_width if time_left else 0, Text(time_left, "dim", justify="right")),
+        ]
+        return Row(tuple((width, cell) for width, cell in cells if width))
+
+    def _time_left(self, one: Track | Board) -> str:
+        return format_time_left(one.time_remaining) if self.time_left_width else ""
+
+    def _state_width(self, time_left: str) -> int:
+        """Return the width that the other columns leave, each followed by a space."""
+        widths = [len(self.marks[0]), self.name_width, self.bar_width, _PERCENT_WIDTH]
+        widths += [self.time_left_width] if time_left else []
+        return self.width - sum(width + 1 for width in widths if width)
+
+    def _text(self, text: str, width: int, style: str = "") -> Text:
+        shortened = shorten(encodable(text, self.encoding), width, self.ellipsis, cell_len)
+        return Text(shortened, style, no_wrap=True, overflow="crop")
+
+
+@frozen
+class Row:
+    """Cells side by side, each with its width, with a space between them."""
+
+    cells: tuple[tuple[int, RenderableType], ...]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for number, (width, cell) in enumerate(self.cells):
+            if number:
+                yield Segment(" ")
+            lines = console.render_lines(cell, options.update(width=width))  # none for an empty bar without colours
+            yield from Segment.adjust_line_length(next(iter(lines), []), width)

@@ -1,6 +1,7 @@
 """Text for terminals: operations, errors, times and request counts, each as one line without control characters."""
 
 import math
+from collections.abc import Callable
 
 from schedules_async import (
     AuthenticationError,
@@ -19,8 +20,8 @@ from schedules_async import (
     WaitError,
 )
 
-_UNITS = ((5400.0, 60.0, "min"), (129600.0, 3600.0, "h"), (math.inf, 86400.0, "d"))  # up to so many seconds
-_LONGEST_IN_SECONDS = 90.0
+# Up to so many seconds, the seconds of a unit, and the unit.
+_UNITS = ((90.0, 1.0, "s"), (5400.0, 60.0, "min"), (129600.0, 3600.0, "h"), (math.inf, 86400.0, "d"))
 _PREFIXES: tuple[tuple[type[SchedulesError], str], ...] = (
     (AuthenticationError, "the token was rejected: "),
     (PermissionDeniedError, "the token does not grant access: "),
@@ -39,20 +40,60 @@ def printable(text: str) -> str:
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
+def encodable(text: str, encoding: str) -> str:
+    """Return text with `?` for each character that the encoding does not have."""
+    return text.encode(encoding, "replace").decode(encoding)
+
+
+def shorten(text: str, width: int, ellipsis: str, measure: Callable[[str], int]) -> str:
+    """Return text, or as much of its beginning as fits `width` columns, followed by the ellipsis."""
+    if measure(text) <= width:
+        return text
+    return _prefix(_prefix(text, width - len(ellipsis), measure) + ellipsis, width, measure)
+
+
+def shorten_middle(text: str, width: int, ellipsis: str, measure: Callable[[str], int]) -> str:
+    """Return text, or its beginning and its end with the ellipsis between them, which tells ids apart."""
+    if measure(text) <= width:
+        return text
+    kept = max(width - len(ellipsis), 0)
+    end = _prefix(text[::-1], kept // 2, measure)[::-1]
+    return _prefix(text, kept - kept // 2, measure) + ellipsis + end
+
+
+def _prefix(text: str, width: int, measure: Callable[[str], int]) -> str:
+    prefix = text[: max(width, 0)]
+    while measure(prefix) > max(width, 0):
+        prefix = prefix[:-1]
+    return prefix
+
+
 def format_percent(fraction: float) -> str:
     """Return a fraction as percent, rounded down: 99.9 is not 100."""
     return f"{math.floor(fraction * 100 + 1e-9)} %"
 
 
-def format_remaining(remaining: TimeRemaining | None) -> str:
-    """Return a time remaining as a range, in the unit that suits its upper bound; empty if it is None."""
-    if remaining is None:
-        return ""
-    size, unit = 1.0, "s"
-    if remaining.high > _LONGEST_IN_SECONDS:
-        size, unit = next((size, unit) for limit, size, unit in _UNITS if remaining.high <= limit)
-    low, high = math.floor(remaining.low / size), max(math.ceil(remaining.high / size), 1)
+def format_remaining(remaining: TimeRemaining) -> str:
+    """Return a time remaining as a range, such as 16-90 s or 0.2-1.6 min.
+
+    Bounds are rounded outward, by at most a tenth of the upper bound, or one second.
+    """
+    size, unit = next((size, unit) for limit, size, unit in _UNITS if remaining.high <= limit)
+    low = _round(remaining.low / size, unit, math.floor)
+    high = _round(max(remaining.high / size, 1), unit, math.ceil)
     return f"{high} {unit}" if low == high else f"{low}-{high} {unit}"
+
+
+def format_time_left(remaining: TimeRemaining | None) -> str:
+    """Return a time remaining followed by "left"; empty if it is None."""
+    return "" if remaining is None else f"{format_remaining(remaining)} left"
+
+
+def _round(value: float, unit: str, rounding: Callable[[float], int]) -> str:
+    """Return a whole number, or below 10 minutes, hours or days one with a decimal."""
+    if unit == "s" or value >= 10:
+        return str(rounding(round(value, 6)))
+    return f"{rounding(round(value * 10, 6)) / 10:g}"
 
 
 def failure_reason(operation: Operation) -> str:
@@ -90,7 +131,7 @@ def describe_operation(operation: Operation, remaining: TimeRemaining | None = N
     if not operation.is_done and operation.sub_status is not None:
         parts.append(printable(operation.sub_status))
     if not operation.is_done and remaining is not None:
-        parts.append(f"{format_remaining(remaining)} left")
+        parts.append(format_time_left(remaining))
     return ", ".join(part for part in parts if part)
 
 

@@ -1,9 +1,10 @@
 """Tracking waits with bars, whatever draws them."""
 
 import asyncio
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from schedules_async import SchedulesSession
@@ -11,6 +12,8 @@ from schedules_async._waiters.waiter import Reawaitable
 from schedules_async.progress.board import Board, Names, Traffic
 
 Result = TypeVar("Result")
+
+logger = logging.getLogger("schedules_async")
 
 _FRAME_INTERVAL = 0.1  # seconds between two frames, at least
 _IDLE_FACTOR = 9  # times what drawing took, so that it takes at most a tenth of the event loop's time
@@ -20,8 +23,11 @@ class Tracker(ABC):
     """Displays a bar for each operation of a wait and a total, as long as at least one wait is tracked.
 
     Waits that are tracked at the same time share one display. With a `session` the last line counts its requests
-    and, after a 429, the seconds until the next request may leave.
+    and, after a 429, the seconds until the next request may leave. A display that fails is closed and logged, once;
+    the waits continue.
     """
+
+    _frame: asyncio.Handle | None = None  # the next one; None while nothing is displayed
 
     def __init__(self, *, names: Names | None = None, session: SchedulesSession | None = None) -> None:
         self._names = names
@@ -36,11 +42,7 @@ class Tracker(ABC):
     @contextmanager
     def showing(self, waiter: Reawaitable[Any]) -> Iterator[None]:
         """Display the progress of a wait while the block runs, for code that iterates over the wait itself."""
-        if not self._tracked:
-            self._board = Board(self._names)
-            self._open()
-            self._drawing = asyncio.create_task(self._keep_drawing())
-        self._board.add(waiter.members)
+        self._add(waiter)
         self._tracked += 1
         try:
             yield
@@ -49,26 +51,51 @@ class Tracker(ABC):
             if not self._tracked:
                 self._end()
 
-    async def _keep_drawing(self) -> None:
+    def _add(self, waiter: Reawaitable[Any]) -> None:
+        with self._closing_on_failure():
+            if not self._tracked:
+                self._board = Board(self._names)
+                self._open()
+                self._frame = asyncio.get_running_loop().call_soon(self._draw_next)
+            if self._frame is not None:
+                self._board.add(waiter.members)
+
+    def _draw_next(self) -> None:
         loop = asyncio.get_running_loop()
-        while True:
-            before = loop.time()
+        before = loop.time()
+        with self._closing_on_failure():
             self._redraw()
-            await asyncio.sleep(max(_FRAME_INTERVAL, _IDLE_FACTOR * (loop.time() - before)))
+            delay = max(_FRAME_INTERVAL, _IDLE_FACTOR * (loop.time() - before))
+            self._frame = loop.call_later(delay, self._draw_next)
 
     def _redraw(self) -> None:
         self._board.update()
         self._draw()
 
     def _end(self) -> None:
-        """Draw the last frame and close the display; raise the exception that ended drawing, if any."""
-        self._drawing.cancel()
-        try:
+        """Draw the last frame and close the display."""
+        if self._frame is None:
+            return
+        with self._closing_on_failure():
             self._redraw()
-        finally:
+            self._stop()
             self._close()
-        if self._drawing.done():
-            self._drawing.result()
+
+    def _stop(self) -> None:
+        if self._frame is not None:
+            self._frame.cancel()
+            self._frame = None
+
+    @contextmanager
+    def _closing_on_failure(self) -> Iterator[None]:
+        """Close the display if the block raises, for instance as the terminal is gone; rich raises even SystemExit."""
+        try:
+            yield
+        except (Exception, SystemExit):
+            self._stop()
+            with suppress(Exception, SystemExit):
+                self._close()
+            logger.warning("progress can no longer be displayed", exc_info=True)
 
     @abstractmethod
     def _open(self) -> None:

@@ -157,6 +157,15 @@ def test_names_default_to_operation_ids(given: Any, expected: list[str]) -> None
     assert list(resolve_names(given, members).values()) == expected
 
 
+def test_names_raise_ids_are_used_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    members = [Progress(OperationRef("s", "a")), Progress(OperationRef("s", "b"))]
+    names = {OperationRef("s", "a"): "import"}
+    assert list(resolve_names(names.__getitem__, members).values()) == ["a", "b"]
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "KeyError" in caplog.text
+
+
 def test_names_of_equal_ids_include_the_schedule() -> None:
     members = [Progress(OperationRef("s", "a")), Progress(OperationRef("t", "a"))]
     assert list(resolve_names(None, members).values()) == ["s/a", "t/a"]

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from conftest import turns
 from rich.console import Console
+from rich.errors import LiveError
+from rich.live import Live
 from screen import Screen as TerminalScreen
 
 from schedules_async import OperationGroupError, OperationRef, OperationWaiter, SchedulesSession
@@ -105,6 +107,58 @@ async def test_marks_without_unicode_are_ascii(server: FakeSchedules, session: S
     assert draw(board, encoding="ascii")[0].startswith("ok import")
 
 
+GUIDS = [f"{number:08x}-d132-5e23-8f94-906426f8ec{number:02x}" for number in (201, 202, 203)]
+
+
+@pytest.mark.parametrize(("width", "state"), [(70, "Reading baselines"), (80, "Reading baselines 3 of 7")])
+async def test_state_beside_guid_names_is_readable(
+    server: FakeSchedules, session: SchedulesSession, width: int, state: str
+) -> None:
+    """The names are shortened in the middle, and the time remaining stays in its column."""
+    answers = [
+        operation_answer("Started", percent_complete=percent, sub_status="Reading baselines 3 of 7")
+        for percent in (20, 25)
+    ]
+    refs = [server.script_operation(*answers, operation_id=guid) for guid in GUIDS]
+    waiter = session.wait_for_operations(refs)
+    board = board_of(waiter)
+    changes = aiter(waiter)
+    while any(one is None or one.percent_complete < 25 for one in map(waiter.latest.get, refs)):
+        await anext(changes)
+    lines = draw(board, width)
+    assert all(state in line and line.endswith(" left") for line in lines[:3])
+    assert len({line.split()[0] for line in lines[:3]}) == 3
+    await changes.aclose()
+
+
+@pytest.mark.parametrize("count", [3, 1000])
+@pytest.mark.parametrize("width", [20, 25, 30, 39, 40, 60, 69, 70, 80, 120])
+async def test_count_of_ended_operations_is_never_cut(session: SchedulesSession, width: int, count: int) -> None:
+    refs = [("s", GUIDS[0] + str(number)) for number in range(count)]
+    board = board_of(session.wait_for_operations(refs))
+    *_, total = draw(board, width)
+    assert f"0 of {count} ended" in total
+    assert len(total) <= width
+
+
+async def test_text_without_unicode_is_shortened_in_ascii(server: FakeSchedules, session: SchedulesSession) -> None:
+    """Characters that the encoding lacks are replaced."""
+    sub_status = "Reading the baselines of the schedule, é and 漢"
+    answers = [operation_answer("Started", percent_complete=20, sub_status=sub_status)]
+    ref = server.script_operation(*answers)
+    waiter = session.wait_for_operation(*ref)
+    board = board_of(waiter, {ref: "a name that is far too long"})
+    changes = aiter(waiter)
+    await anext(changes)
+    assert draw(board, 80, encoding="latin-1")[0].startswith("   a name ...o long ")
+    assert "Reading the baselines of the sched..." in draw(board, 80, encoding="latin-1")[0]
+    assert "Reading the baselines of the schedule, é and ?" in draw(board, 120, encoding="latin-1")[0]
+    assert "Reading the baselines of the schedule, ? and ?" in draw(board, 120, encoding="ascii")[0]
+    footer = draw(board, 20, encoding="ascii", footer=lambda: "20 requests, 17 saved by 304")[1]
+    assert footer == "20 requests, 17 s..."
+    await changes.aclose()
+
+
 class Terminal(io.StringIO):
     """A stream that passes for a terminal and counts the calls of `write`."""
 
@@ -196,3 +250,119 @@ async def test_track_without_terminal_prints_each_change(server: FakeSchedules, 
     assert second.startswith("import: Started, 60 %, Reading, ")
     assert second.endswith(" s left")
     assert last == "import: Succeeded"
+
+
+class Failing(Terminal):
+    """A terminal that raises an exception at its fourth write and, unless it recovers, at each later one."""
+
+    def __init__(self, failure: Exception, *, recovers: bool = False) -> None:
+        super().__init__()
+        self.failure = failure
+        self.recovers = recovers
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        if self.writes == 4 or (self.writes > 4 and not self.recovers):
+            raise self.failure
+        return written
+
+
+@pytest.mark.parametrize("recovers", [False, True])
+@pytest.mark.parametrize(
+    "failure", [OSError(5, "Input/output error"), UnicodeEncodeError("ascii", "✓", 0, 1, "ordinal not in range")]
+)
+async def test_terminal_fails_wait_returns_its_result(
+    server: FakeSchedules, session: SchedulesSession, failure: Exception, *, recovers: bool
+) -> None:
+    """The console is left without a live display and without text that is still to be written."""
+    terminal = Failing(failure, recovers=recovers)
+    console = Console(file=terminal, width=80, _environ={"TERM": "xterm", "NO_COLOR": "1"})
+    progress = RichProgress(console=console)
+    waiter = session.wait_for_operation(*script(server, 30))
+    with progress.showing(waiter):
+        await turns(2)
+        for _ in range(4):
+            with progress._closing_on_failure():
+                progress._redraw()
+        assert (await waiter).is_succeeded
+    written = terminal.getvalue()
+    assert written.endswith("\x1b[?25h")
+    console.file = io.StringIO()
+    console.print("next")
+    assert console.file.getvalue() == "next\n"
+    with RichProgress(console=Console(file=Terminal(), _environ={"TERM": "xterm"})).showing(waiter):
+        await turns(2)
+
+
+class Ascii(Terminal):
+    """A terminal that claims an encoding which it does not have."""
+
+    encoding = "utf-8"
+
+    def write(self, text: str) -> int:
+        text.encode("ascii")
+        return super().write(text)
+
+
+async def test_terminal_of_wrong_encoding_restores_the_cursor(server: FakeSchedules, session: SchedulesSession) -> None:
+    terminal = Ascii()
+    console = Console(file=terminal, width=80, _environ={"TERM": "xterm", "NO_COLOR": "1"})
+    assert (await RichProgress(console=console).track(session.wait_for_operation(*script(server, 30)))).is_succeeded
+    assert terminal.getvalue() == "\x1b[?25l\x1b[?25h"
+    console.print("next")
+    assert terminal.getvalue().endswith("next\n")
+
+
+async def test_track_beside_another_display_returns_the_result(
+    server: FakeSchedules, session: SchedulesSession
+) -> None:
+    """With bars, or with lines where rich has room for one display."""
+    terminal = Terminal()
+    console = Console(file=terminal, width=80, _environ={"TERM": "xterm", "NO_COLOR": "1"})
+    with console.status("working"):
+        operation = await RichProgress(console=console).track(session.wait_for_operation(*script(server, 30)))
+    assert operation.is_succeeded
+    assert "Succeeded" in terminal.getvalue()
+    assert screen_of(terminal).is_cursor_seen
+
+
+class OneDisplay(Console):
+    """The console of a rich before 14.1, whose display is taken."""
+
+    def set_live(self, _: Live) -> bool:
+        raise LiveError("Only one live display may be active at once")
+
+
+async def test_track_without_room_for_bars_prints_lines(server: FakeSchedules, session: SchedulesSession) -> None:
+    terminal = Terminal()
+    console = OneDisplay(file=terminal, width=80, _environ={"TERM": "xterm", "NO_COLOR": "1"})
+    ref = script(server, 30)
+    assert (await RichProgress(names={ref: "import"}, console=console).track(session.wait_for_operation(*ref))).is_done
+    assert terminal.getvalue().splitlines() == ["import: Started, 30 %, Reading", "import: Succeeded"]
+
+
+class ClosedPipe(Console):
+    """A console that ends the process at a closed pipe, as rich does, but leaves the descriptor of stdout alone."""
+
+    def on_broken_pipe(self) -> None:
+        raise SystemExit(1)
+
+
+async def test_lines_cannot_be_printed_wait_returns_its_result(
+    server: FakeSchedules, session: SchedulesSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Closed(io.StringIO):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError(32, "Broken pipe")
+
+    progress = RichProgress(console=ClosedPipe(file=Closed()))
+    assert (await progress.track(session.wait_for_operation(*script(server, 30, 60)))).is_succeeded
+    assert [record.levelname for record in caplog.records if "progress" in record.message] == ["WARNING"]
+
+
+async def test_lines_are_printed_in_the_encoding_of_the_file(server: FakeSchedules, session: SchedulesSession) -> None:
+    stream, ref = io.TextIOWrapper(io.BytesIO(), encoding="latin-1"), script(server, end="Failed")
+    progress = RichProgress(names={ref: "é漢"}, console=Console(file=stream))
+    await progress.track(session.wait_for_operation(*ref, check=False))
+    stream.seek(0)
+    assert stream.read() == "é?: Failed: no reason given\n"

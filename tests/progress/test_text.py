@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+from tqdm.utils import disp_len
 
 from schedules_async import Operation, OperationRef, OperationStatus, SessionStats, TimeRemaining
 from schedules_async.errors import (
@@ -18,11 +19,15 @@ from schedules_async.errors import (
 from schedules_async.progress.text import (
     describe_error,
     describe_operation,
+    encodable,
     error_reason,
     format_percent,
     format_remaining,
     format_stats,
+    format_time_left,
     printable,
+    shorten,
+    shorten_middle,
 )
 
 REF = OperationRef("s", "o")
@@ -58,17 +63,58 @@ def test_format_percent_rounds_down(fraction: float, expected: str) -> None:
         (2.9, 4.1, "2-5 s"),
         (3.0, 3.0, "3 s"),
         (60.0, 90.0, "60-90 s"),
-        (60.0, 91.0, "1-2 min"),
+        (16.0, 91.0, "0.2-1.6 min"),
+        (60.0, 91.0, "1-1.6 min"),
+        (60.0, 138.0, "1-2.3 min"),
+        (590.0, 598.0, "9.8-10 min"),
+        (3000.0, 5400.0, "50-90 min"),
         (3600.0, 7200.0, "1-2 h"),
-        (86400.0, 200000.0, "1-3 d"),
+        (86400.0, 200000.0, "1-2.4 d"),
     ],
 )
 def test_format_remaining_uses_the_suitable_unit(low: float, high: float, expected: str) -> None:
     assert format_remaining(TimeRemaining(low, high)) == expected
 
 
-def test_format_remaining_of_none_is_empty() -> None:
-    assert format_remaining(None) == ""
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.8, 1.0])
+def test_format_remaining_is_precise_in_every_unit(share: float) -> None:
+    """Both bounds differ from the exact ones by a tenth of the upper one, or a second, and contain them."""
+    sizes = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+    for high in (1.01**step for step in range(1500)):
+        text, unit = format_remaining(TimeRemaining(share * high, high)).split()
+        low, *rest = (float(bound) * sizes[unit] for bound in text.split("-"))
+        error = max(0.1 * high, 1) + 1e-6
+        assert share * high - error <= low <= share * high + (1e-6 if rest else error)
+        assert high - 1e-3 <= (rest or [low])[0] <= high + error
+
+
+def test_format_time_left_of_none_is_empty() -> None:
+    assert format_time_left(None) == ""
+    assert format_time_left(TimeRemaining(3, 4)) == "3-4 s left"
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "end", "middle"),
+    [
+        ("Reading", 7, "Reading", "Reading"),
+        ("Reading", 6, "Readi…", "Rea…ng"),
+        ("Reading", 1, "…", "…"),
+        ("漢字漢字", 5, "漢字…", "漢…字"),
+    ],
+)
+def test_shorten_keeps_beginning_or_both_ends(text: str, width: int, end: str, middle: str) -> None:
+    assert shorten(text, width, "…", disp_len) == end
+    assert shorten_middle(text, width, "…", disp_len) == middle
+
+
+def test_shorten_narrower_than_ellipsis_cuts_it() -> None:
+    assert shorten("Reading", 2, "...", len) == ".."
+    assert shorten("Reading", -1, "...", len) == ""
+
+
+@pytest.mark.parametrize(("encoding", "expected"), [("utf-8", "é漢"), ("latin-1", "é?"), ("ascii", "??")])
+def test_encodable_replaces_what_encoding_lacks(encoding: str, expected: str) -> None:
+    assert encodable("é漢", encoding) == expected
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 from chromium import load
+from conftest import environment
 from screen import Screen
 from tqdm.notebook import tqdm as notebook_tqdm
+from tqdm.std import tqdm
 
 from schedules_async import OperationGroupError, OperationRef, SchedulesSession
 from schedules_async.progress import TqdmProgress
@@ -84,6 +86,70 @@ async def test_track_many_shows_few_then_the_lost(server: FakeSchedules, session
         "  total ████████████████████ 100 % 100 of 100 ended, 1 failed",
     ]
     assert "hidden" not in terminal.getvalue()
+
+
+async def test_own_bars_of_the_caller_stay_in_place(server: FakeSchedules, session: SchedulesSession) -> None:
+    """The bars of a wait are below them while it runs, and above them once it has ended."""
+    names = ["first", "second"]
+    with redirect_stderr(Terminal("utf-8")) as terminal:
+        outer = tqdm(names, desc="own bar", file=terminal, ncols=70, bar_format="{desc} {n}/{total} {bar}")
+        for name in outer:
+            refs = [script(server, name), script(server, f"{name} too")]
+            progress, waiter = TqdmProgress(), session.wait_for_operations(refs)
+            with progress.showing(waiter):
+                progress._redraw()
+                running = terminal.shown()[-4:]
+                await waiter
+            assert [line.split()[0] for line in running] == ["own", name, name, "total"]
+    assert [" ".join(line.replace("█", "").split()) for line in terminal.shown()] == [
+        "✓ first 100 % Succeeded",
+        "✓ first too 100 % Succeeded",
+        "total 100 % 2 of 2 ended",
+        "✓ second 100 % Succeeded",
+        "✓ second too 100 % Succeeded",
+        "total 100 % 2 of 2 ended",
+        "own bar 2/2",
+    ]
+
+
+GUIDS = [f"{number:08x}-d132-5e23-8f94-906426f8ec{number:02x}" for number in (201, 202, 203)]
+
+
+@pytest.mark.parametrize("columns", [20, 30, 39, 40, 50, 80, 120])
+async def test_count_of_ended_operations_is_never_cut(session: SchedulesSession, columns: int) -> None:
+    """Nor is any line longer than the terminal is wide; GUIDs as names leave room for the states."""
+    waiter = session.wait_for_operations([("s", guid) for guid in GUIDS])
+    with environment(COLUMNS=str(columns)), redirect_stderr(Terminal("utf-8")) as terminal:
+        progress = TqdmProgress(session=session)
+        with progress.showing(waiter):
+            progress._redraw()
+            *bars, total, _ = terminal.shown()
+    assert "0 of 3 ended" in total
+    assert max(map(len, (*bars, total))) < columns
+    assert len({line.split()[0] for line in bars}) == 3
+    assert columns < 50 or all(line.endswith("0 % no answer yet") for line in bars)
+
+
+async def test_text_of_another_encoding_is_ascii(server: FakeSchedules, session: SchedulesSession) -> None:
+    ref = script(server, "import", fails=True)
+    with redirect_stderr(Terminal("latin-1")) as terminal:
+        progress = TqdmProgress(names={ref: "é, 漢 and a name that is far too long"})
+        await progress.track(session.wait_for_operation(*ref, check=False))
+    assert terminal.shown() == ["x  é, ? an...o long ############          60 % No room"]
+
+
+def fail(*_: Any, **__: Any) -> bool:
+    raise OSError(5, "Input/output error")
+
+
+async def test_bar_fails_wait_returns_its_result(server: FakeSchedules, session: SchedulesSession) -> None:
+    """The bars are closed, so that they take no line from those of the caller."""
+    broken = type("Broken", (tqdm,), {"refresh": fail})
+    with redirect_stderr(Terminal("utf-8")) as terminal:
+        ref = script(server, "import")
+        assert (await TqdmProgress(bar=broken).track(session.wait_for_operation(*ref))).is_succeeded
+        with tqdm(total=1, file=terminal) as bar:
+            assert bar.pos == 0
 
 
 async def test_track_without_terminal_writes_nothing(server: FakeSchedules, session: SchedulesSession) -> None:

@@ -14,7 +14,7 @@ class Recorder(Tracker):
     """Records frames as lists of text, and counts how often the display was opened and closed."""
 
     opened = closed = 0
-    fails = False
+    failure: BaseException | None = None
 
     def _open(self) -> None:
         self.opened += 1
@@ -22,11 +22,15 @@ class Recorder(Tracker):
 
     def _draw(self) -> None:
         self.frames.append([f"{track.name} {track.fraction:g}" for track in self._board.tracks])
-        if self.fails:
-            raise OSError(28, "No space left on device")
+        if self.failure is not None:
+            raise self.failure
 
     def _close(self) -> None:
         self.closed += 1
+
+
+def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.message for record in caplog.records if record.levelname == "WARNING"]
 
 
 async def test_track_returns_the_result_of_the_wait(server: FakeSchedules, session: SchedulesSession) -> None:
@@ -74,29 +78,63 @@ async def test_track_cancelled_closes_and_leaves_no_task(server: FakeSchedules, 
     assert not [task for task in asyncio.all_tasks() - before if "draw" in repr(task)]
 
 
-async def test_drawing_fails_wait_still_ends(server: FakeSchedules, session: SchedulesSession) -> None:
-    """The exception of the drawing is raised after the wait has ended; the waiter keeps its outcome."""
+@pytest.mark.parametrize("failure", [OSError(5, "Input/output error"), SystemExit(1)])
+async def test_drawing_fails_wait_returns_its_result(
+    server: FakeSchedules, session: SchedulesSession, caplog: pytest.LogCaptureFixture, failure: BaseException
+) -> None:
+    """The display is closed and the failure logged, once, also if closing fails as well."""
     recorder = Recorder()
-    recorder.fails = True
-    waiter = session.wait_for_operation(*server.start_operation(30))
-    with pytest.raises(OSError, match="No space left"):
-        await recorder.track(waiter)
-    assert recorder.closed == 1
-    assert (await waiter).is_succeeded
+    recorder.failure = failure
+    operation = await recorder.track(session.wait_for_operation(*server.start_operation(30)))
+    assert operation.is_succeeded
+    assert (len(recorder.frames), recorder.closed) == (1, 1)
+    assert warnings_in(caplog) == ["progress can no longer be displayed"]
 
 
-async def test_drawing_fails_once_exception_is_raised(server: FakeSchedules, session: SchedulesSession) -> None:
+async def test_drawing_fails_once_display_stays_closed(
+    server: FakeSchedules, session: SchedulesSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also for waits that are tracked later, until all have ended; then there is a new display."""
     recorder = Recorder()
-    recorder.fails = True
+    recorder.failure = OSError(28, "No space left on device")
+    with recorder.showing(session.wait_for_operation(*server.start_operation(30))):
+        await turns(2)
+        recorder.failure = None
+        await recorder.track(session.wait_for_operation(*server.start_operation(5)))
+    assert (recorder.opened, len(recorder.frames), recorder.closed) == (1, 1, 1)
+    await recorder.track(session.wait_for_operation(*server.start_operation(5, operation_id="a")))
+    assert (recorder.opened, recorder.frames[-1], recorder.closed) == (2, ["a 1"], 2)
+    assert len(warnings_in(caplog)) == 1
 
-    async def recover() -> None:
-        with recorder.showing(session.wait_for_operation(*server.start_operation(30))):
-            await turns(2)
-            recorder.fails = False
 
-    with pytest.raises(OSError, match="No space left"):
-        await recover()
-    assert (len(recorder.frames), recorder.closed) == (2, 1)
+async def test_opening_fails_wait_returns_its_result(
+    server: FakeSchedules, session: SchedulesSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unopenable(Recorder):
+        def _open(self) -> None:
+            raise OSError(5, "Input/output error")
+
+    assert (await Unopenable().track(session.wait_for_operation(*server.start_operation(30)))).is_succeeded
+    assert len(warnings_in(caplog)) == 1
+
+
+async def test_closing_fails_wait_returns_its_result(
+    server: FakeSchedules, session: SchedulesSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unclosable(Recorder):
+        def _close(self) -> None:
+            raise OSError(5, "Input/output error")
+
+    assert (await Unclosable().track(session.wait_for_operation(*server.start_operation(30)))).is_succeeded
+    assert len(warnings_in(caplog)) == 1
+
+
+async def test_showing_starts_no_task(session: SchedulesSession) -> None:
+    """So that nobody who cancels the tasks of the event loop ends the drawing."""
+    before = asyncio.all_tasks()
+    with Recorder().showing(session.wait_for_operation("s", "o")):
+        await turns(3)
+        assert asyncio.all_tasks() == before
 
 
 async def test_showing_displays_an_iteration(server: FakeSchedules, session: SchedulesSession) -> None:
