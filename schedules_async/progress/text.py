@@ -53,7 +53,7 @@ def shorten(text: str, width: int, ellipsis: str, measure: Callable[[str], int])
 
 
 def shorten_middle(text: str, width: int, ellipsis: str, measure: Callable[[str], int]) -> str:
-    """Return text, or its beginning and its end with the ellipsis between them, which tells ids apart."""
+    """Return text, or its beginning and its end with the ellipsis between them, so that ids stay distinct."""
     if measure(text) <= width:
         return text
     kept = max(width - len(ellipsis), 0)
