@@ -1,4 +1,4 @@
-"""Await a wait, or hand it to asyncio as the coroutine that it is."""
+"""Await a wait, or pass it to asyncio as a coroutine."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ async def main() -> None:
             operation = await session.wait_for_operation(*first, timeout=60)
             print(f"{operation.ref} ended at {operation.updated_at}")
 
-            async with asyncio.TaskGroup() as group:  # three waits for one operation: one polling loop
+            async with asyncio.TaskGroup() as group:  # three waits for one operation share one polling loop
                 tasks = [group.create_task(session.wait_for_operation(*second)) for _ in range(3)]
             print(f"{len(tasks)} waits ended, {session.stats.requests} requests in all")
 

@@ -1,4 +1,4 @@
-"""Let a service application get its own tokens, and renew them."""
+"""Obtain and renew tokens with the client credentials of a service application."""
 
 import asyncio
 
@@ -7,13 +7,13 @@ from schedules_async.testing import FakeSchedules
 
 
 async def main() -> None:
-    async with FakeSchedules(token_life=2) as server:  # stands in for the service and for its identity server
+    async with FakeSchedules(token_life=2) as server:  # replaces the service and its identity server
         credentials = ClientCredentials("test-client", "test-secret", token_url=server.token_url)
 
         ref = server.start_operation(duration=3)
         async with SchedulesSession(credentials, base_url=server.url) as session:
             operation = await session.wait_for_operation(*ref)
-            print(f"{operation.status}, tokens asked for: {len(server.token_requests)}")
+            print(f"{operation.status}, token requests: {len(server.token_requests)}")
 
 
 asyncio.run(main())

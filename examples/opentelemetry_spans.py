@@ -1,7 +1,7 @@
-"""Trace waits with OpenTelemetry: one span for each, with an event for each look at its operations.
+"""Trace waits with OpenTelemetry: one span per wait, with an event for each poll of its operations.
 
-A wait's span is a child of the span in which the wait is used. Spans go to the console here; an exporter of your own
-takes its place.
+The span of a wait is a child of the span in which the wait is used. This example exports spans to the console; use an
+exporter of your own instead.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from schedules_async.testing import FakeSchedules
 
 
 class Spans:
-    """A hook; one may serve many sessions."""
+    """A hook that records spans; several sessions can share it."""
 
     def __init__(self, tracer: Tracer) -> None:
         self.tracer = tracer
@@ -31,16 +31,16 @@ class Spans:
             case WaitEnded():
                 end(self.spans.pop(event.begun), event)
             case Polled(ref=ref):
-                self.add("look", ref, outcome_of(event))
+                self.add("poll", ref, outcome_of(event))
             case Retried(ref=ref):
-                self.add("repeat", ref, {"error": str(event.error), "pause": event.pause})
+                self.add("retry", ref, {"error": str(event.error), "delay": event.pause})
             case Throttled(pause=pause):
-                self.add("throttled", None, {"pause": pause})
+                self.add("throttled", None, {"seconds": pause})
             case TokenRenewed():
                 self.add("token renewed", None, {"was_rejected": event.was_rejected})
 
     def add(self, name: str, ref: OperationRef | None, attributes: dict[str, AttributeValue]) -> None:
-        """Add an event to the span of each wait for an operation, or to all."""
+        """Add an event to the spans of all waits for an operation, or to all spans if `ref` is None."""
         for begun, span in self.spans.items():
             if ref is None or ref in begun.refs:
                 span.add_event(name, attributes if ref is None else {"operation": str(ref), **attributes})
@@ -50,13 +50,13 @@ def name_of(begun: WaitBegun) -> str:
     return "wait for operation" if len(begun.refs) == 1 else "wait for operations"
 
 
-def outcome_of(look: Polled) -> dict[str, AttributeValue]:
-    """Write what a look gave; an attribute must not be None."""
-    attributes: dict[str, AttributeValue] = {} if look.pause is None else {"pause": look.pause}
-    if isinstance(look.outcome, Operation):
-        attributes |= {"status": look.outcome.raw_status, "percent": look.outcome.percent_complete}
-        return attributes | {"not_modified": look.is_not_modified}
-    return attributes | {"error": str(look.outcome)}
+def outcome_of(poll: Polled) -> dict[str, AttributeValue]:
+    """Return the outcome of a poll as attributes, without None, which OpenTelemetry does not allow."""
+    attributes: dict[str, AttributeValue] = {} if poll.pause is None else {"interval": poll.pause}
+    if isinstance(poll.outcome, Operation):
+        attributes |= {"status": poll.outcome.raw_status, "percent": poll.outcome.percent_complete}
+        return attributes | {"not_modified": poll.is_not_modified}
+    return attributes | {"error": str(poll.outcome)}
 
 
 def end(span: Span, event: WaitEnded) -> None:
@@ -71,7 +71,7 @@ async def main(seconds: float) -> None:
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
     tracer = provider.get_tracer("an application")
-    async with FakeSchedules() as server:  # stands in for the service: no token, no network
+    async with FakeSchedules() as server:  # replaces the service; needs no token and no network
         ref = server.start_operation(duration=seconds)
         async with SchedulesSession(server.token, base_url=server.url, hooks=[Spans(tracer)]) as session:
             with tracer.start_as_current_span("nightly export"):
@@ -81,5 +81,5 @@ async def main(seconds: float) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Print the spans of one wait.")
-    parser.add_argument("--seconds", type=float, default=3, help="how long the operation takes")
+    parser.add_argument("--seconds", type=float, default=3, help="duration of the operation")
     asyncio.run(main(parser.parse_args().seconds))

@@ -1,4 +1,4 @@
-"""Start many operations, go on with each as soon as it has ended, and report those that were lost."""
+"""Start many operations, process each as soon as it has ended, and report those that were lost."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from schedules_async.testing import FakeSchedules
 
 
 async def clone(http: ClientSession, schedule: str) -> OperationRef:
-    """Ask for a clone, as you would ask the service: 202, and where to look."""
+    """Request a clone; the service answers 202 with the location of the operation."""
     async with http.post("/clone", json={"schedule": schedule}) as response:
         response.raise_for_status()
         ref = OperationRef.from_response(response.headers, await response.json())
@@ -25,16 +25,16 @@ async def clone_all(http: ClientSession, session: SchedulesSession, schedules: l
     wait = session.wait_for_operations(refs, timeout=5, check=False)
     async for operation in wait:
         if operation.is_succeeded:
-            print(f"{names[operation.ref]} is cloned, publish it; {wait.percent_complete:.0f} % of everything is done")
+            print(f"{names[operation.ref]} is cloned and can be published; all: {wait.percent_complete:.0f} %")
     for schedule, result in zip(schedules, await wait, strict=True):
-        if isinstance(result, SchedulesError):  # a timeout, or what came of the service or the network
+        if isinstance(result, SchedulesError):  # a timeout, or an error of the service or the network
             print(f"{schedule} was lost: {result}")
         elif result.is_failed:
             print(f"{schedule} failed: {result.failure_description}")
 
 
 def make_service(server: FakeSchedules) -> web.Application:
-    """Stand in for the endpoint that starts an operation."""
+    """Return an application with an endpoint that starts operations, as a stand-in for the service."""
     durations = {"bridge": 1, "tunnel": 2, "tower": 3, "dam": 60}
     failures = {"tunnel": "Rule 7 needs a calendar."}
 

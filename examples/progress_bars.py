@@ -1,4 +1,4 @@
-"""Show a bar for each operation of a wait."""
+"""Display a progress bar for each operation of a wait."""
 
 import asyncio
 

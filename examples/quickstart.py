@@ -7,7 +7,7 @@ from schedules_async.testing import FakeSchedules
 
 
 async def main() -> None:
-    async with FakeSchedules() as server:  # stands in for the service: no token, no network
+    async with FakeSchedules() as server:  # replaces the service; needs no token and no network
         ref = server.start_operation(duration=3)
 
         async with SchedulesSession(server.token, base_url=server.url) as session:

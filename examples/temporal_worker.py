@@ -1,6 +1,6 @@
-"""Run one worker; start as many as you like. Each waits on behalf of every workflow of the task queue.
+"""Run a worker, one of any number. Each waits on behalf of every workflow of the task queue.
 
-The token stays here: TEMPORAL_ADDRESS, SCHEDULES_BASE_URL and SCHEDULES_TOKEN come from the environment.
+The token stays with the worker: TEMPORAL_ADDRESS, SCHEDULES_BASE_URL and SCHEDULES_TOKEN come from the environment.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from temporalio.client import Client
 from schedules_async import RateLimit
 from schedules_async.temporal import schedules_worker
 
-HALF_OF_THE_QUOTA = RateLimit(2500, 60)  # of the Standard tier's 5000 a minute: there are two workers
+HALF_OF_THE_QUOTA = RateLimit(2500, 60)  # of the 5000 a minute of the Standard tier, for two workers
 
 
 async def main() -> None:
@@ -29,7 +29,7 @@ async def main() -> None:
     ):
         print("working", flush=True)
         await stop.wait()
-    await asyncio.sleep(0.1)  # the engine's threads crash an interpreter that leaves first (temporalio/sdk-python#300)
+    await asyncio.sleep(0.1)  # the threads of the SDK crash an interpreter that exits first (temporalio/sdk-python#300)
 
 
 asyncio.run(main())

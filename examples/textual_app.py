@@ -1,12 +1,12 @@
-"""Watch operations in the terminal: add one, see its bar, cancel its wait. Needs `pip install textual`.
+"""Display operations in a terminal application: add one, follow its bar, cancel its wait. Needs `pip install textual`.
 
     python examples/textual_app.py [SCHEDULE_ID/OPERATION_ID ...] [--seconds SECONDS]
 
-Without ids it watches operations of an embedded server (which has "bridge/archive" too, to be added). With ids it asks
-the service, with the token in SCHEDULES_TOKEN; SCHEDULES_BASE_URL names the service unless it is the dev API.
+Without ids it displays operations of an embedded server, where "bridge/archive" is left to be added. With ids it uses
+the service, with the token in SCHEDULES_TOKEN; set SCHEDULES_BASE_URL for any service other than the dev API.
 
-Each row iterates over a wait in a worker of its own. Textual cancels the worker when the row is removed, and with it
-the wait; the operation on the service goes on.
+Each row iterates over a wait in a worker of its own. When the row is removed, Textual cancels the worker and with it
+the wait; the operation itself continues on the service.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from schedules_async import (
 )
 from schedules_async.testing import FakeSchedules
 
-LIVELY = PollingPolicy(cost=0.02, min_interval=0.5, max_interval=1.0, max_predicted_interval=1.0)
+FREQUENT = PollingPolicy(cost=0.02, min_interval=0.5, max_interval=1.0, max_predicted_interval=1.0)
 SHOW: tuple[dict[str, Any], ...] = (
     {
         "operation_id": "clone-schedule",
@@ -56,7 +56,7 @@ SHOW: tuple[dict[str, Any], ...] = (
 
 
 class Row(Horizontal, can_focus=True):
-    """One operation: its name, its bar, and where it stands."""
+    """One operation: its name, bar and state."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("delete,backspace", "cancel", "Cancel the wait", key_display="del"),
@@ -68,12 +68,12 @@ class Row(Horizontal, can_focus=True):
         super().__init__()
         self.waiter = waiter
         self.bar = ProgressBar(show_eta=False)
-        self.words = Label("not seen yet", classes="words", markup=False)
-        self.left = Label(classes="left")
+        self.state = Label("no answer yet", classes="state", markup=False)
+        self.remaining = Label(classes="remaining")
 
     def compose(self) -> ComposeResult:
         yield Label(self.waiter.ref.operation_id, classes="name", markup=False)
-        yield from (self.bar, self.words, self.left)
+        yield from (self.bar, self.state, self.remaining)
 
     def on_mount(self) -> None:
         self.run_worker(self.follow())
@@ -81,26 +81,26 @@ class Row(Horizontal, can_focus=True):
     async def follow(self) -> None:
         try:
             async for operation in self.waiter:
-                self.show(operation)
+                self.display_operation(operation)
         except SchedulesError as error:
             self.end("failed", f"✗ {error}")
 
-    def show(self, operation: Operation) -> None:
-        reached = min(max(operation.percent_complete / 100, 0.0), 1.0)  # a failed one is drawn as far as it came
-        self.bar.update(total=1.0, progress=reached if operation.is_failed else operation.fraction)
+    def display_operation(self, operation: Operation) -> None:
+        self.bar.update(total=1.0, progress=operation.fraction)
         if operation.is_failed:
+            self.bar.update(progress=min(max(operation.percent_complete / 100, 0.0), 1.0))  # the fraction it reached
             self.end("failed", f"✗ {operation.failure_description or 'no reason given'}")
         elif operation.is_succeeded:
             self.end("succeeded", "✓ Succeeded")
         else:
-            self.words.update(operation.sub_status or operation.raw_status)
-            self.left.update(spell(self.waiter.time_remaining))
+            self.state.update(operation.sub_status or operation.raw_status)
+            self.remaining.update(format_remaining(self.waiter.time_remaining))
 
-    def end(self, how: str, words: str) -> None:
+    def end(self, outcome: str, text: str) -> None:
         self.bar.update(total=1.0)
-        self.words.update(words)
-        self.left.update("")
-        self.add_class(how)
+        self.state.update(text)
+        self.remaining.update("")
+        self.add_class(outcome)
 
     async def action_cancel(self) -> None:
         self.screen.focus_next()
@@ -108,7 +108,7 @@ class Row(Horizontal, can_focus=True):
 
 
 class OperationsApp(App[None]):
-    """The rows, and a field to add one."""
+    """A row for each operation, and a field to add one."""
 
     TITLE = "Operations"
     ENABLE_COMMAND_PALETTE = False
@@ -119,10 +119,10 @@ class OperationsApp(App[None]):
     Row .name { width: 18; }
     Row ProgressBar { width: 32; }
     Row Bar { width: 24; }
-    Row .words { width: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }
-    Row .left { width: auto; }
-    Row.succeeded .words { color: $text-success; }
-    Row.failed .words { color: $text-error; }
+    Row .state { width: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }
+    Row .remaining { width: auto; }
+    Row.succeeded .state { color: $text-success; }
+    Row.failed .state { color: $text-error; }
     Row Bar > .bar--bar { background: $foreground 20%; }
     Row.failed Bar > .bar--bar { color: $error; }
     """
@@ -149,7 +149,7 @@ class OperationsApp(App[None]):
 
     async def on_input_submitted(self, submitted: Input.Submitted) -> None:
         try:
-            ref = read_ref(submitted.value)
+            ref = parse_ref(submitted.value)
         except ValueError as error:
             self.notify(str(error), severity="error", markup=False)
         else:
@@ -157,16 +157,16 @@ class OperationsApp(App[None]):
             submitted.input.clear()
 
 
-def spell(left: TimeRemaining | None) -> str:
-    """Write a range in hours, minutes and seconds."""
-    if left is None:
+def format_remaining(remaining: TimeRemaining | None) -> str:
+    """Return a range in hours, minutes and seconds."""
+    if remaining is None:
         return ""
-    low, high = timedelta(seconds=math.floor(left.low)), timedelta(seconds=math.ceil(left.high))
+    low, high = timedelta(seconds=math.floor(remaining.low)), timedelta(seconds=math.ceil(remaining.high))
     return f"{low} - {high} left"
 
 
-def read_ref(text: str) -> OperationRef:
-    """Read SCHEDULE_ID/OPERATION_ID or a URL; ValueError for anything else."""
+def parse_ref(text: str) -> OperationRef:
+    """Parse SCHEDULE_ID/OPERATION_ID or a URL; raise ValueError for other text."""
     if "://" in text:
         return OperationRef.from_url(text)
     schedule_id, slash, operation_id = text.strip().partition("/")
@@ -176,26 +176,26 @@ def read_ref(text: str) -> OperationRef:
 
 
 @asynccontextmanager
-async def operations_to_show(named: list[OperationRef]) -> AsyncIterator[tuple[SchedulesSession, list[OperationRef]]]:
-    """Open a session with the service for what was named, or else with a server that has something to show."""
+async def open_operations(named: list[OperationRef]) -> AsyncIterator[tuple[SchedulesSession, list[OperationRef]]]:
+    """Yield a session with the service and the named operations, or else with an embedded server and its own."""
     if named:
         base_url = os.environ.get("SCHEDULES_BASE_URL", DEV.api_url)
         async with SchedulesSession(os.environ["SCHEDULES_TOKEN"], base_url=base_url) as session:
             yield session, named
     else:
-        async with FakeSchedules() as server, server.session(polling=LIVELY, rate_limits=()) as session:
+        async with FakeSchedules() as server, server.session(polling=FREQUENT, rate_limits=()) as session:
             server.start_operation(90, queued=20, schedule_id="bridge", operation_id="archive")
             yield session, [server.start_operation(schedule_id="bridge", **options) for options in SHOW]
 
 
 async def main(refs: list[OperationRef], seconds: float | None) -> None:
-    async with operations_to_show(refs) as (session, shown):
+    async with open_operations(refs) as (session, shown):
         await OperationsApp(session, shown, seconds).run_async(headless=not sys.stdout.isatty())
-        print(f"requests: {session.stats.requests}, of them saved by 304: {session.stats.not_modified}")
+        print(f"{session.stats.requests} requests, {session.stats.not_modified} saved by 304")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("refs", nargs="*", metavar="SCHEDULE_ID/OPERATION_ID", type=read_ref)
-    parser.add_argument("--seconds", type=float, help="end by itself after so long")
+    parser.add_argument("refs", nargs="*", metavar="SCHEDULE_ID/OPERATION_ID", type=parse_ref)
+    parser.add_argument("--seconds", type=float, help="exit after this long")
     asyncio.run(main(**vars(parser.parse_args())))

@@ -1,12 +1,12 @@
-"""Show live bars in browsers: an aiohttp server, and a page that follows its server-sent events.
+"""Display live bars in browsers: an aiohttp server, and a page that listens to its server-sent events.
 
     python examples/web_dashboard.py [SCHEDULE_ID/OPERATION_ID ...] [--port PORT] [--seconds SECONDS]
 
-Without ids it shows operations of an embedded server. With ids it asks the service, with the token in SCHEDULES_TOKEN;
-SCHEDULES_BASE_URL names the service unless it is the dev API.
+Without ids it displays operations of an embedded server. With ids it uses the service, with the token in
+SCHEDULES_TOKEN; set SCHEDULES_BASE_URL for any service other than the dev API.
 
-All browsers iterate over the same waits. So a hundred of them cost the requests of one, a new one gets the state at
-once, an ended operation costs nothing more, and nothing is polled while nobody polls.
+All browsers iterate over the same waits: a hundred browsers cost the requests of one, a new browser receives the state
+at once, an ended operation costs no more requests, and nothing is polled while no browser is connected.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from schedules_async import DEV, OperationRef, OperationWaiter, PollingPolicy, S
 from schedules_async.testing import FakeSchedules
 
 PAGE = Path(__file__).with_suffix(".html")
-HEARTBEAT = 10.0  # seconds; the page takes a longer silence for a lost connection
-LIVELY = PollingPolicy(cost=0.02, min_interval=0.5, max_interval=1.0, max_predicted_interval=1.0)
+HEARTBEAT = 10.0  # seconds; the page reconnects after a longer silence
+FREQUENT = PollingPolicy(cost=0.02, min_interval=0.5, max_interval=1.0, max_predicted_interval=1.0)
 
 SHOW: tuple[dict[str, Any], ...] = (
     {
@@ -47,7 +47,7 @@ SHOW: tuple[dict[str, Any], ...] = (
 
 
 class Dashboard:
-    """The page, and a stream of states for each browser."""
+    """The page, and a stream of events for each browser."""
 
     def __init__(self, session: SchedulesSession, refs: Sequence[OperationRef]) -> None:
         self.session = session
@@ -62,7 +62,7 @@ class Dashboard:
         return web.FileResponse(PAGE, headers={"Cache-Control": "no-cache"})
 
     async def events(self, request: web.Request) -> web.StreamResponse:
-        """Send every state at once, then each change, for as long as the browser stays."""
+        """Send all states at once, then each change, until the browser disconnects."""
         stream = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         await stream.prepare(request)
         await send(stream, *map(describe, self.waiters.values()))
@@ -72,7 +72,7 @@ class Dashboard:
                     for ref in self.waiters:
                         group.create_task(self.send_changes(stream, ref))
                     group.create_task(keep_alive(stream))
-            except ExceptionGroup as errors:  # the browser has left
+            except ExceptionGroup as errors:  # the browser has disconnected
                 raise errors.exceptions[0] from None
         return stream
 
@@ -82,8 +82,8 @@ class Dashboard:
             async for _ in waiter:
                 await send(stream, describe(waiter))
         except SchedulesError as error:
-            self.waiters[ref] = self.session.wait_for_operation(*ref, check=False)  # the next browser asks anew
-            await send(stream, {**describe(waiter), "outcome": "lost", "words": str(error)})
+            self.waiters[ref] = self.session.wait_for_operation(*ref, check=False)  # the next browser starts a new wait
+            await send(stream, {**describe(waiter), "outcome": "lost", "text": str(error)})
 
 
 async def send(stream: web.StreamResponse, *states: dict[str, object]) -> None:
@@ -97,37 +97,37 @@ async def keep_alive(stream: web.StreamResponse) -> None:
 
 
 def describe(waiter: OperationWaiter) -> dict[str, object]:
-    """Say what the page needs to know of an operation."""
-    state: dict[str, object] = {"ref": str(waiter.ref), "outcome": "running", "percent": 0.0, "words": "not seen yet"}
+    """Return the state of an operation as the page displays it."""
+    state: dict[str, object] = {"ref": str(waiter.ref), "outcome": "running", "percent": 0.0, "text": "no answer yet"}
     latest, remaining = waiter.latest, waiter.time_remaining
     if latest is None:
         return state
     if latest.is_failed:
         reached = min(max(latest.percent_complete, 0.0), 100.0)
         reason = latest.failure_description or "no reason given"
-        return {**state, "outcome": "failed", "percent": reached, "words": f"Failed: {reason}"}
+        return {**state, "outcome": "failed", "percent": reached, "text": f"Failed: {reason}"}
     if latest.is_succeeded:
-        return {**state, "outcome": "succeeded", "percent": 100.0, "words": "Succeeded"}
-    words = latest.sub_status or latest.raw_status
-    left = remaining and [remaining.low, remaining.high]
-    return {**state, "percent": 100 * latest.fraction, "words": words, "remaining": left}
+        return {**state, "outcome": "succeeded", "percent": 100.0, "text": "Succeeded"}
+    text = latest.sub_status or latest.raw_status
+    bounds = remaining and [remaining.low, remaining.high]
+    return {**state, "percent": 100 * latest.fraction, "text": text, "remaining": bounds}
 
 
 @asynccontextmanager
-async def operations_to_show(named: list[OperationRef]) -> AsyncIterator[tuple[SchedulesSession, list[OperationRef]]]:
-    """Open a session with the service for what was named, or else with a server that has something to show."""
+async def open_operations(named: list[OperationRef]) -> AsyncIterator[tuple[SchedulesSession, list[OperationRef]]]:
+    """Yield a session with the service and the named operations, or else with an embedded server and its own."""
     if named:
         base_url = os.environ.get("SCHEDULES_BASE_URL", DEV.api_url)
         async with SchedulesSession(os.environ["SCHEDULES_TOKEN"], base_url=base_url) as session:
             yield session, named
     else:
-        async with FakeSchedules() as server, server.session(polling=LIVELY, rate_limits=()) as session:
+        async with FakeSchedules() as server, server.session(polling=FREQUENT, rate_limits=()) as session:
             yield session, [server.start_operation(schedule_id="bridge", **options) for options in SHOW]
 
 
 @asynccontextmanager
 async def serving(dashboard: Dashboard, port: int) -> AsyncIterator[str]:
-    """Serve on this machine alone; give the page's URL."""
+    """Serve on the loopback interface; yield the URL of the page."""
     runner = web.AppRunner(dashboard.app(), handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
     await runner.setup()
     try:
@@ -138,14 +138,14 @@ async def serving(dashboard: Dashboard, port: int) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-def read_ref(text: str) -> OperationRef:
+def parse_ref(text: str) -> OperationRef:
     schedule_id, operation_id = text.split("/")
     return OperationRef(schedule_id, operation_id)
 
 
 async def main(refs: list[OperationRef], port: int, seconds: float | None) -> None:
-    async with operations_to_show(refs) as (session, shown), serving(Dashboard(session, shown), port) as url:
-        print(f"Open {url} in any number of browsers; Ctrl-C ends.", flush=True)
+    async with open_operations(refs) as (session, shown), serving(Dashboard(session, shown), port) as url:
+        print(f"Open {url} in any number of browsers; press Ctrl-C to stop.", flush=True)
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await asyncio.Event().wait()
@@ -153,8 +153,8 @@ async def main(refs: list[OperationRef], port: int, seconds: float | None) -> No
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("refs", nargs="*", metavar="SCHEDULE_ID/OPERATION_ID", type=read_ref)
-    parser.add_argument("--port", type=int, default=0, help="any free one unless given")
-    parser.add_argument("--seconds", type=float, help="end by itself after so long")
+    parser.add_argument("refs", nargs="*", metavar="SCHEDULE_ID/OPERATION_ID", type=parse_ref)
+    parser.add_argument("--port", type=int, default=0, help="default: any free port")
+    parser.add_argument("--seconds", type=float, help="exit after this long")
     with suppress(KeyboardInterrupt):
         asyncio.run(main(**vars(parser.parse_args())))

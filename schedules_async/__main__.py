@@ -10,14 +10,14 @@ except ModuleNotFoundError as missing:
         raise
 
     def run(arguments: Sequence[str]) -> int:
-        """Say how to get the command line."""
+        """Print how to install the command."""
         del arguments
-        sys.stderr.write("schedules-async: the command line needs its extra: pip install 'schedules-async[cli]'\n")
+        sys.stderr.write("schedules-async: the command needs its extra: pip install 'schedules-async[cli]'\n")
         return 2
 
 
 def main() -> int:
-    """Run the command line on the process's arguments; give the exit code."""
+    """Run the command with the arguments of the process and return its exit code."""
     return run(sys.argv[1:])
 
 

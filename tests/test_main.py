@@ -23,13 +23,13 @@ COMMAND = (sys.executable, "-m", "schedules_async")
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """Give the process's environment, so that the same package is found from anywhere, without colours' wishes."""
+    """Return the environment of a process that imports this package, without variables that force or forbid colours."""
     inherited = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
     return {**inherited, "PYTHONPATH": str(MAIN.parents[1]), **changes}
 
 
 def run_without(package: str) -> dict[str, Any]:
-    """Run the module where a package is missing."""
+    """Run the module as if a package were missing."""
 
     def import_others(name: str, *rest: Any) -> Any:
         if name == "schedules_async.cli.commands":
@@ -40,19 +40,19 @@ def run_without(package: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("package", ["click", "rich"])
-def test_without_the_extra_one_sentence_tells_how_to_get_it(package: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_extra_says_how_to_install_it(package: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_without(package)["main"]() == 2
     assert capsys.readouterr().err == (
-        "schedules-async: the command line needs its extra: pip install 'schedules-async[cli]'\n"
+        "schedules-async: the command needs its extra: pip install 'schedules-async[cli]'\n"
     )
 
 
-def test_another_missing_module_is_not_taken_for_the_extra() -> None:
+def test_other_missing_module_is_raised() -> None:
     with pytest.raises(ModuleNotFoundError, match="aiohttp"):
         run_without("aiohttp")
 
 
-def test_main_takes_the_arguments_of_the_process() -> None:
+def test_main_uses_the_arguments_of_the_process() -> None:
     before, sys.argv = sys.argv, ["schedules-async", "--version"]
     try:
         with redirect_stdout(StringIO()) as output:
@@ -62,18 +62,18 @@ def test_main_takes_the_arguments_of_the_process() -> None:
     assert output.getvalue().startswith("schedules-async, version ")
 
 
-def test_the_module_runs_as_a_program() -> None:
+def test_module_runs_as_a_program() -> None:
     before, sys.argv = sys.argv, ["schedules-async", "--version"]
     try:
-        with redirect_stdout(StringIO()), pytest.raises(SystemExit) as leaving:
+        with redirect_stdout(StringIO()), pytest.raises(SystemExit) as raised:
             runpy.run_path(str(MAIN), run_name="__main__")
     finally:
         sys.argv = before
-    assert leaving.value.code == 0
+    assert raised.value.code == 0
 
 
 def run_command(*arguments: str) -> tuple[int, str]:
-    """Give the exit code and what was complained of."""
+    """Return the exit code and the text on stderr."""
     done = subprocess.run(
         (*COMMAND, *arguments), env=environment(), capture_output=True, text=True, timeout=60, check=False
     )
@@ -85,13 +85,13 @@ def run_command(*arguments: str) -> tuple[int, str]:
     [(partial(run_command, "--version"), 0), (partial(run_command, "get", "nonsense"), 2)],
     indirect=["early"],
 )
-def test_a_process_ends_with_the_exit_code(early: tuple[int, str], exit_code: int) -> None:
+def test_process_exits_with_the_exit_code(early: tuple[int, str], exit_code: int) -> None:
     assert early[0] == exit_code
     assert early[1].count("\n") == (1 if exit_code else 0)
 
 
 def press_ctrl_c() -> tuple[int | None, str]:
-    """Interrupt the demo at its first line; give the exit code and what was complained of."""
+    """Interrupt the demo at its first line; return the exit code and the text on stderr."""
     with subprocess.Popen(
         (*COMMAND, "demo"), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -103,12 +103,12 @@ def press_ctrl_c() -> tuple[int | None, str]:
 
 
 @pytest.mark.parametrize("early", [press_ctrl_c], indirect=True)
-def test_ctrl_c_leaves_with_130_and_without_a_traceback(early: tuple[int, str]) -> None:
+def test_ctrl_c_exits_with_130_without_traceback(early: tuple[int, str]) -> None:
     assert early == (130, "")
 
 
 def close_the_pipe() -> tuple[int | None, bytes]:
-    """Read one line of the demo and leave; give the exit code and what was complained of."""
+    """Close the pipe after one line of the demo; return the exit code and the text on stderr."""
     with subprocess.Popen(
         (*COMMAND, "demo", "--seconds", "2"), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -121,17 +121,17 @@ def close_the_pipe() -> tuple[int | None, bytes]:
 
 
 @pytest.mark.parametrize("early", [close_the_pipe], indirect=True)
-def test_a_closed_pipe_ends_without_a_traceback(early: tuple[int, bytes]) -> None:
+def test_closed_pipe_exits_with_141_without_traceback(early: tuple[int, bytes]) -> None:
     assert early == (141, b"")
 
 
 def run_on_a_terminal(variables: Mapping[str, str], interrupted_at: str | None = None) -> tuple[int, str]:
-    """Run the demo with a terminal of its own; give the exit code and what the terminal showed."""
-    terminal, its_end = pty.openpty()
+    """Run the demo in a terminal; return the exit code and what was written to the terminal."""
+    terminal, child_end = pty.openpty()
     with subprocess.Popen(
-        (*COMMAND, "demo", "--seconds", "2"), env=variables, stdin=its_end, stdout=its_end, stderr=its_end
+        (*COMMAND, "demo", "--seconds", "2"), env=variables, stdin=child_end, stdout=child_end, stderr=child_end
     ) as process:
-        os.close(its_end)
+        os.close(child_end)
         shown = ""
         while piece := read_piece(terminal):
             shown += piece
@@ -145,12 +145,12 @@ def run_on_a_terminal(variables: Mapping[str, str], interrupted_at: str | None =
 def read_piece(terminal: int) -> str:
     try:
         return os.read(terminal, 65536).decode(errors="replace")
-    except OSError:  # Linux's word for the end of a terminal
+    except OSError:  # how Linux reports the end of a terminal
         return ""
 
 
 @pytest.mark.parametrize("early", [partial(run_on_a_terminal, environment(TERM="xterm"))], indirect=True)
-def test_on_a_terminal_the_demo_draws_bars_and_gives_the_cursor_back(early: tuple[int, str]) -> None:
+def test_demo_on_a_terminal_restores_the_cursor(early: tuple[int, str]) -> None:
     exit_code, shown = early
     assert exit_code == 0
     assert shown.count("━") > 100
@@ -163,7 +163,7 @@ def test_on_a_terminal_the_demo_draws_bars_and_gives_the_cursor_back(early: tupl
 @pytest.mark.parametrize(
     "early", [partial(run_on_a_terminal, environment(TERM="xterm"), interrupted_at="━")], indirect=True
 )
-def test_ctrl_c_on_a_terminal_stops_the_bars_and_gives_the_cursor_back(early: tuple[int, str]) -> None:
+def test_ctrl_c_on_a_terminal_restores_the_cursor(early: tuple[int, str]) -> None:
     exit_code, shown = early
     assert exit_code == 130
     assert "Traceback" not in shown
@@ -173,7 +173,7 @@ def test_ctrl_c_on_a_terminal_stops_the_bars_and_gives_the_cursor_back(early: tu
 @pytest.mark.parametrize(
     "early", [partial(run_on_a_terminal, environment(TERM="xterm", NO_COLOR="1"), interrupted_at="━")], indirect=True
 )
-def test_without_colours_bars_are_drawn_all_the_same(early: tuple[int, str]) -> None:
+def test_no_color_draws_bars_without_colour(early: tuple[int, str]) -> None:
     exit_code, shown = early
     assert exit_code == 130
     assert "\x1b[?25l" in shown
@@ -183,7 +183,7 @@ def test_without_colours_bars_are_drawn_all_the_same(early: tuple[int, str]) -> 
 @pytest.mark.parametrize(
     "early", [partial(run_on_a_terminal, environment(TERM="dumb"), interrupted_at="Started")], indirect=True
 )
-def test_a_terminal_that_cannot_draw_gets_lines(early: tuple[int, str]) -> None:
+def test_dumb_terminal_prints_lines(early: tuple[int, str]) -> None:
     exit_code, shown = early
     assert exit_code == 130
     assert "\x1b" not in shown

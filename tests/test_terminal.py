@@ -21,29 +21,29 @@ from schedules_async.testing import FakeSchedules
 
 COUNT = 500
 REFS = "".join(f"play/{number}\n" for number in range(COUNT))
-FRAMES = 5  # seen of each size
+FRAMES = 5  # of each size
 TOP = Path(__file__).parent.parent
 SIZES = ((80, 24), (50, 12))  # columns, lines
 END_OF_FRAME = "saved by 304"
 
 
 @frozen
-class Played:
-    """How the command ended, and what the terminal was sent while it had each of its sizes."""
+class Run:
+    """The exit code of the command, and what it sent to the terminal at each size."""
 
     exit_code: int
     sent: tuple[str, ...]
 
 
-async def play() -> Played:
+async def run_command() -> Run:
     async with FakeSchedules() as server:
         for number in range(COUNT):
             server.start_operation(3600, schedule_id="play", operation_id=str(number), sub_status="Reading")
-        return await asyncio.to_thread(wait_in_a_terminal, {"SCHEDULES_BASE_URL": server.url})
+        return await asyncio.to_thread(run_in_terminal, {"SCHEDULES_BASE_URL": server.url})
 
 
-def wait_in_a_terminal(variables: dict[str, str]) -> Played:
-    terminal, its_end = pty.openpty()
+def run_in_terminal(variables: dict[str, str]) -> Run:
+    terminal, child_end = pty.openpty()
     resize(terminal, SIZES[0])
     unwanted = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
     inherited = {name: value for name, value in os.environ.items() if name not in unwanted}
@@ -51,17 +51,17 @@ def wait_in_a_terminal(variables: dict[str, str]) -> Played:
         (sys.executable, "-m", "schedules_async", "wait", "-"),
         env={**inherited, "PYTHONPATH": str(TOP), "TERM": "xterm", "SCHEDULES_TOKEN": "test-token", **variables},
         stdin=subprocess.PIPE,
-        stdout=its_end,
-        stderr=its_end,
+        stdout=child_end,
+        stderr=child_end,
         text=True,
     ) as process:
-        os.close(its_end)
+        os.close(child_end)
         assert process.stdin is not None
         process.stdin.write(REFS)
         process.stdin.close()
-        sent = tuple(watch(terminal, process))
+        sent = tuple(read_frames(terminal, process))
     os.close(terminal)
-    return Played(process.returncode, sent)
+    return Run(process.returncode, sent)
 
 
 def resize(terminal: int, size: tuple[int, int]) -> None:
@@ -69,8 +69,8 @@ def resize(terminal: int, size: tuple[int, int]) -> None:
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
 
-def watch(terminal: int, process: "subprocess.Popen[str]") -> Iterator[str]:
-    """Give what comes until some frames were seen, for each size; then press Ctrl-C, and read to the end."""
+def read_frames(terminal: int, process: "subprocess.Popen[str]") -> Iterator[str]:
+    """Yield what is sent until a number of frames are complete, for each size; then interrupt and read to the end."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     for size in SIZES:
         resize(terminal, size)
@@ -85,17 +85,17 @@ def watch(terminal: int, process: "subprocess.Popen[str]") -> Iterator[str]:
 def read_piece(terminal: int) -> bytes:
     try:
         return os.read(terminal, 65536)
-    except OSError:  # Linux's word for the end of a terminal
+    except OSError:  # how Linux reports the end of a terminal
         return b""
 
 
-def play_now() -> Played:
-    return asyncio.run(play())
+def run_now() -> Run:
+    return asyncio.run(run_command())
 
 
-@pytest.mark.parametrize("early", [play_now], indirect=True)
-def test_many_operations_fit_into_the_terminal_and_leave_nothing_behind(early: Played) -> None:
-    """Each frame goes back as many lines as the last one had, so that a screen of any length shows one alone."""
+@pytest.mark.parametrize("early", [run_now], indirect=True)
+def test_wait_many_fits_a_resized_terminal(early: Run) -> None:
+    """Each frame replaces the lines of the one before, so that a screen of any length contains one frame."""
     screen = Screen()
     for sent, (columns, lines) in zip(early.sent, (*SIZES, SIZES[-1]), strict=True):
         screen.write(sent)

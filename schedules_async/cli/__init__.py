@@ -1,1 +1,1 @@
-"""The command line, with the extra `cli`; built on the public surface alone."""
+"""The command `schedules-async` (extra `cli`)."""

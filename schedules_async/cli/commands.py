@@ -1,4 +1,4 @@
-"""The commands and their options, and how the process ends."""
+"""The commands and their options, and how the process exits."""
 
 import asyncio
 import io
@@ -21,19 +21,27 @@ from schedules_async.cli.arguments import (
     CLIENT_SECRET,
     TOKEN,
     TOKEN_URL,
+    parse_ref_argument,
+    parse_ref_arguments,
+    parse_timeout,
     read_identity,
-    take_base_url,
-    take_ref,
-    take_refs,
-    take_seconds,
+    resolve_base_url,
 )
-from schedules_async.cli.demo import play
-from schedules_async.cli.endings import CLOSED_PIPE, FAILED, INTERRUPTED, TROUBLE, USAGE, CommandError, as_command_error
-from schedules_async.cli.following import Audience, Report, Service, follow, look
-from schedules_async.cli.saving import load_checkpoint
-from schedules_async.cli.serving import play_service
+from schedules_async.cli.checkpoint_option import load_checkpoint
+from schedules_async.cli.demo import run_demo
+from schedules_async.cli.exit_codes import (
+    CLOSED_PIPE,
+    FAILED,
+    INTERRUPTED,
+    SERVICE_ERROR,
+    USAGE,
+    CommandError,
+    to_command_error,
+)
+from schedules_async.cli.serve_command import serve_operations
+from schedules_async.cli.wait_command import Output, Report, Service, fetch, wait_for_all
 from schedules_async.progress.rich_bars import is_live
-from schedules_async.progress.wording import describe, printable, spell_failure
+from schedules_async.progress.text import describe_operation, failure_reason, printable
 
 Value = TypeVar("Value")
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -48,19 +56,19 @@ Examples:
   schedules-async wait --base-url {PRODUCTION.api_url} --token-file token.txt SCHEDULE_ID/OPERATION_ID
 
 \b
-Tokens, the first of these that is there; never on the command line:
+Credentials, in order of precedence; never on the command line:
   --token-file PATH
   {TOKEN}
   {CLIENT_ID} and {CLIENT_SECRET}
     (and {TOKEN_URL}, unless the service is dev, QA or production)
 
 \b
-Exit codes; of several operations the highest counts:
-  0 succeeded            2 usage            4 service or network error
-  1 operation failed     3 timed out        130 interrupted by Ctrl-C
+Exit codes; with several operations, the highest applies:
+  0 succeeded            2 usage error      4 service or network error
+  1 operation failed     3 timed out        130 interrupted (Ctrl-C)
 
 \b
-Completion by the shell (bash; likewise zsh and fish):
+Shell completion (bash; similarly for zsh and fish):
   eval "$({_COMPLETION}=bash_source {_NAME})"
 """
 _WAIT_EPILOG = f"""\b
@@ -74,17 +82,17 @@ _SERVICE_OPTIONS = (
         "--base-url",
         metavar="URL",
         envvar=BASE_URL,
-        callback=take_base_url,
+        callback=resolve_base_url,
         show_envvar=True,
-        help=f"The service; the token goes to no other host. {DEV.api_url} unless given.",
+        help=f"Base URL of the service, the only host that is sent the token. Default: {DEV.api_url}.",
     ),
     click.option(
         "--token-file",
         metavar="PATH",
         type=click.Path(path_type=Path),
-        help=f"Read the token from a file, instead of ${TOKEN} or client credentials.",
+        help=f"Read the token from a file instead of ${TOKEN} or client credentials.",
     ),
-    click.option("--json", "as_json", is_flag=True, help="Print JSON, one line per change."),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line."),
 )
 
 
@@ -100,67 +108,76 @@ def _with_service(command: Command) -> Command:
 def commands(context: click.Context) -> None:
     """Wait for long-running operations of Bentley's iTwin Platform."""
     if context.invoked_subcommand is None:
-        raise click.UsageError(f"Say what to do: demo, get, serve or wait ('{_NAME} --help' explains).")
+        raise click.UsageError(f"Missing command: demo, get, serve or wait (see '{_NAME} --help').")
 
 
 @commands.command()
-@click.option("--seconds", metavar="N", type=click.IntRange(2, 25), default=12, show_default=True, help="How long.")
+@click.option("--seconds", metavar="N", type=click.IntRange(2, 25), default=12, show_default=True, help="Duration.")
 def demo(seconds: int) -> None:
-    """Watch six operations on a server of its own.
+    """Wait for six operations on an embedded server.
 
     One of them fails. Needs no token.
     """
-    asyncio.run(play(seconds, Console(highlight=False)))
+    asyncio.run(run_demo(seconds, Console(highlight=False)))
 
 
 @commands.command()
 @click.option(
-    "--operations", metavar="N", type=click.IntRange(1, 100_000), default=6, show_default=True, help="How many."
+    "--operations",
+    metavar="N",
+    type=click.IntRange(1, 100_000),
+    default=6,
+    show_default=True,
+    help="Number of operations.",
 )
-@click.option("--seconds", metavar="N", type=click.IntRange(1), default=60, show_default=True, help="Until all ended.")
-@click.option("--quota", metavar="N", type=click.IntRange(0), help="Answer 429 to all but so many requests a minute.")
-@click.option("--port", metavar="N", type=click.IntRange(0, 65535), default=0, help="Where to listen; any free port.")
+@click.option(
+    "--seconds", metavar="N", type=click.IntRange(1), default=60, show_default=True, help="Time until all have ended."
+)
+@click.option("--quota", metavar="N", type=click.IntRange(0), help="Requests per minute; more are answered 429.")
+@click.option(
+    "--port", metavar="N", type=click.IntRange(0, 65535), default=0, help="Port to listen on.  [default: any free port]"
+)
 def serve(operations: int, seconds: int, quota: int | None, port: int) -> None:
-    """Run a fake service to play with.
+    """Run a fake service for experiments.
 
-    It prints the command that waits for its operations in a second terminal, and goes on until Ctrl-C.
+    Prints the command that waits for its operations in another terminal, and runs until Ctrl-C.
     """
-    asyncio.run(play_service(operations, seconds, quota, port))
+    asyncio.run(serve_operations(operations, seconds, quota, port))
 
 
 @commands.command()
-@click.argument("ref", metavar="REF", callback=take_ref)
+@click.argument("ref", metavar="REF", callback=parse_ref_argument)
 @_with_service
 def get(ref: OperationRef, base_url: str, token_file: Path | None, *, as_json: bool) -> None:
-    """Look at one operation once.
+    """Print the current state of one operation.
 
     REF is SCHEDULE_ID/OPERATION_ID or the URL of an operation.
     """
     service = Service(read_identity(token_file, base_url), base_url)
-    operation = _run(look(service, ref), service)
+    operation = _run(fetch(service, ref), service)
     (_print_json if as_json else _print_line)(operation)
     if operation.is_failed:
-        raise CommandError(f"{ref} failed: {spell_failure(operation)}", exit_code=FAILED)
+        raise CommandError(f"{ref} failed: {failure_reason(operation)}", exit_code=FAILED)
 
 
 @commands.command(epilog=_WAIT_EPILOG)
-@click.argument("refs", metavar="REF...", nargs=-1, callback=take_refs)
+@click.argument("refs", metavar="REF...", nargs=-1, callback=parse_ref_arguments)
 @_with_service
-@click.option("--timeout", metavar="SECONDS", type=float, callback=take_seconds, help="Give up after so long.")
+@click.option("--timeout", metavar="SECONDS", type=float, callback=parse_timeout, help="Give up after this long.")
 @click.option(
     "--stall-timeout",
     metavar="SECONDS",
     type=float,
-    callback=take_seconds,
-    help="Give an operation up that did not change for so long.",
+    callback=parse_timeout,
+    help="Give up on an operation that has not changed for this long.",
 )
 @click.option(
     "--checkpoint",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Keep the wait in a file, and go on with it where there is one. It goes when all have ended.",
+    help="Save progress to FILE and resume from it if it exists; deleted once all operations have ended.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="Say only what went wrong; with --json only how each ended.")
+@click.option("--quiet", "-q", is_flag=True, help="Print errors only; with --json, final states too.")
 def wait(
     *,
     refs: tuple[OperationRef, ...],
@@ -174,14 +191,14 @@ def wait(
 ) -> None:
     """Wait until operations have ended.
 
-    REF is SCHEDULE_ID/OPERATION_ID or the URL of an operation; - stands for such lines on the standard input. On a
-    terminal bars show the progress; elsewhere each change is a line. The timeouts count from now, also in a wait
-    that goes on from a checkpoint.
+    REF is SCHEDULE_ID/OPERATION_ID or the URL of an operation; - reads REFs from standard input, one per line.
+    Displays progress bars on a terminal, and prints a line for each change elsewhere. Timeouts count from the start
+    of the command, also if it resumes from a checkpoint.
     """
     service = Service(read_identity(token_file, base_url), base_url)
     saved = None if checkpoint is None else load_checkpoint(checkpoint, refs)
     if not refs and saved is None:
-        raise click.UsageError("Name an operation: REF, or - for lines on the standard input.")
+        raise click.UsageError("Missing argument 'REF': an operation, or - to read them from standard input.")
     plan = Checkpoint(
         refs=refs if saved is None else saved.refs,
         saved={} if saved is None else saved.saved,
@@ -190,18 +207,18 @@ def wait(
         timeout=timeout,
         stall_timeout=stall_timeout,
     )
-    faults = _run(follow(service, plan, _audience(checkpoint, as_json=as_json, quiet=quiet)), service)
-    if faults:
-        raise as_command_error(faults, service.identity.secrets)
+    errors = _run(wait_for_all(service, plan, _output(checkpoint, as_json=as_json, quiet=quiet)), service)
+    if errors:
+        raise to_command_error(errors, service.identity.secrets)
 
 
-def _audience(checkpoint: Path | None, *, as_json: bool, quiet: bool) -> Audience:
+def _output(checkpoint: Path | None, *, as_json: bool, quiet: bool) -> Output:
     console = Console(stderr=True)
-    can_draw = not quiet and is_live(console) and sys.stdout.isatty() is not as_json  # never both on one terminal
+    can_draw = not quiet and is_live(console) and sys.stdout.isatty() is not as_json  # never bars and JSON on one
     report: Report = _print_end if quiet else _print_json
     if not as_json:
         report = _print_nothing if quiet or can_draw else _print_line
-    return Audience(report, console if can_draw else None, checkpoint)
+    return Output(report, console if can_draw else None, checkpoint)
 
 
 def _print_json(operation: Operation, _: TimeRemaining | None = None) -> None:
@@ -209,7 +226,7 @@ def _print_json(operation: Operation, _: TimeRemaining | None = None) -> None:
 
 
 def _print_line(operation: Operation, remaining: TimeRemaining | None = None) -> None:
-    click.echo(f"{printable(str(operation.ref))}: {describe(operation, remaining)}")
+    click.echo(f"{printable(str(operation.ref))}: {describe_operation(operation, remaining)}")
 
 
 def _print_end(operation: Operation, _: TimeRemaining | None) -> None:
@@ -218,61 +235,61 @@ def _print_end(operation: Operation, _: TimeRemaining | None) -> None:
 
 
 def _print_nothing(_: Operation, __: TimeRemaining | None) -> None:
-    """Leave it to the bars, or to the exit code."""
+    """Print nothing: the bars or the exit code are enough."""
 
 
 def _run(work: Coroutine[Any, Any, Value], service: Service) -> Value:
     try:
         return asyncio.run(work)
     except (SchedulesError, ValueError, TypeError) as error:
-        raise as_command_error([error], service.identity.secrets) from error
+        raise to_command_error([error], service.identity.secrets) from error
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command line; give the exit code, with a sentence on stderr for each thing that went wrong."""
+    """Run the command and return its exit code; each error is printed as a sentence on stderr."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         return _invoke(list(arguments))
     except CommandError as error:
-        return _say(error.sentences, error.exit_code)
+        return _fail(error.sentences, error.exit_code)
     except click.ClickException as error:
-        return _say([error.format_message()], USAGE)
+        return _fail([error.format_message()], USAGE)
     except KeyboardInterrupt:
         return INTERRUPTED
     except OSError as error:
-        return _give_up(error)
+        return _fail_on_os_error(error)
 
 
 def _invoke(arguments: list[str]) -> int:
-    """Run a command without click's own handling of pipes and interrupts."""
-    if wish := os.environ.get(_COMPLETION):
-        return shell_complete(commands, {}, _NAME, _COMPLETION, wish)
+    """Run a command without click's own handling of closed pipes and interrupts."""
+    if instruction := os.environ.get(_COMPLETION):
+        return shell_complete(commands, {}, _NAME, _COMPLETION, instruction)
     try:
         with commands.make_context(_NAME, arguments) as context:
             commands.invoke(context)
-    except click.exceptions.Exit as leaving:
-        return leaving.exit_code
+    except click.exceptions.Exit as exited:
+        return exited.exit_code
     finally:
         sys.stdout.flush()
     return 0
 
 
-def _say(sentences: Sequence[str], exit_code: int) -> int:
+def _fail(sentences: Sequence[str], exit_code: int) -> int:
     with suppress(OSError):
         for sentence in sentences:
             click.echo(f"{_NAME}: {printable(sentence)}", err=True)
     return exit_code
 
 
-def _give_up(error: OSError) -> int:
-    """End after output that could not be written; a closed pipe needs no words."""
+def _fail_on_os_error(error: OSError) -> int:
+    """Return the exit code for output that could not be written, silently if its reader closed the pipe."""
     exit_code = CLOSED_PIPE
     if not isinstance(error, BrokenPipeError):
-        exit_code = _say([f"Stopped by the system: {error.strerror or error}."], TROUBLE)
+        exit_code = _fail([f"System error: {error.strerror or error}."], SERVICE_ERROR)
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):  # else the interpreter's last flush fails again, and says so
+    for stream in (sys.stdout, sys.stderr):  # else the last flush of the interpreter fails again, with a message
         os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
     return exit_code

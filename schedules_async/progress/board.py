@@ -1,5 +1,6 @@
-"""What bars show: how far each operation of some waits has come, the totals, and which ones to show of many. Pure."""
+"""What bars display: the state of each tracked operation, the totals, and the few to display of many."""
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from heapq import nlargest, nsmallest
 from itertools import chain, islice
@@ -9,74 +10,76 @@ from attrs import define, field
 
 from schedules_async import Operation, OperationRef, SchedulesSession, TimeRemaining
 from schedules_async._waiters.waiter import OperationProgress
-from schedules_async.progress.wording import printable, spell_failure, spell_loss, spell_traffic
+from schedules_async.progress.text import error_reason, failure_reason, format_stats, printable
+
+logger = logging.getLogger("schedules_async")
 
 Names = Mapping[OperationRef, str] | Callable[[OperationRef], str]
 
-_CHOSEN_FOR = 10  # frames for which the same ones of many are shown
+_UPDATES_PER_CHOICE = 10  # for which the same operations of many are displayed
 
 
-def _progress(operation: Operation) -> float:
-    """Give how far the work has come; a failed operation only as far as it says itself."""
+def _reached(operation: Operation) -> float:
+    """Return the fraction of the work that is done; of a failed operation, the fraction that it reached."""
     return min(max(operation.percent_complete / 100, 0.0), 1.0) if operation.is_failed else operation.fraction
 
 
 @define(eq=False)
 class Track:
-    """One operation: its `fraction` never falls; `changed` is the number of the update that saw its newest change."""
+    """One operation: its `fraction` never falls; `changed` is the number of the update that found its newest change."""
 
     name: str
     _member: OperationProgress
     fraction: float = field(init=False, default=0.0)
     changed: int = field(init=False, default=0)
-    _seen: Operation | None = field(init=False, default=None)
+    _latest: Operation | None = field(init=False, default=None)
 
     def update(self, number: int) -> None:
-        """See what is new."""
+        """Take over the newest snapshot."""
         latest = self._member.latest
-        if latest is not None and latest is not self._seen:
-            self._seen, self.changed = latest, number
-            self.fraction = max(self.fraction, _progress(latest))
+        if latest is not None and latest is not self._latest:
+            self._latest, self.changed = latest, number
+            self.fraction = max(self.fraction, _reached(latest))
         if self.is_over:
             self.changed = number
 
     @property
     def is_over(self) -> bool:
-        """Tell whether the wait for it has ended."""
+        """True if the wait for the operation has ended."""
         return self._member.outcome is not None
 
     @property
     def is_succeeded(self) -> bool:
-        """Tell whether the operation ended well."""
+        """True if the operation has succeeded."""
         outcome = self._member.outcome
         return isinstance(outcome, Operation) and outcome.is_succeeded
 
     @property
     def is_lost(self) -> bool:
-        """Tell whether it ended otherwise."""
+        """True if the wait has ended in any other way."""
         return self.is_over and not self.is_succeeded
 
     @property
     def time_remaining(self) -> TimeRemaining | None:
-        """Give the range in which the end is expected, in seconds from now."""
+        """The range in which the end is expected, in seconds from now."""
         return None if self.is_over else self._member.time_remaining
 
     @property
-    def standing(self) -> str:
-        """Say where the operation stands, or why it was lost."""
+    def state(self) -> str:
+        """What the operation is doing, how it ended, or the error by which it was lost."""
         latest, outcome = self._member.latest, self._member.outcome
         if isinstance(outcome, Exception):
-            return spell_loss(outcome)
+            return error_reason(outcome)
         if latest is None:
-            return "not seen yet"
+            return "no answer yet"
         if latest.is_failed:
-            return spell_failure(latest)
+            return failure_reason(latest)
         return printable((not latest.is_done and latest.sub_status) or latest.raw_status)
 
 
 @define(eq=False)
 class Board:
-    """All operations that are followed, in the order in which they came."""
+    """All tracked operations, in the order in which they were added."""
 
     _names: Names | None = None
     tracks: list[Track] = field(init=False, factory=list)
@@ -87,15 +90,15 @@ class Board:
     _choose_at: int = field(init=False, default=0)
 
     def add(self, members: Collection[OperationProgress]) -> None:
-        """Follow the operations of one more wait."""
-        names = name_all(self._names, members)
+        """Track the operations of one more wait."""
+        names = resolve_names(self._names, members)
         tracks = [Track(names[member.ref], member) for member in members]
         self.tracks += tracks
         self._running += tracks
         self._choose_at = self._updates
 
     def update(self) -> None:
-        """See what is new of those that have not ended."""
+        """Take over the newest snapshots of the operations that have not ended."""
         self._updates += 1
         for track in self._running:
             track.update(self._updates)
@@ -104,23 +107,23 @@ class Board:
 
     @property
     def is_over(self) -> bool:
-        """Tell whether all have ended."""
+        """True if all have ended."""
         return not self._running
 
     @property
     def ended(self) -> int:
-        """Count those that have ended, one way or another."""
+        """The number of operations that have ended, successfully or not."""
         return len(self.tracks) - len(self._running)
 
     @property
     def fraction(self) -> float:
-        """Give the mean of all, in which one that has ended counts whole: it never falls."""
+        """The mean of all fractions, in which an ended operation counts 1: it never falls."""
         done = self.ended + sum(track.fraction for track in self._running)
         return done / len(self.tracks) if self.tracks else 0.0
 
     @property
     def time_remaining(self) -> TimeRemaining | None:
-        """Give the range in which the last one ends; None unless all are expected."""
+        """The range in which the last operation is expected to end; None unless each has one."""
         ranges = [track.time_remaining for track in self._running]
         known = [one for one in ranges if one is not None]
         if not known or len(known) < len(ranges):
@@ -128,58 +131,71 @@ class Board:
         return TimeRemaining(max(one.low for one in known), max(one.high for one in known))
 
     @property
-    def standing(self) -> str:
-        """Say how many have ended, and how many of them without success."""
-        lost = f", {self.lost} failed" if self.lost else ""
-        return f"{self.ended} of {len(self.tracks)} ended{lost}"
+    def state(self) -> str:
+        """How many operations have ended, and how many of them without success."""
+        return f"{self.count}, {self.lost} failed" if self.lost else self.count
 
-    def choose(self, room: int) -> list[Track]:
-        """Give those that fit, in their order; of too many the most interesting, the same ones for some updates.
+    @property
+    def count(self) -> str:
+        """How many operations have ended."""
+        return f"{self.ended} of {len(self.tracks)} ended"
 
-        Lost ones, those next to end and those that changed last share the room; in the end the lost ones have it.
+    def choose(self, limit: int) -> list[Track]:
+        """Return at most `limit` tracks, in their order; of more, the same choice for ten updates.
+
+        The lost ones, those expected to end next and those that changed last share the limit. Once all have ended
+        only the lost ones remain.
         """
-        if len(self.tracks) <= room:
+        if len(self.tracks) <= limit:
             return self.tracks
-        if self._updates >= self._choose_at or len(self._chosen) > room or not self._running:
-            chosen = set(islice(dict.fromkeys(self._ranked(room)), room))
+        if self._updates >= self._choose_at or len(self._chosen) > limit or not self._running:
+            chosen = set(islice(dict.fromkeys(self._by_interest(limit)), limit))
             self._chosen = [track for track in self.tracks if track in chosen]
-            self._choose_at = self._updates + _CHOSEN_FOR
+            self._choose_at = self._updates + _UPDATES_PER_CHOICE
         return self._chosen
 
-    def _ranked(self, room: int) -> Iterable[Track]:
-        share = max(room // 3, 1)
-        lost = nlargest(room, (track for track in self.tracks if track.is_lost), key=_newness)
+    def _by_interest(self, limit: int) -> Iterable[Track]:
+        share = max(limit // 3, 1)
+        lost = nlargest(limit, (track for track in self.tracks if track.is_lost), key=_last_change)
         if not self._running:
             return lost
-        near = nsmallest(share, self._running, key=_distance)
-        return chain(lost[:share], near, nlargest(room, self.tracks, key=_newness))
+        next_to_end = nsmallest(share, self._running, key=_expected_end)
+        return chain(lost[:share], next_to_end, nlargest(limit, self.tracks, key=_last_change))
 
 
-def _newness(track: Track) -> int:
+def _last_change(track: Track) -> int:
     return track.changed
 
 
-def _distance(track: Track) -> tuple[float, float]:
+def _expected_end(track: Track) -> tuple[float, float]:
     remaining = track.time_remaining
     return inf if remaining is None else remaining.high, -track.fraction
 
 
-def name_all(names: Names | None, members: Collection[OperationProgress]) -> dict[OperationRef, str]:
-    """Name operations as the caller does, or else by their own ids, with the schedules' where two are alike."""
+def resolve_names(names: Names | None, members: Collection[OperationProgress]) -> dict[OperationRef, str]:
+    """Return the caller's name for each operation, or else its id, with the schedule's where ids are not unique.
+
+    An exception of the caller's function or mapping is logged, and the ids are used.
+    """
     refs = [member.ref for member in members]
-    are_unlike = len({ref.operation_id for ref in refs}) == len(refs)
+    are_unique = len({ref.operation_id for ref in refs}) == len(refs)
     given = names if callable(names) else (names or {}).get
-    return {ref: printable(given(ref) or (ref.operation_id if are_unlike else str(ref))) for ref in refs}
+    named: dict[OperationRef, str | None] = {}
+    try:
+        named = {ref: given(ref) for ref in refs}
+    except Exception:
+        logger.warning("names of operations are not available; their ids are displayed", exc_info=True)
+    return {ref: printable(str(named.get(ref) or (ref.operation_id if are_unique else ref))) for ref in refs}
 
 
 @define(eq=False)
 class Traffic:
-    """What a session has sent, and for how long a 429 keeps it waiting."""
+    """The footer: the requests of a session and, after a 429, the time until the next request may leave."""
 
     _session: SchedulesSession
 
     def __call__(self) -> str:
-        """Write the line."""
+        """Return the line."""
         stats = self._session.stats
         seconds = ceil(stats.closed_for)
-        return spell_traffic(stats) + (f"; a 429 keeps all waiting for {seconds} s more" if seconds else "")
+        return format_stats(stats) + (f"; throttled, {seconds} s left" if seconds else "")

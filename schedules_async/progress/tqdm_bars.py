@@ -1,34 +1,43 @@
-"""Bars by tqdm, in a terminal or a notebook."""
+"""Progress bars in a terminal or a notebook, drawn by tqdm."""
 
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 from attrs import frozen
-from tqdm.auto import tqdm as fitting_tqdm
+from tqdm.auto import tqdm as auto_tqdm
 from tqdm.notebook import tqdm as notebook_tqdm
 from tqdm.std import tqdm
+from tqdm.utils import disp_len
 
 from schedules_async import SchedulesSession
 from schedules_async.progress.board import Board, Names, Track
-from schedules_async.progress.tracking import Tracker
-from schedules_async.progress.wording import spell_percent, spell_remaining
+from schedules_async.progress.text import encodable, format_percent, format_time_left, shorten, shorten_middle
+from schedules_async.progress.tracker import Tracker
 
-_MOST_OPERATIONS = 15
-_BESIDES = 5  # lines: how many more, the total, the footer, and two that tqdm leaves free
-_WIDEST_NAME = 25
+_MAX_OPERATIONS = 15
+_OTHER_LINES = 5  # the count of the remainder, the total, the footer, and two that tqdm leaves free
+_SHARE = 5  # a name takes at most a fifth of the width
+_MAX_NAME_WIDTH, _MAX_BAR_WIDTH = 25, 20
+_WIDTH_FOR_BARS = 40  # columns; on a narrower terminal they are left out
+_NOTEBOOK_WIDTH = 200
+_PERCENT = "100 % "
+_NOT_AT_ONCE = 1e-9  # seconds; a bar is drawn by its first refresh, once it can be closed
 _TOTAL = "total"
 _MARKS = {True: ("  ", "ok", "x "), False: (" ", "✓", "✗")}
+_ELLIPSIS = {True: "...", False: "…"}
 
 
 class TqdmProgress(Tracker):
-    """Shows waits as bars of tqdm's: on stderr where that is a terminal, or in a notebook.
+    """Displays waits as tqdm bars: on stderr if that is a terminal, or in a notebook.
 
-    `names` are what to call operations: a mapping or a function. With the `session` of the waits the last line counts
-    its requests, and says when a 429 keeps it waiting. Several waits that are tracked at once are shown together; of
-    more operations than there is room for, the most interesting few. `bar` is the class of tqdm's to draw with, the
-    one that fits the place unless given.
+    `names` maps operations to their names, by a mapping or a function; the default is their ids. With the `session`
+    of the waits the last line counts its requests and, after a 429, the seconds until the next one may leave. Waits
+    that are tracked at the same time share one display. Of more than 15 operations, or more than the terminal has
+    lines, those that were lost, are about to end or changed last are displayed. A display that fails is closed and
+    logged; the wait continues. `bar` is the tqdm class to draw with (default: `tqdm.auto.tqdm`).
     """
 
     def __init__(
@@ -36,16 +45,17 @@ class TqdmProgress(Tracker):
         *,
         names: Names | None = None,
         session: SchedulesSession | None = None,
-        bar: type["tqdm[Any]"] = fitting_tqdm,
+        bar: type["tqdm[Any]"] = auto_tqdm,
     ) -> None:
         super().__init__(names=names, session=session)
-        self._make = bar
+        self._bar_class = bar
         self._is_notebook = issubclass(bar, notebook_tqdm)
 
     def _open(self) -> None:
-        encoding = str(getattr(sys.stderr, "encoding", ""))
-        self._marks = _MARKS[not (self._is_notebook or encoding.lower().startswith("utf"))]
         self._bars: list[tqdm[Any]] = []
+        self._file = sys.stderr
+        self._encoding = "utf-8" if self._is_notebook else getattr(sys.stderr, "encoding", None) or "utf-8"
+        self._is_ascii = not self._encoding.lower().startswith("utf")
 
     def _draw(self) -> None:
         rows = list(self._rows())
@@ -55,67 +65,114 @@ class TqdmProgress(Tracker):
         del self._bars[len(rows) :]
         for number, row in enumerate(rows):
             if number == len(self._bars):
-                self._bars.append(self._add(number, row))
-            self._show(self._bars[number], row)
+                self._bars.append(self._new_bar(row))
+            self._refresh(self._bars[number], row)
 
     def _close(self) -> None:
-        for bar in self._bars:
-            bar.close()
+        """Close all bars; the last frame is written above those that the caller may have."""
+        lines = [str(bar) for bar in self._bars if not (bar.disable or self._is_notebook)]
+        with ExitStack() as stack:
+            for line in reversed(lines):
+                stack.callback(self._bar_class.write, line, file=self._file)
+            for bar in self._bars:
+                bar.leave = self._is_notebook
+                stack.callback(bar.close)
 
-    def _add(self, number: int, row: "Row") -> "tqdm[Any]":
-        is_disabled = False if self._is_notebook else None  # by tqdm itself, where stderr is no terminal
-        return self._make(
+    def _new_bar(self, row: "Row") -> "tqdm[Any]":
+        """Return a bar on the next free line, below those that the caller may have."""
+        is_disabled = False if self._is_notebook else None  # None: disabled by tqdm if stderr is no terminal
+        return self._bar_class(
             total=1.0,
             initial=row.fraction,
             desc=row.name,
-            unit=row.words,
+            unit=row.state,
             bar_format=row.format,
-            position=number,
             dynamic_ncols=True,
+            delay=_NOT_AT_ONCE,
             disable=is_disabled,
         )
 
-    def _show(self, bar: "tqdm[Any]", row: "Row") -> None:
-        bar.n, bar.desc, bar.unit, bar.bar_format = row.fraction, row.name, row.words, row.format
+    def _refresh(self, bar: "tqdm[Any]", row: "Row") -> None:
+        bar.n, bar.desc, bar.unit, bar.bar_format = row.fraction, row.name, row.state, row.format
         bar.refresh()
 
     def _rows(self) -> Iterator["Row"]:
         board, count = self._board, len(self._board.tracks)
-        shown = board.choose(self._room)
-        width = min(max([len(_TOTAL), *(len(track.name) for track in shown)]), _WIDEST_NAME)
-        for track in shown:
-            yield self._bar(self._mark(track), track.name[:width].ljust(width), track)
-        if len(shown) < count:
-            yield Row(f"{self._marks[0]} and {count - len(shown)} more")
+        tracks = board.choose(self._limit)
+        names = [self._short_name(name) for name in (_TOTAL, *(track.name for track in tracks))]
+        width = max(map(disp_len, names))
+        total, *names = (name + " " * (width - disp_len(name)) for name in names)
+        for track, name in zip(tracks, names, strict=True):
+            yield self._row(f"{self._mark(track)} {name}", track)
+        if len(tracks) < count:
+            yield self._text_row(f"{self._marks[0]} and {count - len(tracks)} more")
         if count > 1:
-            yield self._bar(self._marks[0], _TOTAL.ljust(width), board)
+            yield self._total_row(board, total)
         if self._footer is not None:
-            yield Row(self._footer())
+            yield self._text_row(self._footer())
+
+    def _total_row(self, board: Board, name: str) -> "Row":
+        """Return the row of all operations together; on a very narrow terminal, their count alone."""
+        prefix = f"{self._marks[0]} {name}"
+        if len(board.count) > self._state_width(prefix, format_time_left(board.time_remaining)):
+            return self._text_row(board.state)
+        return self._row(prefix, board)
+
+    def _row(self, prefix: str, one: Track | Board) -> "Row":
+        time_left = format_time_left(one.time_remaining)
+        state = self._shorten(one.state, self._state_width(prefix, time_left))
+        text = f"{format_percent(one.fraction):>5} {state}{time_left and ', '}{time_left}"
+        if not self._bar_width:
+            return self._text_row(f"{prefix} {text}")
+        bar = "{bar}" if self._is_notebook else f"{{bar:{self._bar_width}}}"
+        return Row(prefix, one.fraction, text, f"{{desc}} {bar} {{unit}}")
+
+    def _state_width(self, prefix: str, time_left: str) -> int:
+        """Return the width that the other parts of a line leave, without the last column of the terminal."""
+        bar_width = self._bar_width and self._bar_width + len(" ")
+        time_left_width = len(time_left and f", {time_left}")
+        return self._columns - 1 - disp_len(f"{prefix} ") - bar_width - len(_PERCENT) - time_left_width
+
+    def _text_row(self, text: str) -> "Row":
+        return Row(self._shorten(text, self._columns - 1))
+
+    def _shorten(self, text: str, width: int) -> str:
+        return shorten(encodable(text, self._encoding), width, _ELLIPSIS[self._is_ascii], disp_len)
+
+    def _short_name(self, name: str) -> str:
+        width = max(min(self._columns // _SHARE, _MAX_NAME_WIDTH), len(_TOTAL))
+        return shorten_middle(encodable(name, self._encoding), width, _ELLIPSIS[self._is_ascii], disp_len)
 
     def _mark(self, track: Track) -> str:
         running, succeeded, lost = self._marks
         return lost if track.is_lost else succeeded if track.is_over else running
 
-    def _bar(self, mark: str, name: str, one: Track | Board) -> "Row":
-        words = f"{spell_percent(one.fraction):>5} {one.standing}"
-        remaining = spell_remaining(one.time_remaining)
-        line = "{bar}" if self._is_notebook else "{bar:20}"
-        return Row(
-            f"{mark} {name}", one.fraction, words + (remaining and f", {remaining} left"), f"{{desc}} {line} {{unit}}"
-        )
+    @property
+    def _marks(self) -> tuple[str, str, str]:
+        return _MARKS[self._is_ascii]
 
     @property
-    def _room(self) -> int:
+    def _columns(self) -> int:
+        return _NOTEBOOK_WIDTH if self._is_notebook else shutil.get_terminal_size().columns
+
+    @property
+    def _bar_width(self) -> int:
+        return min(self._columns // 4, _MAX_BAR_WIDTH) if self._columns >= _WIDTH_FOR_BARS else 0
+
+    @property
+    def _limit(self) -> int:
         if self._is_notebook:
-            return _MOST_OPERATIONS
-        return min(max(shutil.get_terminal_size().lines - _BESIDES, 1), _MOST_OPERATIONS)
+            return _MAX_OPERATIONS
+        lines_above = abs(self._bars[0].pos) if self._bars else 0
+        lines = shutil.get_terminal_size().lines - _OTHER_LINES - lines_above
+        return min(max(lines, 1), _MAX_OPERATIONS)
 
 
 @frozen
 class Row:
-    """One line: a name, and for a bar how much of it is full and what stands behind it."""
+    """One line: a name, and for a bar its fraction and the text after it."""
 
     name: str
     fraction: float = 1.0
-    words: str = ""
+    state: str = ""
     format: str = "{desc}"

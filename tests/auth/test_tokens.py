@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from conftest import HastyLoop, turns
 
-from schedules_async._auth.tokens import TokenProvider, Tokens, as_token_provider, request_token, check_token
+from schedules_async._auth.tokens import TokenProvider, Tokens, as_token_provider, check_token, request_token
 from schedules_async._hooks import Hooks
 from schedules_async.errors import AuthenticationError
 

@@ -9,7 +9,13 @@ import click
 import pytest
 
 from schedules_async import DEV, PRODUCTION, QA, ClientCredentials, OperationRef
-from schedules_async.cli.arguments import read_identity, read_ref, take_base_url, take_ref, take_refs
+from schedules_async.cli.arguments import (
+    parse_ref,
+    parse_ref_argument,
+    parse_ref_arguments,
+    read_identity,
+    resolve_base_url,
+)
 
 
 @pytest.mark.parametrize(
@@ -19,18 +25,18 @@ from schedules_async.cli.arguments import read_identity, read_ref, take_base_url
         ("https://elsewhere.example/prefix/schedules/s%2F1/operations/o?x=1", OperationRef("s/1", "o")),
     ],
 )
-def test_an_operation_is_named_by_its_ids_or_its_url(text: str, ref: OperationRef) -> None:
-    assert read_ref(text) == ref
+def test_parse_ref_accepts_ids_or_url(text: str, ref: OperationRef) -> None:
+    assert parse_ref(text) == ref
 
 
 @pytest.mark.parametrize("text", ["", "s", "s/", "/o", "s/o/x", "s/..", "https://host/schedules/s", "s/\udc80"])
-def test_anything_else_names_no_operation(text: str) -> None:
+def test_parse_ref_other_text_raises_value_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"\w+"):
-        read_ref(text)
+        parse_ref(text)
 
 
 @pytest.mark.parametrize(
-    ("url", "base_url", "is_taken"),
+    ("url", "base_url", "is_accepted"),
     [
         ("https://dev-api.bentley.com/schedules/s/operations/o", None, True),
         ("https://api.bentley.com/schedules/s/operations/o", None, False),
@@ -38,31 +44,29 @@ def test_anything_else_names_no_operation(text: str) -> None:
         ("s/o", None, True),
     ],
 )
-def test_the_url_of_another_service_needs_a_word_on_which_to_ask(
-    url: str, base_url: str | None, *, is_taken: bool
-) -> None:
-    """The ids alone are taken from it, so a token never goes where nobody said it should."""
+def test_url_of_another_service_needs_base_url(url: str, base_url: str | None, *, is_accepted: bool) -> None:
+    """Only its ids are used, so the token is never sent to a host that the user did not choose."""
     command = click.Command("get")
     context, parameter = click.Context(command), click.Argument(["ref"])
-    take_ref(context, parameter, url)
-    if is_taken:
-        assert take_base_url(context, parameter, base_url) == (base_url or DEV.api_url)
+    parse_ref_argument(context, parameter, url)
+    if is_accepted:
+        assert resolve_base_url(context, parameter, base_url) == (base_url or DEV.api_url)
     else:
         with pytest.raises(click.UsageError, match=r"REF is a URL of api\.bentley\.com"):
-            take_base_url(context, parameter, base_url)
+            resolve_base_url(context, parameter, base_url)
 
 
-def test_operations_come_from_arguments_and_the_lines_of_the_standard_input() -> None:
+def test_refs_come_from_arguments_and_standard_input() -> None:
     command = click.Command("wait")
     context, parameter = click.Context(command), click.Argument(["refs"])
     before, sys.stdin = sys.stdin, io.StringIO("t/1\n\n  https://api.example/schedules/t/operations/2 \n")
     try:
-        refs = take_refs(context, parameter, ("s/1", "-", "s/2"))
+        refs = parse_ref_arguments(context, parameter, ("s/1", "-", "s/2"))
     finally:
         sys.stdin = before
     assert [str(ref) for ref in refs] == ["s/1", "t/1", "t/2", "s/2"]
     with pytest.raises(click.UsageError, match=r"REF is a URL of api\.example"):
-        take_base_url(context, parameter, None)
+        resolve_base_url(context, parameter, None)
 
 
 @contextmanager
@@ -91,7 +95,7 @@ CLIENT = {"CLIENT_ID": "some-client", "CLIENT_SECRET": "canary-secret"}
         ({"TOKEN_URL": "https://ims.example/token"}, DEV.api_url, "https://ims.example/token"),
     ],
 )
-def test_client_credentials_ask_the_identity_server_of_the_service(
+def test_client_credentials_use_identity_server_of_the_service(
     variables: Mapping[str, str], base_url: str, token_url: str
 ) -> None:
     with environment(**CLIENT, **variables):
@@ -105,22 +109,22 @@ def test_client_credentials_ask_the_identity_server_of_the_service(
 @pytest.mark.parametrize(
     ("variables", "sentence"),
     [
-        ({}, r"There is no token: set \$SCHEDULES_TOKEN, use --token-file PATH, or set \$SCHEDULES_CLIENT_ID and"),
-        ({"TOKEN": " \n"}, "There is no token"),
-        ({"CLIENT_ID": "x"}, "only one is set"),
-        ({"CLIENT_SECRET": "x"}, "only one is set"),
-        (CLIENT, r"belongs to https://api.example is not known: set \$SCHEDULES_TOKEN_URL"),
+        ({}, r"No token: set \$SCHEDULES_TOKEN, use --token-file PATH, or set \$SCHEDULES_CLIENT_ID and"),
+        ({"TOKEN": " \n"}, "No token: set"),
+        ({"CLIENT_ID": "x"}, "must both be set"),
+        ({"CLIENT_SECRET": "x"}, "must both be set"),
+        (CLIENT, r"identity server of https://api.example is unknown: set \$SCHEDULES_TOKEN_URL"),
         ({**CLIENT, "TOKEN_URL": "http://ims.example"}, "plain http would show"),
         ({**CLIENT, "CLIENT_SECRET": "canary-\n", "TOKEN_URL": "https://ims.example"}, "client_secret"),
     ],
 )
-def test_what_is_missing_or_unusable_is_named(variables: Mapping[str, str], sentence: str) -> None:
+def test_credentials_missing_or_unusable_are_a_usage_error(variables: Mapping[str, str], sentence: str) -> None:
     with environment(**variables), pytest.raises(click.UsageError, match=sentence) as raised:
         read_identity(None, "https://api.example")
     assert "canary" not in str(raised.value)
 
 
-def test_a_token_goes_before_client_credentials_and_a_file_before_both(tmp_path: Path) -> None:
+def test_token_file_precedes_token_and_client_credentials(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text("from-file\n")
     with environment(**CLIENT, TOKEN=" from-variable "):

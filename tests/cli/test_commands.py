@@ -26,7 +26,7 @@ SUCCEEDED = operation_answer("Succeeded")
 
 @frozen
 class Result:
-    """What a run of the command line gave."""
+    """The exit code of a run, and the text on its two streams."""
 
     exit_code: int
     output: str
@@ -59,9 +59,7 @@ async def invoke_on(command: str, answers: tuple[Answer, ...], *options: str) ->
         ((FAILED,), 1, "s/o: Failed: No room\n", "schedules-async: s/o failed: No room\n"),
     ],
 )
-async def test_get_tells_how_an_operation_stands(
-    answers: tuple[Answer, ...], exit_code: int, output: str, errors: str
-) -> None:
+async def test_get_prints_the_state(answers: tuple[Answer, ...], exit_code: int, output: str, errors: str) -> None:
     assert await invoke_on("get", answers) == Result(exit_code, output, errors)
 
 
@@ -72,7 +70,7 @@ async def test_get_tells_how_an_operation_stands(
         ((FAILED,), 1, ["s/o: Failed: No room"], "schedules-async: s/o failed: No room\n"),
     ],
 )
-async def test_wait_tells_each_change_and_how_it_ended(
+async def test_wait_prints_each_change(
     answers: tuple[Answer, ...], exit_code: int, output: list[str], errors: str
 ) -> None:
     result = await invoke_on("wait", answers)
@@ -84,24 +82,24 @@ async def test_wait_tells_each_change_and_how_it_ended(
     ("option", "sentence"),
     [("--timeout", "s/o did not end within 0.2 s"), ("--stall-timeout", "s/o did not change for 0.2 s")],
 )
-async def test_a_wait_that_takes_too_long_ends_with_exit_code_3(option: str, sentence: str) -> None:
+async def test_wait_timeout_exits_with_3(option: str, sentence: str) -> None:
     result = await invoke_on("wait", (RUNNING,), option, "0.2")
     assert result.exit_code == 3
-    seen = ("last seen Started at 40 %", "never seen")  # a slow machine may not have had its first answer
-    assert result.errors in [f"schedules-async: {sentence}; {state}\n" for state in seen]
+    states = ("last seen Started at 40 %", "never seen")  # the first answer may be late on a slow machine
+    assert result.errors in [f"schedules-async: {sentence}; {state}\n" for state in states]
 
 
-async def test_json_is_one_line_for_each_change_and_nothing_else() -> None:
+async def test_json_is_one_line_per_change() -> None:
     result = await invoke_on("wait", (RUNNING, SUCCEEDED), "--json")
-    seen = [Operation.from_json(line) for line in result.output.splitlines()]
-    assert [operation.percent_complete for operation in seen] == [40, 100]
-    assert seen[0].ref.schedule_id == "s"
+    operations = [Operation.from_json(line) for line in result.output.splitlines()]
+    assert [operation.percent_complete for operation in operations] == [40, 100]
+    assert operations[0].ref.schedule_id == "s"
     one = await invoke_on("get", (FAILED,), "--json")
     assert one.exit_code == 1
     assert json.loads(one.output)["operation"]["failureDescription"] == "No room"
 
 
-async def test_of_a_url_only_the_ids_are_taken_the_token_goes_to_the_configured_host() -> None:
+async def test_get_url_uses_only_its_ids() -> None:
     async with FakeSchedules(prefix="/api") as server:
         server.script_operation(SUCCEEDED, schedule_id="s 1", operation_id="o")
         url = " https://api.elsewhere.example/x/schedules/s%201/operations/o "
@@ -109,7 +107,7 @@ async def test_of_a_url_only_the_ids_are_taken_the_token_goes_to_the_configured_
         assert [request.path for request in server.requests] == ["/api/schedules/s%201/operations/o"]
 
 
-async def test_a_token_file_goes_before_the_environment(tmp_path: Path) -> None:
+async def test_token_file_precedes_the_environment(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_bytes(b"\xef\xbb\xbf  file-token\r\n")
     async with FakeSchedules(token="file-token") as server:
@@ -122,31 +120,31 @@ async def test_a_token_file_goes_before_the_environment(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "token", "sentence"),
     [
-        ((), "some-token", "Say what to do"),
+        ((), "some-token", "Missing command"),
         (("get",), "some-token", "Missing argument 'REF'"),
         (("get", "s"), "some-token", "Invalid value for 'REF': 's' is neither"),
         (("get", "https://host/else"), "some-token", "not the URL of an operation"),
         (("get", "s/.."), "some-token", "operation_id must not be '..'"),
-        (("get", "s/o"), None, "There is no token: set $SCHEDULES_TOKEN"),
-        (("get", "s/o"), " \n", "There is no token: set $SCHEDULES_TOKEN"),
+        (("get", "s/o"), None, "No token: set $SCHEDULES_TOKEN"),
+        (("get", "s/o"), " \n", "No token: set $SCHEDULES_TOKEN"),
         (("get", "s/o"), "not usable", "an unusable token"),
         (("get", "s/o", "--base-url", "http://api.example"), "some-token", "plain http would show the token"),
         (("get", "s/o", "--token-file", "/no/such/file"), "some-token", "cannot be read: No such file or directory"),
-        (("get", "s/o", "--token-file", sys.executable), "some-token", "does not hold text"),
-        (("get", "s/o", "--token-file", os.devnull), "some-token", "There is no token in the file"),
-        (("wait", "s/o", "--timeout", "nan"), "some-token", "timeout must not be below 0, and is nan"),
-        (("wait", "s/o", "--stall-timeout", "-1"), "some-token", "timeout must not be below 0, and is -1"),
-        (("wait",), "some-token", "Name an operation: REF, or - for lines"),
-        (("wait", "-"), "some-token", "Name an operation: REF, or - for lines"),
-        (("wait", "s/o", "--checkpoint", "/no/such/file"), "some-token", "no folder for the checkpoint"),
-        (("wait", "s/o", "--checkpoint", sys.executable), "some-token", "cannot be resumed"),
+        (("get", "s/o", "--token-file", sys.executable), "some-token", "is not a text file"),
+        (("get", "s/o", "--token-file", os.devnull), "some-token", "is empty"),
+        (("wait", "s/o", "--timeout", "nan"), "some-token", "timeout must be at least 0, not nan"),
+        (("wait", "s/o", "--stall-timeout", "-1"), "some-token", "timeout must be at least 0, not -1"),
+        (("wait",), "some-token", "Missing argument 'REF': an operation, or -"),
+        (("wait", "-"), "some-token", "Missing argument 'REF': an operation, or -"),
+        (("wait", "s/o", "--checkpoint", "/no/such/file"), "some-token", "directory of the checkpoint file"),
+        (("wait", "s/o", "--checkpoint", sys.executable), "some-token", "Cannot resume from"),
         (("serve", "--operations", "0"), "some-token", "0 is not in the range"),
         (("wait", "s/o", "--timeout", "soon"), "some-token", "'soon' is not a valid float"),
         (("demo", "--seconds", "1"), "some-token", "1 is not in the range"),
         (("tidy",), "some-token", "No such command 'tidy'"),
     ],
 )
-def test_a_mistake_in_the_arguments_is_one_sentence_and_exit_code_2(
+def test_usage_error_is_one_sentence_and_exits_with_2(
     arguments: tuple[str, ...], token: str | None, sentence: str
 ) -> None:
     result = invoke(*arguments, env={"SCHEDULES_TOKEN": token})
@@ -158,17 +156,17 @@ def test_a_mistake_in_the_arguments_is_one_sentence_and_exit_code_2(
     assert "not usable" not in result.errors
 
 
-async def test_trouble_with_the_service_is_one_sentence_and_exit_code_4() -> None:
+async def test_service_error_is_one_sentence_and_exits_with_4() -> None:
     async with FakeSchedules() as server:
         result = await invoke_against(server, "wait", "no/such")
         assert result.exit_code == 4
-        assert result.errors.startswith("schedules-async: no/such: there is no such operation: 404 ")
+        assert result.errors.startswith("schedules-async: no/such: operation not found: 404 ")
         assert result.errors.count("\n") == 1
         server.reject_token(server.token)
-        assert "the token was refused: 401" in (await invoke_against(server, "get", "s/o")).errors
+        assert "the token was rejected: 401" in (await invoke_against(server, "get", "s/o")).errors
 
 
-async def test_many_are_waited_for_from_arguments_and_lines_and_the_highest_exit_code_counts() -> None:
+async def test_wait_many_exits_with_the_highest_code() -> None:
     async with FakeSchedules() as server:
         for name, answer in (("good", SUCCEEDED), ("bad", FAILED)):
             server.script_operation(answer, schedule_id="s", operation_id=name)
@@ -176,20 +174,20 @@ async def test_many_are_waited_for_from_arguments_and_lines_and_the_highest_exit
         result = await invoke_against(server, "wait", "s/good", "-", lines=lines)
     assert result.exit_code == 4
     assert sorted(result.output.splitlines()) == ["s/bad: Failed: No room", "s/good: Succeeded"]
-    told = result.errors.splitlines()
-    assert told[0] == "schedules-async: s/bad failed: No room"
-    assert told[1].startswith("schedules-async: s/none: there is no such operation: 404 ")
+    errors = result.errors.splitlines()
+    assert errors[0] == "schedules-async: s/bad failed: No room"
+    assert errors[1].startswith("schedules-async: s/none: operation not found: 404 ")
 
 
 @pytest.mark.parametrize(("options", "lines"), [(("--quiet",), 0), (("-q", "--json"), 1)])
-async def test_quiet_says_only_what_went_wrong_and_in_json_how_each_ended(options: tuple[str, ...], lines: int) -> None:
+async def test_quiet_prints_errors_and_with_json_final_states(options: tuple[str, ...], lines: int) -> None:
     result = await invoke_on("wait", (RUNNING, FAILED), *options)
     assert (result.exit_code, result.errors) == (1, "schedules-async: s/o failed: No room\n")
     assert [Operation.from_json(line).is_failed for line in result.output.splitlines()] == [True] * lines
 
 
-async def test_a_wait_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
-    """What had ended is not asked for again; the file goes when all have ended."""
+async def test_wait_resumes_from_its_checkpoint(tmp_path: Path) -> None:
+    """Ended operations are not requested again; the file is deleted once all have ended."""
     path = tmp_path / "wait.json"
     async with FakeSchedules() as server:
         early = server.script_operation(SUCCEEDED, schedule_id="s", operation_id="early")
@@ -202,7 +200,7 @@ async def test_a_wait_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-async def test_client_credentials_come_from_the_environment() -> None:
+async def test_get_uses_client_credentials_of_the_environment() -> None:
     async with FakeSchedules() as server:
         ref = server.script_operation(SUCCEEDED)
         env = {
@@ -219,27 +217,27 @@ async def test_client_credentials_come_from_the_environment() -> None:
     assert "canary" not in result.errors
 
 
-def test_the_shell_completes_commands() -> None:
+def test_shell_completion_lists_commands() -> None:
     env = {"_SCHEDULES_ASYNC_COMPLETE": "bash_complete", "COMP_WORDS": "schedules-async wa", "COMP_CWORD": "1"}
     assert invoke(env=env) == Result(0, "plain,wait\n", "")
 
 
-async def test_a_correlation_id_is_told() -> None:
+async def test_service_error_includes_the_correlation_id() -> None:
     result = await invoke_on("get", (fault(501, correlation_id="c-1"),))
-    assert result == Result(4, "", "schedules-async: s/o: the service is in trouble: 501, correlation id c-1\n")
+    assert result == Result(4, "", "schedules-async: s/o: server error: 501, correlation id c-1\n")
 
 
-def test_help_and_version() -> None:
+def test_help_and_version_are_printed() -> None:
     helped = invoke("--help")
     assert helped.exit_code == 0
     assert "schedules-async serve --operations 20" in helped.output
     assert "SCHEDULES_CLIENT_ID and SCHEDULES_CLIENT_SECRET" in helped.output
-    assert "130 interrupted" in helped.output
+    assert "130 interrupted (Ctrl-C)" in helped.output
     assert invoke("--version").output == f"schedules-async, version {__version__}\n"
     assert "--checkpoint import.json - < operations.txt" in invoke("wait", "-h").output
 
 
-def test_the_demo_plays_in_plain_lines_where_there_is_no_terminal() -> None:
+def test_demo_without_terminal_prints_plain_lines() -> None:
     result = invoke("demo", "--seconds", "2")
     assert (result.exit_code, result.errors) == (0, "")
     assert "\x1b" not in result.output
@@ -249,37 +247,37 @@ def test_the_demo_plays_in_plain_lines_where_there_is_no_terminal() -> None:
     assert "Failed: Rule 7 needs a calendar" in lines
     assert summary.count("Succeeded") == 5
     assert " saved by 304" in summary
-    assert "refused (429)" in summary
-    assert summary.endswith("That one operation fails is part of the show.\n")
+    assert " answered 429" in summary
+    assert summary.endswith("One operation fails on purpose.\n")
 
 
 @contextmanager
 def terminal() -> Iterator[tuple[io.TextIOWrapper, list[bytes]]]:
-    """Give a terminal to write to, and the pieces that it was shown."""
-    seen_by, written_to = os.openpty()
+    """Yield a terminal to write to, and the list of pieces that were written."""
+    read_end, write_end = os.openpty()
     pieces: list[bytes] = []
 
     def read() -> None:
-        while piece := read_piece(seen_by):
+        while piece := read_piece(read_end):
             pieces.append(piece)
 
     reader = threading.Thread(target=read)
     reader.start()
     with ExitStack() as stack:
-        stack.callback(os.close, seen_by)
+        stack.callback(os.close, read_end)
         stack.callback(reader.join)
-        yield stack.enter_context(io.TextIOWrapper(io.FileIO(written_to, "w"), "utf-8")), pieces
+        yield stack.enter_context(io.TextIOWrapper(io.FileIO(write_end, "w"), "utf-8")), pieces
 
 
 def read_piece(descriptor: int) -> bytes:
     try:
         return os.read(descriptor, 65536)
-    except OSError:  # Linux's word for the end of a terminal
+    except OSError:  # how Linux reports the end of a terminal
         return b""
 
 
 @pytest.mark.parametrize("is_redirected", [False, True])
-async def test_wait_draws_a_bar_on_a_terminal_and_keeps_json_clean(*, is_redirected: bool) -> None:
+async def test_wait_on_a_terminal_draws_bars_beside_json(*, is_redirected: bool) -> None:
     environment = {"TERM": "xterm", "NO_COLOR": None}
     redirected = io.StringIO()
     with terminal() as (screen, pieces):
@@ -298,7 +296,7 @@ async def test_wait_draws_a_bar_on_a_terminal_and_keeps_json_clean(*, is_redirec
 
 
 class Interrupting(io.StringIO):
-    """Output that presses Ctrl-C, once, when the first line comes."""
+    """A stream that raises SIGINT, once, at the first line."""
 
     is_pressed = False
 
@@ -309,39 +307,39 @@ class Interrupting(io.StringIO):
         return len(text)
 
 
-def test_ctrl_c_ends_with_130_and_no_words() -> None:
+def test_ctrl_c_exits_with_130_silently() -> None:
     errors = io.StringIO()
     with redirect_stdout(Interrupting()), redirect_stderr(errors):
         assert run(["demo"]) == 130
     assert errors.getvalue() == ""
 
 
-def test_a_closed_pipe_ends_quietly(tmp_path: Path) -> None:
+def test_closed_pipe_exits_with_141_silently(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    output, told = io.TextIOWrapper(io.FileIO(writing, "w")), tmp_path / "errors"
-    with output, told.open("w") as errors, redirect_stdout(output), redirect_stderr(errors):
+    output, log = io.TextIOWrapper(io.FileIO(writing, "w")), tmp_path / "errors"
+    with output, log.open("w") as errors, redirect_stdout(output), redirect_stderr(errors):
         assert run(["--help"]) == 141
-        output.write("goes nowhere, and complains of nothing")
-    assert told.read_text() == ""
+        output.write("discarded without an error")
+    assert log.read_text() == ""
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full disk ready")
-def test_a_full_disk_is_told_in_one_sentence(tmp_path: Path) -> None:
-    told = tmp_path / "errors"
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_full_disk_is_one_sentence(tmp_path: Path) -> None:
+    log = tmp_path / "errors"
     with ExitStack() as stack:
         stack.enter_context(redirect_stdout(stack.enter_context(Path("/dev/full").open("w"))))
-        stack.enter_context(redirect_stderr(stack.enter_context(told.open("w"))))
+        stack.enter_context(redirect_stderr(stack.enter_context(log.open("w"))))
         assert run(["--version"]) == 4
-    assert told.read_text() == "schedules-async: Stopped by the system: No space left on device.\n"
+    assert log.read_text() == "schedules-async: System error: No space left on device.\n"
 
 
-def test_a_port_that_is_taken_is_told_in_one_sentence(tmp_path: Path) -> None:
-    told = tmp_path / "errors"
+def test_serve_used_port_is_one_sentence(tmp_path: Path) -> None:
+    log = tmp_path / "errors"
     with ExitStack() as stack:
         taken = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         stack.enter_context(redirect_stdout(stack.enter_context((tmp_path / "output").open("w"))))
-        stack.enter_context(redirect_stderr(stack.enter_context(told.open("w"))))
+        stack.enter_context(redirect_stderr(stack.enter_context(log.open("w"))))
         assert run(["serve", "--port", str(taken.getsockname()[1])]) == 4
-    assert told.read_text().startswith("schedules-async: Stopped by the system: ")
-    assert told.read_text().count("\n") == 1
+    assert log.read_text().startswith("schedules-async: System error: ")
+    assert log.read_text().count("\n") == 1

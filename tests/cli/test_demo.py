@@ -5,7 +5,7 @@ from contextlib import redirect_stdout
 import pytest
 from rich.console import Console
 
-from schedules_async._operations.ref import OperationRef
+from schedules_async import OperationRef
 from schedules_async.cli.demo import (
     PROGRAMME,
     Member,
@@ -14,8 +14,8 @@ from schedules_async.cli.demo import (
     s_curve,
     start,
     stuck_at_99,
-    sum_up,
-    wait_for_all,
+    summarize,
+    wait_with_output,
 )
 from schedules_async.testing import FakeSchedules
 
@@ -24,48 +24,48 @@ from schedules_async.testing import FakeSchedules
     ("shape", "at_start", "in_the_middle", "at_end"),
     [(s_curve, 0.0, 50.0, 100.0), (stuck_at_99, 0.0, 90.0, 99.0), (broken_off, 0.0, 31.5, 63.0)],
 )
-def test_the_shapes_of_the_show(shape: object, at_start: float, in_the_middle: float, at_end: float) -> None:
+def test_progress_functions_have_shapes(shape: object, at_start: float, in_the_middle: float, at_end: float) -> None:
     assert callable(shape)
     assert [shape(fraction) for fraction in (0.0, 0.5, 1.0)] == [at_start, in_the_middle, at_end]
 
 
-def test_no_operation_outlasts_the_show() -> None:
+def test_operations_end_within_the_demo() -> None:
     assert all(part.queued + part.duration <= 1.0 for part in PROGRAMME)
     assert len(PROGRAMME) == 6
     assert sum(part.fails_with is not None for part in PROGRAMME) == 1
 
 
-async def test_an_operation_that_is_lost_disturbs_no_other() -> None:
+async def test_lost_operation_leaves_others_unaffected() -> None:
     output = io.StringIO()
     with redirect_stdout(output):
         console = Console(width=80)
         async with FakeSchedules() as server, open_session(server) as session:
             names = {start(server, PROGRAMME[0], 0.1): "good", OperationRef("no", "such"): "lost"}
-            members = await wait_for_all(names, session, console)
-            sum_up(members, server, session, console)
+            members = await wait_with_output(names, session, console)
+            summarize(members, server, session, console)
     assert members[0].result == "Succeeded"
-    assert members[1].result.startswith("no/such: there is no such operation: 404")
-    assert "Ends were seen" not in output.getvalue() or members[0].delay is not None
+    assert members[1].result.startswith("no/such: operation not found: 404")
+    assert "Mean detection delay" not in output.getvalue() or members[0].delay is not None
 
 
-async def test_nothing_seen_is_summed_up_too() -> None:
+async def test_summary_without_answers_has_no_delay() -> None:
     output = io.StringIO()
     async with FakeSchedules() as server, open_session(server) as session:
-        (standing,) = session.wait_for_operation("s", "o").members
-        sum_up([Member("idle", standing)], server, session, Console(file=output, width=80))
-    assert "idle       not seen" in output.getvalue()
-    assert "Ends were seen" not in output.getvalue()
+        (progress,) = session.wait_for_operation("s", "o").members
+        summarize([Member("idle", progress)], server, session, Console(file=output, width=80))
+    assert "idle       no answer" in output.getvalue()
+    assert "Mean detection delay" not in output.getvalue()
 
 
 class Full(io.StringIO):
-    """A file on a full disk."""
+    """A stream to a file on a full disk."""
 
     def write(self, _: str) -> int:
         raise OSError(28, "No space left on device")
 
 
-async def test_output_that_cannot_be_written_ends_the_show() -> None:
+async def test_unwritable_output_ends_the_demo() -> None:
     async with FakeSchedules() as server, open_session(server) as session:
         names = {start(server, part, 1.0): part.name for part in PROGRAMME}
         with redirect_stdout(Full()), pytest.raises(OSError, match="No space left"):
-            await asyncio.wait_for(wait_for_all(names, session, Console(width=80)), 20)
+            await asyncio.wait_for(wait_with_output(names, session, Console(width=80)), 20)

@@ -1,4 +1,4 @@
-"""The notebook, run from top to bottom by a kernel of its own."""
+"""The notebook, run from top to bottom in a kernel of its own."""
 
 import json
 import subprocess
@@ -11,14 +11,14 @@ from chromium import load
 NOTEBOOK = Path(__file__).parents[2] / "examples" / "notebook.ipynb"
 
 
-def test_it_is_committed_without_what_it_showed() -> None:
+def test_notebook_is_committed_without_outputs() -> None:
     cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
     assert [cell for cell in cells if cell.get("outputs") or cell.get("execution_count")] == []
 
 
 @pytest.mark.browser
-def test_it_runs(tmp_path: Path) -> None:
-    """A run without a screen keeps the bar of the cell that awaits, not those that move on in the background."""
+def test_notebook_runs(tmp_path: Path) -> None:
+    """A run without a browser stores the bar of the cell that awaits, not those in the background."""
     load("nbclient")
     load("ipykernel")
     copy = tmp_path / "notebook.ipynb"

@@ -1,4 +1,4 @@
-"""The OpenTelemetry example: one span for each wait, an event for each look."""
+"""The OpenTelemetry example: one span per wait, an event per poll."""
 
 import asyncio
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def events_of(span: Any) -> list[tuple[str, dict[str, Any]]]:
     return [(event.name, dict(event.attributes)) for event in span.events]
 
 
-async def test_a_wait_is_a_span_and_a_look_an_event(
+async def test_wait_is_a_span_with_poll_events(
     session: SchedulesSession, server: FakeSchedules, tracer: Any, exporter: Any
 ) -> None:
     ref = server.script_operation(TAGGED, not_modified(), DONE)
@@ -50,16 +50,18 @@ async def test_a_wait_is_a_span_and_a_look_an_event(
     assert (span.name, span.parent.span_id) == ("wait for operation", parent.context.span_id)
     assert span.status.is_ok
     assert (span.attributes["polls"], span.attributes["succeeded"]) == (3, 1)
-    seen = {"operation": str(ref), "status": "Started", "percent": 40.0, "pause": 1.0}
+    started = {"operation": str(ref), "status": "Started", "percent": 40.0, "interval": 1.0}
     assert events_of(span) == [
-        ("look", {**seen, "not_modified": False}),
-        ("look", {**seen, "not_modified": True}),
-        ("look", {"operation": str(ref), "status": "Succeeded", "percent": 100.0, "not_modified": False}),
+        ("poll", {**started, "not_modified": False}),
+        ("poll", {**started, "not_modified": True}),
+        ("poll", {"operation": str(ref), "status": "Succeeded", "percent": 100.0, "not_modified": False}),
     ]
 
 
-async def test_a_span_shows_what_went_wrong(session: SchedulesSession, server: FakeSchedules, exporter: Any) -> None:
-    """Looks and faults stand in the spans of those who wait for the operation, a refusal in all."""
+async def test_span_of_lost_wait_has_the_errors(
+    session: SchedulesSession, server: FakeSchedules, exporter: Any
+) -> None:
+    """Polls and retries are recorded in the spans of the waits for their operation, throttling in all spans."""
     refs = [OperationRef("no", "such"), server.script_operation(fault(500), throttled(5), operation_answer("Failed"))]
     lone = asyncio.create_task(session.wait_for_operation(*server.start_operation(duration=30)))
     await session.wait_for_operations(refs, check=False)
@@ -68,13 +70,13 @@ async def test_a_span_shows_what_went_wrong(session: SchedulesSession, server: F
     assert (group.name, group.attributes["failed"], group.attributes["lost"]) == ("wait for operations", 1, 1)
     assert not group.status.is_ok
     assert "1 failed, 1 lost" in group.status.description
-    assert sorted(name for name, _ in events_of(group)) == ["look", "look", "repeat", "throttled"]
-    assert {name for name, _ in events_of(single)} == {"look", "throttled"}
+    assert sorted(name for name, _ in events_of(group)) == ["poll", "poll", "retry", "throttled"]
+    assert {name for name, _ in events_of(single)} == {"poll", "throttled"}
     (missing,) = (facts for _, facts in events_of(group) if facts.get("operation") == "no/such")
     assert missing["error"].startswith("404")
 
 
-async def test_a_renewed_token_is_an_event(
+async def test_renewed_token_is_an_event(
     make_session: MakeSession, server: FakeSchedules, tracer: Any, exporter: Any
 ) -> None:
     credentials = server.credentials()

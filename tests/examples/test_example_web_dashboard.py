@@ -1,4 +1,4 @@
-"""The dashboard: its stream over plain HTTP, and its page in a real Chromium (marker `browser`)."""
+"""The dashboard: its event stream over plain HTTP, and its page in Chromium (marker `browser`)."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ async def session(server: FakeSchedules) -> AsyncIterator[SchedulesSession]:
 
 @asynccontextmanager
 async def stream(url: str) -> AsyncIterator[Callable[[], Any]]:
-    """Join as a browser does; gives a function that reads the next states."""
+    """Connect as a browser does; yield a function that reads the next states."""
     async with aiohttp.ClientSession() as http, http.get(url + "events") as response:
 
         async def read() -> list[dict[str, Any]]:
@@ -41,16 +41,16 @@ async def stream(url: str) -> AsyncIterator[Callable[[], Any]]:
         yield read
 
 
-async def test_browsers_share_the_requests_and_late_ones_see_the_state_at_once(
+async def test_browsers_share_requests_and_late_ones_start_current(
     server: FakeSchedules, session: SchedulesSession, clock: FakeClock
 ) -> None:
     ref = server.start_operation(10, sub_status="Copying")
     async with serving(Dashboard(session, [ref]), 0) as url:
         async with stream(url) as read:
-            assert [state["words"] for state in await read()] == ["not seen yet"]
+            assert [state["text"] for state in await read()] == ["no answer yet"]
             await clock.advance(2.0)
             async with stream(url) as late:
-                assert [(state["percent"], state["words"]) for state in await late()] == [(20.0, "Copying")]
+                assert [(state["percent"], state["text"]) for state in await late()] == [(20.0, "Copying")]
                 await clock.advance(8.0)
                 while (await late())[0]["outcome"] != "succeeded":
                     pass
@@ -61,7 +61,7 @@ async def test_browsers_share_the_requests_and_late_ones_see_the_state_at_once(
     assert len(server.requests) == 11
 
 
-async def test_nothing_is_polled_while_nobody_looks(
+async def test_polling_stops_without_browsers(
     server: FakeSchedules, session: SchedulesSession, clock: FakeClock
 ) -> None:
     ref = server.start_operation(1000)
@@ -70,14 +70,12 @@ async def test_nothing_is_polled_while_nobody_looks(
             await read()
             await clock.advance(3.0)
         await clock.advance(1.0)
-        asked = len(server.requests)
+        count = len(server.requests)
         await clock.advance(60.0)
-        assert len(server.requests) == asked
+        assert len(server.requests) == count
 
 
-async def test_what_was_lost_is_asked_for_again_by_the_next_browser(
-    server: FakeSchedules, session: SchedulesSession
-) -> None:
+async def test_lost_operation_is_polled_for_next_browser(server: FakeSchedules, session: SchedulesSession) -> None:
     ref = server.script_operation(
         fault(501), operation_answer("Failed", percent_complete=130.0, failure_description="The disk is full.")
     )
@@ -88,7 +86,7 @@ async def test_what_was_lost_is_asked_for_again_by_the_next_browser(
         async with stream(url) as read:
             await read()
             (state,) = await read()
-    assert (state["outcome"], state["percent"], state["words"]) == ("failed", 100.0, "Failed: The disk is full.")
+    assert (state["outcome"], state["percent"], state["text"]) == ("failed", 100.0, "Failed: The disk is full.")
 
 
 @pytest.fixture
@@ -98,29 +96,29 @@ async def browser() -> AsyncIterator[Any]:
 
 
 async def visit(browser: Any, url: str, **options: Any) -> Any:
-    """Open the page; whatever it complains of fails the test at its next step."""
+    """Open the page."""
     page = await browser.new_page(**options)
     await page.goto(url)
     return page
 
 
 async def bars(page: Any) -> list[int]:
-    """Give what each bar says, in order."""
-    shown = await page.get_by_role("progressbar").evaluate_all("bars => bars.map(bar => Number(bar.ariaValueNow))")
-    return list(shown)
+    """Return the value of each bar, in order."""
+    values = await page.get_by_role("progressbar").evaluate_all("bars => bars.map(bar => Number(bar.ariaValueNow))")
+    return list(values)
 
 
 async def until(page: Any, condition: str, *arguments: object) -> None:
     await page.wait_for_function(condition, arg=list(arguments), timeout=20_000)
 
 
-SHOWN = "([words]) => document.body.innerText.includes(words)"
+CONTAINS = "([text]) => document.body.innerText.includes(text)"
 LIVE = "() => document.querySelector('#connection').textContent === 'live'"
 BAR_AT = "([value]) => document.querySelector('[role=progressbar]')?.ariaValueNow === String(value)"
 
 
 @pytest.mark.browser
-async def test_bars_move_and_a_failure_shows_its_reason(
+async def test_page_draws_bars_and_failure_reason(
     server: FakeSchedules, session: SchedulesSession, clock: FakeClock, browser: Any
 ) -> None:
     refs = [
@@ -129,17 +127,17 @@ async def test_bars_move_and_a_failure_shows_its_reason(
     ]
     async with serving(Dashboard(session, refs), 0) as url:
         page = await visit(browser, url)
-        await until(page, SHOWN, "2 running")
+        await until(page, CONTAINS, "2 running")
         await clock.advance(10.0)
         await until(page, BAR_AT, 25)
         assert await bars(page) == [25, 31]
-        await until(page, SHOWN, "Copying tasks")
-        await until(page, SHOWN, "29\N{EN DASH}31 s left")
+        await until(page, CONTAINS, "Copying tasks")
+        await until(page, CONTAINS, "29\N{EN DASH}31 s left")
         drawn = "() => document.querySelector('.bar div').getBoundingClientRect().right"
         before = await page.evaluate(drawn)
         await clock.advance(30.0)
-        await until(page, SHOWN, "1 succeeded, 1 failed")
-        await until(page, SHOWN, "✗ Failed: Rule 7 <needs> a calendar.")
+        await until(page, CONTAINS, "1 succeeded, 1 failed")
+        await until(page, CONTAINS, "✗ Failed: Rule 7 <needs> a calendar.")
         assert await bars(page) == [100, 63]
         assert await page.evaluate(drawn) > before
         assert await page.get_by_role("progressbar", name="bridge/clone").get_attribute("aria-valuetext") == (
@@ -148,7 +146,7 @@ async def test_bars_move_and_a_failure_shows_its_reason(
 
 
 class Fallible(Dashboard):
-    """A dashboard whose connections a test can cut, refuse and silence."""
+    """A dashboard whose connections a test can reset, reject and stall."""
 
     def __init__(self, session: SchedulesSession, refs: Sequence[OperationRef]) -> None:
         super().__init__(session, refs)
@@ -174,10 +172,10 @@ class Fallible(Dashboard):
 
 
 @pytest.mark.browser
-async def test_a_dropped_connection_recovers(
+async def test_page_dropped_connection_recovers(
     server: FakeSchedules, session: SchedulesSession, clock: FakeClock, browser: Any
 ) -> None:
-    """Once the browser tries again by itself; once more it meets an error of a proxy, which it takes for final."""
+    """First by the browser itself; then after an HTTP error, after which the browser does not reconnect."""
     dashboard = Fallible(session, [server.start_operation(100)])
     async with serving(dashboard, 0) as url:
         page = await visit(browser, url)
@@ -185,13 +183,13 @@ async def test_a_dropped_connection_recovers(
         await clock.advance(10.0)
         await until(page, BAR_AT, 10)
         dashboard.cut()
-        await until(page, SHOWN, "reconnecting")
+        await until(page, CONTAINS, "reconnecting")
         await until(page, LIVE)
         await clock.advance(10.0)
         await until(page, BAR_AT, 20)
         dashboard.is_out_of_order = True
         dashboard.cut()
-        await until(page, SHOWN, "reconnecting")
+        await until(page, CONTAINS, "reconnecting")
         await until(page, LIVE)
         await clock.advance(10.0)
         await until(page, BAR_AT, 30)
@@ -199,7 +197,7 @@ async def test_a_dropped_connection_recovers(
 
 
 @pytest.mark.browser
-async def test_a_server_that_comes_back_is_found(
+async def test_page_reconnects_to_restarted_server(
     server: FakeSchedules, session: SchedulesSession, clock: FakeClock, browser: Any
 ) -> None:
     dashboard = Dashboard(session, [server.start_operation(100)])
@@ -208,7 +206,7 @@ async def test_a_server_that_comes_back_is_found(
         await until(page, LIVE)
         await clock.advance(10.0)
         await until(page, BAR_AT, 10)
-    await until(page, SHOWN, "reconnecting")
+    await until(page, CONTAINS, "reconnecting")
     await clock.advance(50.0)
     async with serving(dashboard, int(url.split(":")[-1].strip("/"))):
         await until(page, LIVE)
@@ -216,7 +214,7 @@ async def test_a_server_that_comes_back_is_found(
 
 
 @pytest.mark.browser
-async def test_a_connection_that_fell_silent_is_given_up(
+async def test_page_silent_connection_is_replaced(
     server: FakeSchedules, session: SchedulesSession, clock: FakeClock, browser: Any
 ) -> None:
     dashboard = Fallible(session, [server.start_operation(100)])
@@ -227,7 +225,7 @@ async def test_a_connection_that_fell_silent_is_given_up(
         await page.goto(url)
         await until(page, LIVE)
         await page.clock.fast_forward(26_000)
-        await until(page, SHOWN, "1 running")
+        await until(page, CONTAINS, "1 running")
         await clock.advance(10.0)
         await until(page, BAR_AT, 10)
 
@@ -236,9 +234,9 @@ COUNT = """() => {
   window.counts = {frames: 0, draws: 0, messages: 0, rows: 0};
   const countFrame = () => { counts.frames++; requestAnimationFrame(countFrame); };
   requestAnimationFrame(countFrame);
-  const [originalDraw, originalTake] = [draw, take];
+  const [originalDraw, originalReceive] = [draw, receive];
   draw = () => { counts.draws++; originalDraw(); };
-  take = (states) => { counts.messages++; originalTake(states); };
+  receive = (states) => { counts.messages++; originalReceive(states); };
   new MutationObserver((changes) => { counts.rows += changes.length; })
     .observe(document.querySelector("#operations"), {childList: true});
 }"""
@@ -246,23 +244,23 @@ COUNT = """() => {
 BURST = """() => {
   const before = counts.draws;
   for (let percent = 0; percent <= 50; percent++)
-    for (const row of rows.values()) take([{...row.state, percent}]);
-  return new Promise((tell) => requestAnimationFrame(() => tell(counts.draws - before)));
+    for (const row of rows.values()) receive([{...row.state, percent}]);
+  return new Promise((resolve) => requestAnimationFrame(() => resolve(counts.draws - before)));
 }"""
 
 
 @pytest.mark.browser
-async def test_a_hundred_operations_are_drawn_once_a_frame(
+async def test_page_draws_a_hundred_operations_once_per_frame(
     server: FakeSchedules, session: SchedulesSession, clock: FakeClock, browser: Any
 ) -> None:
-    """However many messages come, and no row is built twice."""
+    """However many messages arrive; no row is created twice."""
     refs = [server.start_operation(10 + number / 20) for number in range(100)]
     async with serving(Dashboard(session, refs), 0) as url:
         page = await visit(browser, url)
-        await until(page, SHOWN, "100 running")
+        await until(page, CONTAINS, "100 running")
         await page.evaluate(COUNT)
         await clock.advance(16.0)
-        await until(page, SHOWN, "100 succeeded")
+        await until(page, CONTAINS, "100 succeeded")
         counts = await page.evaluate("counts")
         assert counts["rows"] == 0
         assert counts["messages"] >= 100
@@ -274,10 +272,10 @@ async def test_a_hundred_operations_are_drawn_once_a_frame(
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1200])
-async def test_the_page_is_accessible(
+async def test_page_is_accessible(
     server: FakeSchedules, session: SchedulesSession, browser: Any, scheme: str, width: int
 ) -> None:
-    """By the rules of axe, contrast included; nothing scrolls sideways, and nothing glides where that is unwanted."""
+    """By the rules of axe, contrast included; without horizontal scrolling, and without motion where it is reduced."""
     refs = [
         server.start_operation(),
         server.script_operation(operation_answer("Started", percent_complete=50, sub_status="Copying" * 20)),
@@ -290,7 +288,7 @@ async def test_the_page_is_accessible(
     options = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}, "reduced_motion": "reduce"}
     async with serving(Dashboard(session, refs), 0) as url:
         page = await visit(browser, url, **options)
-        await until(page, SHOWN, "1 succeeded, 1 failed, 1 lost, 2 running")
+        await until(page, CONTAINS, "1 succeeded, 1 failed, 1 lost, 2 running")
         assert (await load("axe_playwright_python.async_playwright").Axe().run(page)).response["violations"] == []
         assert await page.evaluate("() => document.scrollingElement.scrollWidth") <= width
         assert (

@@ -1,4 +1,4 @@
-"""The pictures of the README are what `tests/tools/pictures.py` makes."""
+"""The pictures of the README are those that `tests/tools/pictures.py` creates."""
 
 import asyncio
 from pathlib import Path
@@ -11,7 +11,7 @@ PICTURES = TOP / "examples" / "pictures"
 SMALL = 100_000  # bytes
 
 
-def test_the_readme_shows_every_picture() -> None:
+def test_readme_includes_every_picture() -> None:
     readme = (TOP / "README.md").read_text(encoding="utf-8")
     pictures = sorted(PICTURES.iterdir())
     assert [path.name for path in pictures if f"examples/pictures/{path.name}" not in readme] == []
@@ -20,8 +20,8 @@ def test_the_readme_shows_every_picture() -> None:
 
 
 @pytest.mark.browser
-def test_they_can_be_made_again(tmp_path: Path) -> None:
-    """Under the same names, and loading nothing from elsewhere; fonts and versions decide how they look in detail."""
+def test_pictures_can_be_recreated(tmp_path: Path) -> None:
+    """Under the same names, without external resources; fonts and versions affect their details."""
     asyncio.run(load("pictures").make(tmp_path))
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in PICTURES.iterdir()}
     assert [path.name for path in tmp_path.glob("*.svg") if "url(http" in path.read_text(encoding="utf-8")] == []

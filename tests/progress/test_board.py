@@ -6,50 +6,50 @@ from attrs import define
 
 from schedules_async import Operation, OperationRef, OperationStatus, OperationWaiter, SchedulesSession, TimeRemaining
 from schedules_async.errors import NotFoundError
-from schedules_async.progress.board import Board, Traffic, name_all
+from schedules_async.progress.board import Board, Traffic, resolve_names
 from schedules_async.testing import FakeSchedules, operation_answer, throttled
 
 
 @define(eq=False)
-class Standing:
-    """An operation whose progress the test decides."""
+class Progress:
+    """The progress of an operation, set by the test."""
 
     ref: OperationRef
     latest: Operation | None = None
     time_remaining: TimeRemaining | None = None
     outcome: Operation | Exception | None = None
 
-    def show(self, percent: float, status: str = "Started", **facts: Any) -> None:
+    def advance(self, percent: float, status: str = "Started", **facts: Any) -> None:
         facts = {"percent_complete": percent, **facts}
         self.latest = Operation(self.ref.operation_id, self.ref.schedule_id, OperationStatus(status), **facts)
         if self.latest.is_done:
             self.outcome = self.latest
 
 
-def standings(count: int) -> list[Standing]:
-    return [Standing(OperationRef("s", str(number))) for number in range(count)]
+def members_of(count: int) -> list[Progress]:
+    return [Progress(OperationRef("s", str(number))) for number in range(count)]
 
 
-def names(board: Board, room: int) -> list[str]:
-    return [track.name for track in board.choose(room)]
+def names(board: Board, limit: int) -> list[str]:
+    return [track.name for track in board.choose(limit)]
 
 
-def test_a_track_never_runs_backwards_and_says_where_it_stands() -> None:
-    board, (standing,) = Board(), standings(1)
-    board.add([standing])
+def test_track_changes_fraction_never_falls() -> None:
+    board, (member,) = Board(), members_of(1)
+    board.add([member])
     (track,) = board.tracks
-    seen = [(track.fraction, track.standing)]
+    states = [(track.fraction, track.state)]
     for percent, facts in (
         (50, {"sub_status": "Read\x1bing"}),
         (20, {}),
         (60, {}),
         (30, {"status": "Failed", "failure_description": "No\nroom"}),
     ):
-        standing.show(percent, **facts)
+        member.advance(percent, **facts)
         board.update()
-        seen.append((track.fraction, track.standing))
-    assert seen == [
-        (0.0, "not seen yet"),
+        states.append((track.fraction, track.state))
+    assert states == [
+        (0.0, "no answer yet"),
         (0.5, "Read ing"),
         (0.5, "Started"),
         (0.6, "Started"),
@@ -58,74 +58,74 @@ def test_a_track_never_runs_backwards_and_says_where_it_stands() -> None:
     assert track.is_lost
 
 
-def test_what_ended_well_is_full_and_what_was_lost_says_why() -> None:
-    board, (good, lost) = Board(), standings(2)
+def test_track_ended_is_full_or_has_the_error() -> None:
+    board, (good, lost) = Board(), members_of(2)
     board.add([good, lost])
-    good.show(0, "Succeeded")
+    good.advance(0, "Succeeded")
     lost.outcome = NotFoundError("404", ref=lost.ref)
     board.update()
-    assert [(track.fraction, track.is_succeeded, track.standing) for track in board.tracks] == [
+    assert [(track.fraction, track.is_succeeded, track.state) for track in board.tracks] == [
         (1.0, True, "Succeeded"),
-        (0.0, False, "there is no such operation: 404"),
+        (0.0, False, "operation not found: 404"),
     ]
     assert (board.fraction, board.ended, board.lost, board.is_over) == (1.0, 2, 1, True)
-    assert board.standing == "2 of 2 ended, 1 failed"
+    assert board.state == "2 of 2 ended, 1 failed"
 
 
-def test_the_total_never_runs_backwards_either() -> None:
-    board, both = Board(), standings(2)
+def test_total_changes_fraction_never_falls() -> None:
+    board, both = Board(), members_of(2)
     assert board.fraction == 0.0
     board.add(both)
     fractions = []
     for first, second in ((50, 20), (10, 40), (0, 0)):
-        both[0].show(first)
-        both[1].show(second)
+        both[0].advance(first)
+        both[1].advance(second)
         board.update()
         fractions.append(board.fraction)
-    both[0].show(0, "Failed")
+    both[0].advance(0, "Failed")
     board.update()
     assert [*fractions, board.fraction] == [0.35, 0.45, 0.45, 0.7]
 
 
-def test_the_last_one_is_expected_once_all_that_go_on_are() -> None:
-    board, members = Board(), standings(3)
+def test_total_time_remaining_needs_every_running_operation() -> None:
+    board, members = Board(), members_of(3)
     board.add(members)
     assert board.time_remaining is None
     members[0].time_remaining = TimeRemaining(1, 9)
     assert board.time_remaining is None
     members[1].time_remaining = TimeRemaining(2, 3)
-    members[2].show(100, "Succeeded")
+    members[2].advance(100, "Succeeded")
     board.update()
     assert board.time_remaining == TimeRemaining(2, 9)
     assert board.tracks[2].time_remaining is None
 
 
-def test_of_too_many_the_lost_ones_the_next_to_end_and_the_changed_ones_are_chosen() -> None:
-    board, members = Board(), standings(1000)
+def test_choose_of_many_prefers_lost_ending_and_changed() -> None:
+    board, members = Board(), members_of(1000)
     board.add(members)
     assert names(board, 1000) == [str(number) for number in range(1000)]
     board.update()
-    members[900].show(10)
-    members[500].show(0, "Failed")
-    members[700].show(1)
+    members[900].advance(10)
+    members[500].advance(0, "Failed")
+    members[700].advance(1)
     members[700].time_remaining = TimeRemaining(1, 2)
     board.update()
-    members[3].show(5)
+    members[3].advance(5)
     board.update()
     for _ in range(10):
         board.update()
     assert names(board, 3) == ["3", "500", "700"]
-    assert len(board.choose(20)) == 3, "the choice stays for a while"
+    assert len(board.choose(20)) == 3, "the choice is kept for ten updates"
 
 
-def test_a_choice_stays_for_ten_updates_unless_the_room_shrinks() -> None:
-    board, members = Board(), standings(50)
+def test_choose_keeps_choice_unless_limit_shrinks() -> None:
+    board, members = Board(), members_of(50)
     board.add(members)
     board.update()
     chosen = names(board, 9)
     assert len(chosen) == 9
     for member in members[40:]:
-        member.show(50)
+        member.advance(50)
     choices = []
     for _ in range(10):
         board.update()
@@ -135,45 +135,52 @@ def test_a_choice_stays_for_ten_updates_unless_the_room_shrinks() -> None:
     assert len(names(board, 5)) == 5
 
 
-def test_in_the_end_only_the_lost_ones_of_too_many_are_left() -> None:
-    board, members = Board(), standings(50)
+def test_choose_after_the_end_returns_the_lost() -> None:
+    board, members = Board(), members_of(50)
     board.add(members)
     for number, member in enumerate(members):
-        member.show(100, "Failed" if number % 20 == 7 else "Succeeded")
+        member.advance(100, "Failed" if number % 20 == 7 else "Succeeded")
     board.update()
     assert names(board, 10) == ["7", "27", "47"]
 
 
 @pytest.mark.parametrize(
-    ("given", "named"),
+    ("given", "expected"),
     [
         (None, ["a", "b"]),
         ({OperationRef("s", "a"): "im\nport"}, ["im port", "b"]),
         (lambda ref: f"<{ref.operation_id}>", ["<a>", "<b>"]),
     ],
 )
-def test_operations_have_the_names_that_the_caller_gives_or_their_ids(given: Any, named: list[str]) -> None:
-    members = [Standing(OperationRef("s", "a")), Standing(OperationRef("s", "b"))]
-    assert list(name_all(given, members).values()) == named
+def test_names_default_to_operation_ids(given: Any, expected: list[str]) -> None:
+    members = [Progress(OperationRef("s", "a")), Progress(OperationRef("s", "b"))]
+    assert list(resolve_names(given, members).values()) == expected
 
 
-def test_operations_with_the_same_id_are_named_with_their_schedules() -> None:
-    members = [Standing(OperationRef("s", "a")), Standing(OperationRef("t", "a"))]
-    assert list(name_all(None, members).values()) == ["s/a", "t/a"]
+def test_names_raise_ids_are_used_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    members = [Progress(OperationRef("s", "a")), Progress(OperationRef("s", "b"))]
+    names = {OperationRef("s", "a"): "import"}
+    assert list(resolve_names(names.__getitem__, members).values()) == ["a", "b"]
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "KeyError" in caplog.text
 
 
-async def to_the_end(waiter: OperationWaiter) -> list[float]:
+def test_names_of_equal_ids_include_the_schedule() -> None:
+    members = [Progress(OperationRef("s", "a")), Progress(OperationRef("t", "a"))]
+    assert list(resolve_names(None, members).values()) == ["s/a", "t/a"]
+
+
+async def iterate(waiter: OperationWaiter) -> list[float]:
     return [operation.percent_complete async for operation in waiter]
 
 
-async def test_the_footer_tells_when_a_429_keeps_everybody_waiting(
-    server: FakeSchedules, session: SchedulesSession
-) -> None:
+async def test_footer_throttled_counts_down_the_seconds(server: FakeSchedules, session: SchedulesSession) -> None:
     ref = server.script_operation(throttled(5.0), operation_answer("Started"), operation_answer("Succeeded"))
-    traffic, told = Traffic(session), set()
-    waiting = asyncio.create_task(to_the_end(session.wait_for_operation(*ref)))
+    traffic, lines = Traffic(session), set()
+    waiting = asyncio.create_task(iterate(session.wait_for_operation(*ref)))
     while not waiting.done():
-        told.add(traffic())
+        lines.add(traffic())
         await asyncio.sleep(0)
-    assert "1 request, 0 saved by 304, 1 refused (429); a 429 keeps all waiting for 5 s more" in told
-    assert traffic() == "3 requests, 0 saved by 304, 1 refused (429)"
+    assert "1 request, 0 saved by 304, 1 answered 429; throttled, 5 s left" in lines
+    assert traffic() == "3 requests, 0 saved by 304, 1 answered 429"

@@ -1,4 +1,4 @@
-"""A fake service for manual play, and the command that waits for its operations."""
+"""The command `serve`: a fake service for experiments."""
 
 import asyncio
 import shlex
@@ -16,30 +16,30 @@ from schedules_async.testing import FakeSchedules
 
 _NAME = "schedules-async"
 _SCHEDULE = "play"
-_MOST_NAMED = 8
+_MAX_LISTED = 8
 
 
-async def play_service(operations: int, seconds: float, quota: int | None, port: int) -> None:
-    """Run operations of all kinds, say how to wait for them, and answer until interrupted."""
+async def serve_operations(operations: int, seconds: float, quota: int | None, port: int) -> None:
+    """Serve operations of all kinds until interrupted; print the command that waits for them."""
     async with FakeSchedules(quota=quota, port=port) as server:
         refs = start_all(server, operations, seconds)
-        click.echo(f"{operations} operations on {server.url}, all ended in {seconds:g} s. In a second terminal:")
-        click.echo(f"\n  {spell_command(server, refs)}\n\nCtrl-C ends the service.")
+        click.echo(f"{operations} operations on {server.url}, all ended in {seconds:g} s. In another terminal, run:")
+        click.echo(f"\n  {wait_command_line(server, refs)}\n\nPress Ctrl-C to stop the service.")
         await asyncio.Event().wait()
 
 
 def start_all(server: FakeSchedules, count: int, seconds: float) -> list[OperationRef]:
-    """Start operations of the demo's kinds; the later ones take longer."""
+    """Start operations like those of the demo; later ones take longer."""
     return [
         start(server, part, seconds * (1 + number / count) / 2, schedule_id=_SCHEDULE, operation_id=str(number))
         for number, part in enumerate(islice(cycle(PROGRAMME), count), 1)
     ]
 
 
-def spell_command(server: FakeSchedules, refs: Sequence[OperationRef], path: str | None = None) -> str:
-    """Write the command line for a shell in a second terminal, where programs are found on the `path`."""
+def wait_command_line(server: FakeSchedules, refs: Sequence[OperationRef], path: str | None = None) -> str:
+    """Return the shell command that waits for the operations; `path` is where the program is looked up."""
     program = _NAME if shutil.which(_NAME, path=path) else f"{shlex.quote(sys.executable)} -m schedules_async"
     command = f"{BASE_URL}={server.url} {TOKEN}={server.token} {program} wait"
-    if len(refs) > _MOST_NAMED:
+    if len(refs) > _MAX_LISTED:
         return f"seq -f {_SCHEDULE}/%.0f {len(refs)} | {command} -"
     return f"{command} {' '.join(map(str, refs))}"

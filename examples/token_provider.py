@@ -1,4 +1,4 @@
-"""Give a token that is renewed by your own code."""
+"""Provide tokens from your own code."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ from schedules_async.testing import FakeSchedules
 
 
 class Vault:
-    """Asked before every request; `rejected` is the token that just met a 401."""
+    """Called before every request; `rejected` is the token that was just answered 401, if any."""
 
     def __init__(self, *tokens: str) -> None:
         self.tokens = list(tokens)
@@ -23,7 +23,7 @@ async def main() -> None:
         ref = server.start_operation(duration=1)
         async with SchedulesSession(Vault("expired", "fresh"), base_url=server.url) as session:
             operation = await session.wait_for_operation(*ref)
-            print(f"{operation.status}, statuses seen: {[request.status for request in server.requests]}")
+            print(f"{operation.status}, HTTP statuses: {[request.status for request in server.requests]}")
 
 
 asyncio.run(main())

@@ -1,7 +1,7 @@
 import pytest
 
 from schedules_async import OperationRef
-from schedules_async.cli.endings import as_command_error
+from schedules_async.cli.exit_codes import to_command_error
 from schedules_async.errors import (
     AuthenticationError,
     OperationFailedError,
@@ -29,8 +29,8 @@ REF = OperationRef("s", "o")
         (SessionClosedError("m"), 4),
     ],
 )
-def test_each_kind_of_error_has_its_exit_code(error: Exception, exit_code: int) -> None:
-    assert as_command_error([error], ()).exit_code == exit_code
+def test_error_class_determines_exit_code(error: Exception, exit_code: int) -> None:
+    assert to_command_error([error], ()).exit_code == exit_code
 
 
 @pytest.mark.parametrize(
@@ -41,16 +41,14 @@ def test_each_kind_of_error_has_its_exit_code(error: Exception, exit_code: int) 
         ([OperationFailedError("1"), OperationFailedError("2")], 1),
     ],
 )
-def test_of_several_exit_codes_the_highest_counts_and_each_error_has_its_sentence(
-    errors: list[SchedulesError], exit_code: int
-) -> None:
-    ending = as_command_error(errors, ())
-    assert ending.exit_code == exit_code
-    assert [sentence[-1] for sentence in ending.sentences] == [str(error) for error in errors]
+def test_several_errors_have_highest_code_and_all_sentences(errors: list[SchedulesError], exit_code: int) -> None:
+    error = to_command_error(errors, ())
+    assert error.exit_code == exit_code
+    assert [sentence[-1] for sentence in error.sentences] == [str(each) for each in errors]
 
 
-def test_what_is_wrong_with_the_token_is_said_once_and_without_it() -> None:
+def test_token_error_is_reported_once_without_the_token() -> None:
     error = AuthenticationError("401 Unauthorized (no such token: secret, of: another)", ref=REF, status=401)
-    assert as_command_error([error, error], ("secret", "another")).sentences == (
-        "the token was refused: 401 Unauthorized (no such token: [secret], of: [secret])",
+    assert to_command_error([error, error], ("secret", "another")).sentences == (
+        "the token was rejected: 401 Unauthorized (no such token: [secret], of: [secret])",
     )

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from schedules_async import SchedulesSession
-from schedules_async.cli.arguments import read_ref
-from schedules_async.cli.serving import play_service, spell_command, start_all
+from schedules_async.cli.arguments import parse_ref
+from schedules_async.cli.serve_command import serve_operations, start_all, wait_command_line
 from schedules_async.testing import FakeClock, FakeSchedules
 
 
-class Announced(io.StringIO):
-    """Tells when all has been said."""
+class Announcement(io.StringIO):
+    """A stream that sets an event once the whole announcement is written."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,21 +27,21 @@ class Announced(io.StringIO):
         return super().write(text)
 
 
-async def test_it_says_how_to_wait_and_answers_until_it_is_interrupted() -> None:
-    with redirect_stdout(Announced()) as output:
-        serving = asyncio.create_task(play_service(2, 60, None, 0))
+async def test_serve_prints_command_and_answers_until_interrupted() -> None:
+    with redirect_stdout(Announcement()) as output:
+        serving = asyncio.create_task(serve_operations(2, 60, None, 0))
         await output.is_complete.wait()
         found = re.search(r"SCHEDULES_BASE_URL=(\S+) SCHEDULES_TOKEN=(\S+) .* wait (\S+) (\S+)\n", output.getvalue())
         assert found is not None
         async with SchedulesSession(found[2], base_url=found[1]) as session:
-            operations = [await session.get_operation(*read_ref(found[number])) for number in (3, 4)]
+            operations = [await session.get_operation(*parse_ref(found[number])) for number in (3, 4)]
         serving.cancel()
         with pytest.raises(asyncio.CancelledError):
             await serving
     assert [str(operation.ref) for operation in operations] == ["play/1", "play/2"]
 
 
-async def test_operations_of_all_kinds_end_within_the_time() -> None:
+async def test_operations_end_within_the_given_time() -> None:
     async with FakeSchedules(clock=FakeClock()) as server, server.session(rate_limits=()) as session:
         waiter = session.wait_for_operations(start_all(server, 6, 10), check=False)
         await waiter
@@ -52,12 +52,12 @@ async def test_operations_of_all_kinds_end_within_the_time() -> None:
 
 
 @pytest.mark.parametrize("is_on_path", [True, False])
-async def test_the_command_calls_a_program_that_is_found_and_stays_short(tmp_path: Path, *, is_on_path: bool) -> None:
+async def test_command_line_uses_installed_program_and_stays_short(tmp_path: Path, *, is_on_path: bool) -> None:
     program = f"{shlex.quote(sys.executable)} -m schedules_async"
     if is_on_path:
         program = "schedules-async"
         (tmp_path / program).touch(0o755)
     async with FakeSchedules() as server:
-        command = spell_command(server, start_all(server, 500, 60), str(tmp_path))
+        command = wait_command_line(server, start_all(server, 500, 60), str(tmp_path))
         variables = f"SCHEDULES_BASE_URL={server.url} SCHEDULES_TOKEN={server.token}"
     assert command == f"seq -f play/%.0f 500 | {variables} {program} wait -"

@@ -1,4 +1,4 @@
-"""See what a session does: in the log, and with a hook of your own."""
+"""Observe a session by its log and by a hook of your own."""
 
 import asyncio
 import logging
@@ -12,13 +12,13 @@ from schedules_async.testing import FakeSchedules
 counts: Counter[str] = Counter()
 
 
-def count(event: Event) -> None:  # called on the event loop: be quick, and not async
+def count(event: Event) -> None:  # called on the event loop: must be fast, and not async
     counts[type(event).__name__] += 1
     match event:
         case Throttled(was_open=True):
-            print(f"The service wants {event.pause:.0f} s of silence.")
+            print(f"Throttled for {event.pause:.0f} s.")
         case WaitEnded(seconds=seconds, polls=polls):
-            print(f"That took {seconds:.0f} s and {polls} polls.")
+            print(f"The wait took {seconds:.0f} s and {polls} polls.")
 
 
 async def main() -> None:
@@ -30,5 +30,5 @@ async def main() -> None:
 
 
 logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stdout)
-logging.getLogger("schedules_async").setLevel(logging.DEBUG)  # at INFO, without the polls
+logging.getLogger("schedules_async").setLevel(logging.DEBUG)  # INFO leaves out polls
 asyncio.run(main())

@@ -5,18 +5,18 @@ import pytest
 from schedules_async import Operation, OperationRef, TimeRemaining
 from schedules_async._waiters.checkpoint import Checkpoint
 from schedules_async.cli.arguments import Identity
-from schedules_async.cli.following import Audience, Service, follow, look
+from schedules_async.cli.wait_command import Output, Service, fetch, wait_for_all
 from schedules_async.errors import NotFoundError, OperationFailedError, OperationStalledError, OperationTimeoutError
 from schedules_async.testing import FakeSchedules, operation_answer
 
-FOR_EVER = float("inf")
+UNLIMITED = float("inf")
 
 
 def service_of(server: FakeSchedules) -> Service:
     return Service(Identity(server.token, (server.token,)), server.url)
 
 
-def plan(*refs: OperationRef, timeout: float = FOR_EVER, stall_timeout: float = FOR_EVER) -> Checkpoint:
+def plan(*refs: OperationRef, timeout: float = UNLIMITED, stall_timeout: float = UNLIMITED) -> Checkpoint:
     return Checkpoint(refs, {}, is_group=True, check=False, timeout=timeout, stall_timeout=stall_timeout)
 
 
@@ -24,26 +24,26 @@ def report_nothing(_: Operation, __: TimeRemaining | None) -> None:
     pass
 
 
-async def test_a_look_gives_the_operation() -> None:
+async def test_fetch_returns_the_operation() -> None:
     async with FakeSchedules() as server:
         ref = server.script_operation(operation_answer("Started", percent_complete=30))
-        assert (await look(service_of(server), ref)).percent_complete == 30
+        assert (await fetch(service_of(server), ref)).percent_complete == 30
         assert len(server.requests) == 1
 
 
-async def test_each_change_is_reported_and_what_went_wrong_is_given() -> None:
-    seen: list[str] = []
+async def test_wait_reports_changes_and_returns_errors() -> None:
+    statuses: list[str] = []
 
     def report(operation: Operation, _: TimeRemaining | None) -> None:
-        seen.append(operation.raw_status)
+        statuses.append(operation.raw_status)
 
     async with FakeSchedules() as server:
         failing = server.script_operation(
             operation_answer("Queued"), operation_answer("Failed", failure_description="No room")
         )
         good, gone = server.script_operation(operation_answer("Succeeded")), OperationRef("no", "such")
-        errors = await follow(service_of(server), plan(failing, good, gone), Audience(report))
-    assert sorted(seen) == ["Failed", "Queued", "Succeeded"]
+        errors = await wait_for_all(service_of(server), plan(failing, good, gone), Output(report))
+    assert sorted(statuses) == ["Failed", "Queued", "Succeeded"]
     assert [type(error) for error in errors] == [OperationFailedError, NotFoundError]
     assert str(errors[0]) == f"{failing} failed: No room"
 
@@ -51,16 +51,14 @@ async def test_each_change_is_reported_and_what_went_wrong_is_given() -> None:
 @pytest.mark.parametrize(
     ("limit", "error"), [("timeout", OperationTimeoutError), ("stall_timeout", OperationStalledError)]
 )
-async def test_a_wait_ends_at_its_limits_and_stays_in_its_file(
-    limit: str, error: type[Exception], tmp_path: Path
-) -> None:
+async def test_wait_times_out_and_keeps_the_checkpoint(limit: str, error: type[Exception], tmp_path: Path) -> None:
     path = tmp_path / "wait.json"
     async with FakeSchedules() as server:
         ref = server.script_operation(operation_answer("Started"))
-        errors = await follow(service_of(server), plan(ref, **{limit: 0.05}), Audience(report_nothing, file=path))
+        errors = await wait_for_all(service_of(server), plan(ref, **{limit: 0.05}), Output(report_nothing, file=path))
     assert [type(each) for each in errors] == [error]
     assert path.exists()
 
 
-def test_a_service_does_not_show_its_token() -> None:
+def test_repr_of_service_has_no_token() -> None:
     assert "secret" not in repr(Service(Identity("secret", ("secret",)), "https://api.example"))

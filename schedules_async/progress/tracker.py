@@ -1,0 +1,110 @@
+"""Tracking waits with bars, whatever draws them."""
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+from schedules_async import SchedulesSession
+from schedules_async._waiters.waiter import Waiter
+from schedules_async.progress.board import Board, Names, Traffic
+
+Result = TypeVar("Result")
+
+logger = logging.getLogger("schedules_async")
+
+_FRAME_INTERVAL = 0.1  # seconds between two frames, at least
+_IDLE_FACTOR = 9  # times what drawing took, so that it takes at most a tenth of the event loop's time
+
+
+class Tracker(ABC):
+    """Displays a bar for each operation of a wait and a total, as long as at least one wait is tracked.
+
+    Waits that are tracked at the same time share one display. With a `session` the last line counts its requests
+    and, after a 429, the seconds until the next request may leave. A display that fails is closed and logged, once;
+    the waits continue.
+    """
+
+    _frame: asyncio.Handle | None = None  # the next one; None while nothing is displayed
+
+    def __init__(self, *, names: Names | None = None, session: SchedulesSession | None = None) -> None:
+        self._names = names
+        self._footer = None if session is None else Traffic(session)
+        self._tracked = 0
+
+    async def track(self, waiter: Waiter[Result]) -> Result:
+        """Await a wait while displaying its progress; return or raise what the wait returns or raises."""
+        with self.showing(waiter):
+            return await waiter
+
+    @contextmanager
+    def showing(self, waiter: Waiter[Any]) -> Iterator[None]:
+        """Display the progress of a wait while the block runs, for code that iterates over the wait itself."""
+        self._add(waiter)
+        self._tracked += 1
+        try:
+            yield
+        finally:
+            self._tracked -= 1
+            if not self._tracked:
+                self._end()
+
+    def _add(self, waiter: Waiter[Any]) -> None:
+        with self._closing_on_failure():
+            if not self._tracked:
+                self._board = Board(self._names)
+                self._open()
+                self._frame = asyncio.get_running_loop().call_soon(self._draw_next)
+            if self._frame is not None:
+                self._board.add(waiter.members)
+
+    def _draw_next(self) -> None:
+        loop = asyncio.get_running_loop()
+        before = loop.time()
+        with self._closing_on_failure():
+            self._redraw()
+            delay = max(_FRAME_INTERVAL, _IDLE_FACTOR * (loop.time() - before))
+            self._frame = loop.call_later(delay, self._draw_next)
+
+    def _redraw(self) -> None:
+        self._board.update()
+        self._draw()
+
+    def _end(self) -> None:
+        """Draw the last frame and close the display."""
+        if self._frame is None:
+            return
+        with self._closing_on_failure():
+            self._redraw()
+            self._stop()
+            self._close()
+
+    def _stop(self) -> None:
+        if self._frame is not None:
+            self._frame.cancel()
+            self._frame = None
+
+    @contextmanager
+    def _closing_on_failure(self) -> Iterator[None]:
+        """Close the display if the block raises, for instance as the terminal is gone; rich raises even SystemExit."""
+        try:
+            yield
+        except (Exception, SystemExit):
+            self._stop()
+            with suppress(Exception, SystemExit):
+                self._close()
+            logger.warning("progress can no longer be displayed", exc_info=True)
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Open the display."""
+
+    @abstractmethod
+    def _draw(self) -> None:
+        """Draw the board."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Close the display, with the last frame left on the screen."""
