@@ -89,6 +89,7 @@ class Waiter(Coroutine[Any, Any, Result], AsyncIterable[Operation]):
     @property
     def members(self) -> Collection[OperationProgress]:
         """The state of each operation, each once; for bars and other displays."""
+        self._is_used = True
         return self._state.members.values()
 
     async def aclose(self) -> None:
