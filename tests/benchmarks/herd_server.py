@@ -19,13 +19,13 @@ from attrs import define, field
 
 from schedules_async._operations.ref import OperationRef
 from schedules_async.testing.answers import throttled
-from schedules_async.testing.contract import is_held
-from schedules_async.testing.live import LiveOperation
+from schedules_async.testing.protocol import matches
+from schedules_async.testing.simulated_operation import SimulatedOperation
 from schedules_async.testing.quota import WindowCounter
 
 QUOTA, WINDOW = 25, 1.0
 ZERO = datetime.now(UTC) - timedelta(seconds=time.monotonic())
-Render = Callable[[LiveOperation, float], Any]
+Render = Callable[[SimulatedOperation, float], Any]
 
 
 def in_steps_of_five(fraction: float) -> float:
@@ -33,24 +33,24 @@ def in_steps_of_five(fraction: float) -> float:
     return int(20 * fraction) * 5.0
 
 
-def as_azure(operation: LiveOperation, now: float) -> object:
+def as_azure(operation: SimulatedOperation, now: float) -> object:
     """Answer as an operation resource of Azure does."""
     return {"status": "Succeeded" if now >= operation.ended else "InProgress"}
 
 
-def as_google(operation: LiveOperation, now: float) -> object:
+def as_google(operation: SimulatedOperation, now: float) -> object:
     """Answer as google.longrunning.Operations does."""
     name = f"herd/operations/{operation.ref.operation_id}"
     result = {"@type": "type.googleapis.com/google.protobuf.Empty"}
     return {"name": name, "done": True, "response": result} if now >= operation.ended else {"name": name}
 
 
-def as_fal(operation: LiveOperation, now: float) -> object:
+def as_fal(operation: SimulatedOperation, now: float) -> object:
     """Answer as fal's queue does."""
     return {"status": "COMPLETED" if now >= operation.ended else "IN_PROGRESS", "logs": None}
 
 
-def as_dynamodb(operation: LiveOperation, now: float) -> object:
+def as_dynamodb(operation: SimulatedOperation, now: float) -> object:
     """Answer as DynamoDB's DescribeTable does."""
     status = "ACTIVE" if now >= operation.ended else "CREATING"
     return {"Table": {"TableName": operation.ref.operation_id, "TableStatus": status}}
@@ -74,7 +74,7 @@ def respond(status: int, body: object, headers: dict[str, str]) -> web.Response:
 class Herd:
     """The operations, and what was asked of them."""
 
-    _operations: dict[str, LiveOperation] = field(init=False, factory=dict)
+    _operations: dict[str, SimulatedOperation] = field(init=False, factory=dict)
     _counter: WindowCounter = field(init=False, factory=WindowCounter)
     _requests: int = field(init=False, default=0)
     _refused: int = field(init=False, default=0)
@@ -92,7 +92,7 @@ class Herd:
         now = time.monotonic()
         self._requests = self._refused = 0
         self._operations = {
-            f"operation-{number}": LiveOperation(
+            f"operation-{number}": SimulatedOperation(
                 OperationRef("herd", f"operation-{number}"), now, 0.0, duration, in_steps_of_five
             )
             for number, duration in enumerate(durations)
@@ -106,7 +106,7 @@ class Herd:
         now, shape = time.monotonic(), request.path.split("/")[1]
         self._requests += 1
         name = (await request.json())["TableName"] if shape == "dynamodb" else request.path.split("/")[-1]
-        wait = self._counter.take(now, QUOTA, WINDOW)
+        wait = self._counter.count(now, QUOTA, WINDOW)
         if wait is not None:
             self._refused += 1
             return self._refuse(shape, wait)
@@ -122,10 +122,10 @@ class Herd:
             return respond(429, REFUSALS[shape], {**after, "x-amz-retry-after": str(round(1000 * wait))})
         return web.Response(status=429, body=refusal.body, headers=after, content_type="application/json")
 
-    def _as_schedules(self, request: web.BaseRequest, operation: LiveOperation, now: float) -> web.Response:
+    def _as_schedules(self, request: web.BaseRequest, operation: SimulatedOperation, now: float) -> web.Response:
         answer = operation.answer(now, lambda reading: ZERO + timedelta(seconds=reading))
         headers = dict(answer.headers)
-        if is_held(request.headers.get("If-None-Match"), answer.etag):
+        if matches(request.headers.get("If-None-Match"), answer.etag):
             return web.Response(status=304, headers=headers)
         return web.Response(body=answer.body, headers=headers, content_type="application/json")
 

@@ -6,19 +6,19 @@ from aiohttp import web
 
 from schedules_async._clock import SystemClock
 from schedules_async.testing import Answer, ReceivedRequest, raw, reset, stall
-from schedules_async.testing.listening import Listener
+from schedules_async.testing.http_server import HttpServer
 
 
-def make_listener(answer: Answer) -> Listener:
+def make_server(answer: Answer) -> HttpServer:
     def decide(request: web.BaseRequest) -> tuple[ReceivedRequest, Answer]:
         return ReceivedRequest(None, 0.0, request.method, request.raw_path, request.headers), answer
 
-    return Listener(SystemClock(), decide, lambda now: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=now))
+    return HttpServer(SystemClock(), decide, lambda now: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=now))
 
 
-async def exchange(listener: Listener, request: bytes) -> bytes:
-    """Send bytes over a bare socket and read until the other side ends."""
-    host, _, port = listener.address.rpartition(":")
+async def exchange(server: HttpServer, request: bytes) -> bytes:
+    """Send bytes over a plain socket and read until the server closes the connection."""
+    host, _, port = server.address.rpartition(":")
     reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
     try:
         writer.write(request)
@@ -41,72 +41,72 @@ GET = b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         (Answer(200, b"", [("ETag", '"a"'), ("ETag", '"b"')]), b'HTTP/1.1 200 OK\r\nETag: "a"\r\nETag: "b"\r\n', b""),
     ],
 )
-async def test_bytes_on_the_wire(answer: Answer, head: bytes, tail: bytes) -> None:
-    listener = make_listener(answer)
-    await listener.start("127.0.0.1", 0)
-    sent = await exchange(listener, GET)
+async def test_answer_is_sent_as_expected_bytes(answer: Answer, head: bytes, tail: bytes) -> None:
+    server = make_server(answer)
+    await server.start("127.0.0.1", 0)
+    sent = await exchange(server, GET)
     assert sent.startswith(head)
     assert sent.endswith(tail)
-    await listener.close()
+    await server.close()
 
 
-async def test_a_reset_is_a_reset() -> None:
-    listener = make_listener(reset())
-    await listener.start("127.0.0.1", 0)
+async def test_reset_answer_resets_connection() -> None:
+    server = make_server(reset())
+    await server.start("127.0.0.1", 0)
     with pytest.raises(ConnectionResetError):
-        await exchange(listener, GET)
-    await listener.close()
+        await exchange(server, GET)
+    await server.close()
 
 
-async def test_bytes_that_are_not_http_are_answered_with_400() -> None:
-    listener = make_listener(Answer())
-    await listener.start("127.0.0.1", 0)
-    assert b" 400 " in await exchange(listener, b"hello\r\n\r\n")
-    await listener.close()
+async def test_request_that_is_not_http_is_answered_400() -> None:
+    server = make_server(Answer())
+    await server.start("127.0.0.1", 0)
+    assert b" 400 " in await exchange(server, b"hello\r\n\r\n")
+    await server.close()
 
 
 @pytest.mark.parametrize("answer", [stall(), raw(b"HTTP/1.1 200 OK\r\n", close=False), stall(delay=3600)])
-async def test_closing_ends_what_waits(answer: Answer) -> None:
-    listener = make_listener(answer)
-    await listener.start("127.0.0.1", 0)
-    client = asyncio.create_task(exchange(listener, GET))
-    for _ in iter(lambda: listener.open_connections, 1):
+async def test_close_ends_waiting_requests(answer: Answer) -> None:
+    server = make_server(answer)
+    await server.start("127.0.0.1", 0)
+    client = asyncio.create_task(exchange(server, GET))
+    for _ in iter(lambda: server.open_connections, 1):
         await asyncio.sleep(0)
-    assert not listener.is_busy
-    await listener.close()
-    assert listener.open_connections == 0
+    assert not server.is_busy
+    await server.close()
+    assert server.open_connections == 0
     await asyncio.wait({client})
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_closing_takes_a_connection_that_has_just_been_made() -> None:
-    listener = make_listener(Answer())
-    await listener.start("127.0.0.1", 0)
-    host, _, port = listener.address.rpartition(":")
+async def test_close_aborts_connection_just_made() -> None:
+    server = make_server(Answer())
+    await server.start("127.0.0.1", 0)
+    host, _, port = server.address.rpartition(":")
     _, writer = await asyncio.open_connection(host, int(port))
-    await listener.close()
-    assert listener.open_connections == 0
+    await server.close()
+    assert server.open_connections == 0
     writer.close()
 
 
-async def test_ipv6_has_brackets() -> None:
-    listener = make_listener(Answer(200, b"six"))
-    await listener.start("::1", 0)
-    assert listener.address.startswith("[::1]:")
-    assert (await exchange(listener, GET)).endswith(b"six")
-    await listener.close()
+async def test_ipv6_address_has_brackets() -> None:
+    server = make_server(Answer(200, b"six"))
+    await server.start("::1", 0)
+    assert server.address.startswith("[::1]:")
+    assert (await exchange(server, GET)).endswith(b"six")
+    await server.close()
 
 
-async def test_it_runs_once_at_a_time() -> None:
-    listener = make_listener(Answer())
-    await listener.close()
+async def test_server_cannot_start_twice() -> None:
+    server = make_server(Answer())
+    await server.close()
     with pytest.raises(RuntimeError, match="not running"):
-        str(listener.address)
-    await listener.start("127.0.0.1", 0)
-    with pytest.raises(RuntimeError, match="is running"):
-        await listener.start("127.0.0.1", 0)
-    await listener.close()
-    await listener.close()
-    assert listener.open_connections == 0
-    await listener.start("127.0.0.1", 0)
-    await listener.close()
+        str(server.address)
+    await server.start("127.0.0.1", 0)
+    with pytest.raises(RuntimeError, match="already running"):
+        await server.start("127.0.0.1", 0)
+    await server.close()
+    await server.close()
+    assert server.open_connections == 0
+    await server.start("127.0.0.1", 0)
+    await server.close()

@@ -52,7 +52,7 @@ def run(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
     ],
     ids=["pytest-asyncio strict", "pytest-asyncio auto", "anyio", "anyio beside the other", "pytest-asyncio beside it"],
 )
-def test_in_each_way_of_running_async_tests(
+def test_fixtures_work_with_each_async_plugin(
     pytester: pytest.Pytester, mark: str, fixture: str, options: tuple[str, ...]
 ) -> None:
     pytester.makepyfile(USERS_TESTS.format(mark=mark, fixture=fixture))
@@ -60,7 +60,7 @@ def test_in_each_way_of_running_async_tests(
 
 
 @pytest.mark.parametrize("scope", ["module", "package", "session"])
-def test_on_a_loop_that_tests_share(pytester: pytest.Pytester, scope: str) -> None:
+def test_fixtures_use_shared_loop_of_tests(pytester: pytest.Pytester, scope: str) -> None:
     """The server runs where the test runs, by its marker or by the configured default."""
     fixture = f"@pytest_asyncio.fixture(loop_scope='{scope}')"
     pytester.makepyfile(
@@ -71,7 +71,7 @@ def test_on_a_loop_that_tests_share(pytester: pytest.Pytester, scope: str) -> No
     run(pytester, *STRICT, "-o", f"asyncio_default_test_loop_scope={scope}").assert_outcomes(passed=4)
 
 
-def test_on_the_loop_of_a_class(pytester: pytest.Pytester) -> None:
+def test_fixtures_use_loop_of_class(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("""
         import pytest
 
@@ -84,14 +84,14 @@ def test_on_the_loop_of_a_class(pytester: pytest.Pytester) -> None:
     run(pytester, *STRICT).assert_outcomes(passed=1)
 
 
-def test_a_plain_test_is_told_what_is_missing(pytester: pytest.Pytester) -> None:
+def test_plain_test_gets_error_naming_what_is_missing(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_it(schedules_session): pass")
     result = run(pytester, *NEITHER)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*needs a test on pytest-asyncio, or one marked anyio*"])
 
 
-def test_trio_is_told_that_it_is_the_wrong_loop(pytester: pytest.Pytester) -> None:
+def test_trio_test_gets_error_naming_asyncio(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(USERS_TESTS.format(mark="pytestmark = pytest.mark.anyio", fixture="@pytest.fixture"))
     pytester.makeconftest("import pytest\n@pytest.fixture\ndef anyio_backend_name():\n    return 'trio'")
     result = run(pytester, *ANYIO)
@@ -99,12 +99,12 @@ def test_trio_is_told_that_it_is_the_wrong_loop(pytester: pytest.Pytester) -> No
     result.stdout.fnmatch_lines(["*runs on asyncio alone*"])
 
 
-def test_a_run_that_asks_for_nothing_is_left_alone(pytester: pytest.Pytester) -> None:
+def test_run_without_fixtures_is_unaffected(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_it(): pass")
     run(pytester, *NEITHER).assert_outcomes(passed=1)
 
 
-def test_it_can_be_switched_off(pytester: pytest.Pytester) -> None:
+def test_plugin_can_be_disabled(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_it(fake_schedules): pass")
     result = run(pytester, *NEITHER, "-p", "no:schedules_async")
     result.stdout.fnmatch_lines(["*fixture 'fake_schedules' not found*"])
