@@ -31,6 +31,7 @@ from schedules_async.testing.protocol import (
     read_path,
 )
 from schedules_async.testing.quota import WindowCounter
+from schedules_async.testing.server_thread import ServerThread
 from schedules_async.testing.simulated_operation import Progress, SimulatedOperation, to_shape
 from schedules_async.testing.token_endpoint import ENDPOINT, TokenIssuer
 
@@ -66,7 +67,8 @@ def _zero_date(clock: Clock) -> datetime:
 class FakeSchedules:
     """A server of `GET /schedules/{scheduleId}/operations/{operationId}` on the loopback, for tests and demos.
 
-    It runs within `async with`, or from `start` to `close`, at `host` and `port` (0: a free one). It accepts the
+    It runs within `async with`, or from `start` to `close`, on the running event loop; within a plain `with` it runs
+    in a thread of its own, for synchronous code. It listens at `host` and `port` (0: a free one) and accepts the
     bearer `token`. All times are those of `clock`, by default the system's; a `FakeClock` stands still while a
     request is processed. With a `quota`, only that many requests are accepted in each fixed window of `window`
     seconds, and the others are answered with 429; requests with a wrong token do not count. `prefix` is the path
@@ -99,6 +101,7 @@ class FakeSchedules:
     _token_interruptions: deque[Answer] = field(init=False, factory=deque)
     _zero: datetime = field(init=False)
     _http: HttpServer = field(init=False)
+    _thread: ServerThread = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._zero = _zero_date(self.clock)
@@ -135,8 +138,25 @@ class FakeSchedules:
         await self._http.start(self._host, self._port)
 
     async def close(self) -> None:
-        """Abort all connections and requests; do nothing if the server is not running."""
+        """Abort all connections and requests; do nothing if the server is not running.
+
+        A cancellation is raised only after everything has ended. Raise RuntimeError on another event loop than
+        that of the server.
+        """
         await self._http.close()
+
+    def __enter__(self) -> Self:
+        if isinstance(self.clock, FakeClock):
+            raise TypeError("a FakeClock works on one event loop only: use `async with`, or the system clock")
+        thread = ServerThread(self)
+        thread.start()
+        self._thread = thread
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._thread.stop()
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -81,22 +81,42 @@ class HttpServer:
         if self._server is not None:
             raise RuntimeError("the server is already running")
         self._web = web.Server(self._handle, handler_cancellation=True, access_log=None)
-        self._server = await asyncio.get_running_loop().create_server(self._web, host, port, backlog=_BACKLOG)
+        create = asyncio.get_running_loop().create_server
+        self._server = await create(self._web, host, port, backlog=_BACKLOG, start_serving=False)
+        try:
+            await self._server.start_serving()
+        except asyncio.CancelledError:
+            await self.close()
+            raise
 
     async def close(self) -> None:
-        """Abort all connections and requests; do nothing if the server is not running."""
-        server, self._server = self._server, None
-        if server is None or self._web is None:
+        """Abort all connections and requests; do nothing if the server is not running.
+
+        A cancellation is raised only after everything has ended. Raise RuntimeError on another event loop than
+        that of the server.
+        """
+        if self._server is None or self._web is None:
             return
-        for _ in range(_ACCEPTING_TICKS):
-            await asyncio.sleep(0)
+        if self._server.get_loop() is not asyncio.get_running_loop():
+            raise RuntimeError("the server runs on another event loop")
+        cancellation = None
+        for _ in self._close(self._server, self._web):
+            try:
+                await asyncio.sleep(0)
+            except asyncio.CancelledError as error:
+                cancellation = error
+        if cancellation is not None:
+            raise cancellation
+
+    def _close(self, server: asyncio.Server, web_server: web.Server) -> Iterator[int]:
+        """Close step by step, with one iteration of the event loop between two steps."""
+        self._server = None
+        yield from range(_ACCEPTING_TICKS)
         server.close()
-        transports = [connection.transport for connection in self._web.connections]
+        transports = [connection.transport for connection in web_server.connections]
         for transport in filter(None, transports):  # None once the client has disconnected
             transport.abort()
-        for _ in iter(lambda: self.open_connections, 0):  # until all are lost
-            await asyncio.sleep(0)
-        await server.wait_closed()
+        yield from iter(lambda: self.open_connections, 0)  # until all are lost
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self._processing += 1

@@ -1,12 +1,16 @@
 import asyncio
+import contextlib
 import gc
 import itertools
 import re
+import socket
+import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.client import HTTPConnection
 from typing import Any
 
 import aiohttp
@@ -570,3 +574,55 @@ async def test_closed_session_is_not_kept_by_server() -> None:
         del session
         gc.collect()
         assert reference() is None
+
+
+def test_plain_with_serves_synchronous_client() -> None:
+    with FakeSchedules(token="t") as server:
+        ref = server.start_operation(duration=0)
+        with contextlib.closing(HTTPConnection(*server_address(server), timeout=60)) as connection:
+            connection.request("GET", ref.path, headers={"Authorization": "Bearer t"})
+            operation = Operation.from_json(connection.getresponse().read(), ref.schedule_id)
+        assert (operation.ref, operation.is_succeeded) == (ref, True)
+        assert statuses(server.requests_for(ref)) == [200]
+    with pytest.raises(RuntimeError, match="not running"):
+        str(server.url)
+
+
+def server_address(server: FakeSchedules) -> tuple[str, int]:
+    url = URL(server.url)
+    return url.host or "", url.port or 0
+
+
+def test_plain_with_serves_session_of_another_loop() -> None:
+    async def wait(server: FakeSchedules) -> Operation:
+        async with server.session(auth=server.credentials()) as session:
+            return await session.wait_for_operation(*server.start_operation(duration=0))
+
+    with FakeSchedules() as server:
+        assert asyncio.run(wait(server)).is_succeeded
+        assert asyncio.run(wait(server)).is_succeeded
+
+
+def test_plain_with_ends_connections_and_thread() -> None:
+    before = threading.active_count()
+    with contextlib.ExitStack() as stack:
+        with FakeSchedules() as server:
+            connection = stack.enter_context(socket.create_connection(server_address(server), timeout=60))
+            connection.sendall(b"GET /schedules/s/operations/o HTTP/1.1\r\nHost: x\r\n")
+        assert threading.active_count() == before
+        with contextlib.suppress(ConnectionResetError):
+            assert connection.recv(1) == b""
+
+
+def test_plain_with_of_running_server_raises_runtime_error() -> None:
+    with FakeSchedules() as server:
+        with pytest.raises(RuntimeError, match="already running"):
+            server.__enter__()
+        assert server.open_connections == 0
+        with pytest.raises(RuntimeError, match="another event loop"):
+            asyncio.run(server.close())
+
+
+def test_plain_with_fake_clock_raises_type_error() -> None:
+    with pytest.raises(TypeError, match="async with"):
+        FakeSchedules(clock=FakeClock()).__enter__()

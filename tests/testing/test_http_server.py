@@ -1,4 +1,5 @@
 import asyncio
+import gc
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -87,6 +88,64 @@ async def test_close_aborts_connection_just_made() -> None:
     await server.close()
     assert server.open_connections == 0
     writer.close()
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_cancelled_close_still_ends_everything(steps: int) -> None:
+    """The cancellation comes at each iteration of the event loop, and is raised in the end."""
+    server = make_server(stall())
+    await server.start("127.0.0.1", 0)
+    address = server.address
+    client = asyncio.create_task(exchange(server, GET))
+    for _ in iter(lambda: server.waiting, 1):
+        await asyncio.sleep(0)
+    close = asyncio.create_task(server.close())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    close.cancel()
+    close.cancel()
+    await asyncio.wait({close})
+    await server.close()
+    assert server.open_connections == 0
+    assert not await is_listening(address)
+    await asyncio.wait({client})
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_cancelled_close_raises_cancelled_error() -> None:
+    server = make_server(Answer())
+    await server.start("127.0.0.1", 0)
+    close = asyncio.create_task(server.close())
+    await asyncio.sleep(0)
+    close.cancel()
+    await asyncio.wait({close})
+    assert close.cancelled()
+    with pytest.raises(RuntimeError, match="not running"):
+        str(server.address)
+
+
+@pytest.mark.parametrize("steps", range(5))
+async def test_cancelled_start_leaves_no_socket(steps: int) -> None:
+    server = make_server(Answer())
+    start = asyncio.create_task(server.start("127.0.0.1", 0))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    start.cancel()
+    await asyncio.wait({start})
+    gc.collect()  # an open socket would be a ResourceWarning
+    if start.cancelled():
+        await server.start("127.0.0.1", 0)
+    await server.close()
+
+
+async def is_listening(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        _, writer = await asyncio.open_connection(host, int(port))
+    except ConnectionRefusedError:
+        return False
+    writer.close()
+    return True
 
 
 async def test_ipv6_address_has_brackets() -> None:
