@@ -82,9 +82,9 @@ class FakeSchedules:
     clock: Clock = field(default=None, converter=_to_clock)
     quota: int | None = None
     window: float = 60.0
-    _prefix: str = field(default="", converter=_to_prefix)
-    _host: str = "127.0.0.1"
-    _port: int = 0
+    _prefix: str = field(default="", alias="prefix", converter=_to_prefix)
+    _host: str = field(default="127.0.0.1", alias="host")
+    _port: int = field(default=0, alias="port")
     client_id: str = "test-client"
     client_secret: str = field(default="test-secret")
     token_life: float = 3600.0

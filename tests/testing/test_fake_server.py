@@ -1,3 +1,4 @@
+import ast
 import asyncio
 import contextlib
 import gc
@@ -11,6 +12,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -19,6 +21,7 @@ from attrs import frozen
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from schedules_async import testing
 from schedules_async._operations.operation import Operation, OperationStatus
 from schedules_async._operations.ref import OperationRef
 from schedules_async.testing import (
@@ -626,3 +629,20 @@ def test_plain_with_of_running_server_raises_runtime_error() -> None:
 def test_plain_with_fake_clock_raises_type_error() -> None:
     with pytest.raises(TypeError, match="async with"):
         FakeSchedules(clock=FakeClock()).__enter__()
+
+
+def test_private_fields_have_explicit_alias() -> None:
+    """Type checkers other than mypy take the arguments of `__init__` from the field's name or `alias`."""
+    sources = [path.read_text("utf-8") for path in Path(testing.__file__).parent.glob("*.py")]
+    classes = [node for text in sources for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
+    public = [definition for definition in classes if definition.name in testing.__all__]
+    without_alias = [
+        f"{definition.name}.{ast.unparse(node.target)}"
+        for definition in public
+        for node in definition.body
+        if isinstance(node, ast.AnnAssign)
+        and ast.unparse(node).startswith("_")
+        and not re.search(r"alias=|init=False", ast.unparse(node))
+    ]
+    assert len(public) == 4
+    assert without_alias == []
