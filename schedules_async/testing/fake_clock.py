@@ -3,6 +3,7 @@
 import asyncio
 import bisect
 import math
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -58,13 +59,9 @@ class _IdleMonitor:
         if self._idle_ticks == _IDLE_TICKS:
             self._on_idle()
         else:
-            self._handle = self._call_later()
-
-    def _call_later(self) -> asyncio.Handle:
-        loop = asyncio.get_running_loop()
-        if self._ticks % _TICKS_PER_REST == 0:
-            return loop.call_later(_REST, self._tick)
-        return loop.call_soon(self._tick)
+            if self._ticks % _TICKS_PER_REST == 0:
+                time.sleep(_REST)  # not a timer of the event loop, whose time freezegun may have stopped
+            self._handle = asyncio.get_running_loop().call_soon(self._tick)
 
 
 @define(eq=False)
@@ -84,7 +81,8 @@ class FakeClock:
     The time stands still while anything is in flight. Then, with `auto` (the default), it jumps to the end of the
     earliest sleep; with `auto=False` it moves only by `advance`. Sleeps end in the order of their end times, equal
     ones in the order in which they began. `start` is the initial time, in seconds. `pauses` lists the seconds of
-    every sleep in order, including those of a server on the same clock.
+    every sleep in order, including those of a server on the same clock. The clock needs no real time, so it also
+    works while freezegun or time-machine has stopped it.
     """
 
     _now: float = field(default=0.0, alias="start", converter=float)

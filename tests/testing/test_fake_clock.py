@@ -296,3 +296,22 @@ async def test_advance_by_invalid_seconds_raises_value_error(seconds: float) -> 
 async def test_advance_of_automatic_clock_raises_value_error() -> None:
     with pytest.raises(ValueError, match="advances by itself"):
         await FakeClock().advance(1)
+
+
+class StoppedLoop(asyncio.SelectorEventLoop):
+    """A loop on which no timer ends, as under freezegun; it raises instead of waiting for ever."""
+
+    calls = 0
+
+    def time(self) -> float:
+        self.calls += 1
+        if self.calls > 20_000:
+            raise AssertionError("the loop waits for a timer")
+        return 0.0
+
+
+def test_clock_works_while_loop_time_is_stopped() -> None:
+    clock = FakeClock()
+    with asyncio.Runner(loop_factory=StoppedLoop) as runner:
+        runner.run(clock.sleep(60))
+    assert clock.monotonic() == 60
