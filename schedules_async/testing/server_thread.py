@@ -1,44 +1,45 @@
 """An event loop in a thread of its own, on which a server runs for synchronous code."""
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
-from functools import partial
 from threading import Thread
+from typing import Any
 
 from attrs import define, field
 
 
 @define(eq=False)
 class ServerThread:
-    """A thread that enters `server` on an event loop of its own, and leaves it when stopped."""
+    """A thread with an event loop, on which `server` is entered by `start` and left by `stop`."""
 
     _server: AbstractAsyncContextManager[object] = field(alias="server")
-    _stop: "Future[Callable[[], object]]" = field(init=False, factory=Future)
+    _loop: asyncio.AbstractEventLoop = field(init=False)
     _thread: Thread = field(init=False)
 
     def start(self) -> None:
         """Start the thread, and return once the server is entered; raise what entering it raises."""
-        self._thread = Thread(target=self._run, name="FakeSchedules", daemon=True)
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, name="FakeSchedules", daemon=True)
         self._thread.start()
-        self._stop.result()
+        try:
+            self._run(self._server.__aenter__())
+        except BaseException:
+            self._end()
+            raise
 
     def stop(self) -> None:
-        """Leave the server, and return once the thread has ended."""
-        self._stop.result()()
-        self._thread.join()
-
-    def _run(self) -> None:
+        """Leave the server, and return once the thread has ended; raise what leaving it raises."""
         try:
-            asyncio.run(self._serve())
-        except BaseException as error:
-            if self._stop.done():
-                raise
-            self._stop.set_exception(error)
+            self._run(self._server.__aexit__(None, None, None))
+        finally:
+            self._end()
 
-    async def _serve(self) -> None:
-        stopped = asyncio.Event()
-        async with self._server:
-            self._stop.set_result(partial(asyncio.get_running_loop().call_soon_threadsafe, stopped.set))
-            await stopped.wait()
+    def _run(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def _end(self) -> None:
+        self._run(self._loop.shutdown_default_executor())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()

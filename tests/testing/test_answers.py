@@ -75,9 +75,9 @@ def test_timestamps_accept_text_datetime_and_none() -> None:
     assert second["createdAt"] == "2026-01-02T00:00:00+00:00"
 
 
-@pytest.mark.parametrize(("asked", "sent"), [(1, "1"), (1.2, "2"), ("soon", "soon"), (0, "0")])
-def test_retry_after_is_whole_seconds_or_text(asked: float | str, sent: str) -> None:
-    for answer in (throttled(asked), fault(503, retry_after=asked)):
+@pytest.mark.parametrize(("value", "sent"), [(1, "1"), (1.2, "2"), ("soon", "soon"), (0, "0")])
+def test_retry_after_is_whole_seconds_or_text(value: float | str, sent: str) -> None:
+    for answer in (throttled(value), fault(503, retry_after=value)):
         assert dict(answer.headers)["retry-after"] == sent
 
 

@@ -299,7 +299,7 @@ async def test_advance_of_automatic_clock_raises_value_error() -> None:
 
 
 class StoppedLoop(asyncio.SelectorEventLoop):
-    """A loop on which no timer ends, as under freezegun; it raises instead of waiting for ever."""
+    """A loop on which no timer ends, as under freezegun; it raises once it would hang."""
 
     calls = 0
 

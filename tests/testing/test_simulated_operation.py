@@ -14,8 +14,8 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def simulated(**changes: Any) -> SimulatedOperation:
-    given = {"requested": 100.0, "queued": 5.0, "duration": 10.0, "shape": to_shape("linear"), **changes}
-    return SimulatedOperation(REF, **given)
+    options = {"requested": 100.0, "queued": 5.0, "duration": 10.0, "shape": to_shape("linear"), **changes}
+    return SimulatedOperation(REF, **options)
 
 
 @pytest.mark.parametrize(
