@@ -15,7 +15,7 @@ _ERRORS: dict[str, type[SchedulesError]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class OperationWait:
     """The argument of an activity; `details` are the heartbeat details of an earlier one for the same operation."""
 
@@ -29,7 +29,7 @@ class OperationWait:
         return OperationRef(self.schedule_id, self.operation_id)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """The outcome of one wait: the final snapshot as JSON, or the class and message of an error."""
 
@@ -53,7 +53,7 @@ class Outcome:
         return isinstance(value, Operation) and value.is_succeeded
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RunState:
     """The state that one run of a workflow passes to the next."""
 
@@ -62,7 +62,7 @@ class RunState:
     deadline: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class WaitRequest:
     """The argument of `WaitForOperations`; `of` returns a checked one. `state` is that of the previous run."""
 
@@ -113,7 +113,7 @@ def _positive(name: str, value: Seconds) -> float:
     return seconds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class WaitProgress:
     """The progress of a workflow; `percents` are in the order of the request, and an ended operation counts as 100."""
 

@@ -89,6 +89,7 @@ def operation_answer(
 
     `percent_complete` defaults to 100 for Succeeded and to 0 otherwise. `etag` is sent unchanged.
 
+    >>> import json
     >>> answer = operation_answer("Succeeded", etag='W/"1"')
     >>> answer.status, answer.etag, json.loads(answer.body)["operation"]["percentComplete"]
     (200, 'W/"1"', 100.0)
