@@ -1,4 +1,6 @@
-"""Waiting on more than one machine: the library's waits as activities of Temporal, and a workflow of many."""
+"""Waits on more than one machine: activities and a workflow for Temporal."""
+
+from schedules_async._exports import name_exports
 
 try:
     from schedules_async.temporal.activities import OperationActivities
@@ -21,3 +23,5 @@ __all__ = [
     "WaitRequest",
     "schedules_worker",
 ]
+
+name_exports(__name__, globals(), __all__)

@@ -1,4 +1,4 @@
-"""What an activity tells Temporal of an error: whether to try again, and when. Pure."""
+"""Translation of errors to Temporal's failures: whether to retry, and when. Pure."""
 
 from datetime import timedelta
 
@@ -8,37 +8,37 @@ from schedules_async._http.retry import is_transient
 from schedules_async._operations.operation import Operation
 from schedules_async.errors import AuthenticationError, RateLimitedError, ResponseError, SessionClosedError
 
-STILL_RUNNING = "StillRunning"
+NOT_DONE = "OperationNotDone"
 
 
-def still_running(said: str, pause: float) -> ApplicationError:
-    """Ask for another attempt after the policy's pause; nothing is wrong."""
+def not_done(message: str, interval: float) -> ApplicationError:
+    """Return the failure that schedules the next attempt after `interval` seconds; it is not an error."""
     return ApplicationError(
-        said,
-        type=STILL_RUNNING,
-        next_retry_delay=timedelta(seconds=pause),
+        message,
+        type=NOT_DONE,
+        next_retry_delay=timedelta(seconds=interval),
         category=ApplicationErrorCategory.BENIGN,
     )
 
 
-def to_failure(error: Exception, pause: float) -> ApplicationError:
-    """Say what an error means to the engine: the same fault may be gone after `pause`, or when the answer said."""
+def to_failure(error: Exception, retry_delay: float) -> ApplicationError:
+    """Return the failure for an error; it is retried after its Retry-After, or else after `retry_delay` seconds."""
     retry_after = error.retry_after if isinstance(error, ResponseError) else None
     return ApplicationError(
         str(error),
         type=type(error).__name__,
-        non_retryable=not may_pass(error),
-        next_retry_delay=timedelta(seconds=pause if retry_after is None else retry_after),
+        non_retryable=not is_retryable(error),
+        next_retry_delay=timedelta(seconds=retry_delay if retry_after is None else retry_after),
     )
 
 
-def may_pass(error: Exception) -> bool:
-    """Tell whether another attempt may do better: after a refusal, a fault that passes, or on another worker."""
+def is_retryable(error: Exception) -> bool:
+    """Return True if another attempt may succeed: after throttling or a transient fault, or on another worker."""
     if isinstance(error, AuthenticationError):
-        return error.status is None  # no token could be had; a token that was refused will be again
+        return error.status is None  # without a token; a rejected one will be rejected again
     return isinstance(error, RateLimitedError | SessionClosedError) or is_transient(error)
 
 
 def describe(operation: Operation) -> str:
-    """Say how an operation stands."""
+    """Return the state of an operation as text."""
     return f"{operation.raw_status} at {operation.percent_complete:g} %"

@@ -1,4 +1,4 @@
-"""What travels through Temporal: plain JSON types, without credentials; workers own the auth."""
+"""Payloads of activities and workflows: plain JSON types without credentials, which only the workers have."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,29 +9,29 @@ from schedules_async._operations.operation import Operation
 from schedules_async._operations.ref import OperationRef
 from schedules_async.errors import SchedulesError
 
-MOST_OPERATIONS = 1000  # of one workflow: its results are one payload, for which the engine has a limit of 2 MB
+MAX_OPERATIONS = 1000  # of one workflow: its results are one payload, which Temporal limits to 2 MB
 _ERRORS: dict[str, type[SchedulesError]] = {
     name: getattr(errors, name) for name in errors.__all__ if name.endswith("Error")
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class OperationWait:
-    """What an activity waits for; `memory` is what an earlier one left."""
+    """The argument of an activity; `details` are the heartbeat details of an earlier one for the same operation."""
 
     schedule_id: str
     operation_id: str
-    memory: str = ""
+    details: str = ""
 
     @property
     def ref(self) -> OperationRef:
-        """Name the operation."""
+        """The operation."""
         return OperationRef(self.schedule_id, self.operation_id)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """How the wait for one operation ended: with its final snapshot as JSON, or with an error's class and message."""
+    """The outcome of one wait: the final snapshot as JSON, or the class and message of an error."""
 
     schedule_id: str
     operation_id: str
@@ -40,7 +40,7 @@ class Outcome:
     message: str = ""
 
     def value(self) -> Operation | SchedulesError:
-        """Give the snapshot, Failed ones included, or the error that there is none."""
+        """Return the final snapshot, also of a failed operation, or the error without which there would be one."""
         if self.operation:
             return Operation.from_json(self.operation)
         kind = _ERRORS.get(self.error, SchedulesError)
@@ -48,23 +48,23 @@ class Outcome:
 
     @property
     def is_succeeded(self) -> bool:
-        """Tell whether the operation ended well."""
+        """True if the operation succeeded."""
         value = self.value()
         return isinstance(value, Operation) and value.is_succeeded
 
 
-@dataclass(frozen=True)
-class Carried:
-    """What one run of a workflow hands to the next."""
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """The state that one run of a workflow passes to the next."""
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    memories: dict[str, str] = field(default_factory=dict)
+    details: dict[str, str] = field(default_factory=dict)
     deadline: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class WaitRequest:
-    """What `WaitForOperations` is to wait for, and how; make it with `of`, which checks it."""
+    """The argument of `WaitForOperations`; `of` returns a checked one. `state` is that of the previous run."""
 
     refs: list[tuple[str, str]]
     single_polls: bool = False
@@ -72,7 +72,7 @@ class WaitRequest:
     timeout: float | None = None
     heartbeat_timeout: float = 60.0
     progress_interval: float = 30.0
-    carried: Carried | None = None
+    state: RunState | None = None
 
     @classmethod
     def of(
@@ -85,16 +85,17 @@ class WaitRequest:
         heartbeat_timeout: Seconds = 60.0,
         progress_interval: Seconds = 30.0,
     ) -> "WaitRequest":
-        """Ask for at most 1,000 operations; duplicates cost nothing.
+        """Return a request to wait for at most 1,000 operations; duplicates are waited for once.
 
-        With `single_polls` each attempt of an activity is one look, and nothing is held in between; else a
-        worker holds a slot for each wait. `stop_at_failure` fails the workflow with the first operation that
-        does not succeed. `timeout` bounds the whole wait. A killed worker is noticed after
-        `heartbeat_timeout`. The workflow's queries know the progress of every `progress_interval` seconds.
+        With `single_polls` each attempt of an activity is one poll, and an operation occupies no slot of a worker
+        between two polls; otherwise it occupies one for the whole wait. With `stop_at_failure` the workflow fails
+        with the first operation that does not succeed. `timeout` bounds the whole wait. A worker that has died is
+        detected after `heartbeat_timeout`. The progress is updated every `progress_interval`. Times are seconds or
+        a timedelta; raise ValueError if one is not positive, an id is invalid or there are too many operations.
         """
         pairs = [(ref.schedule_id, ref.operation_id) for ref in (OperationRef(*pair) for pair in refs)]
-        if len(set(pairs)) > MOST_OPERATIONS:
-            raise ValueError(f"one workflow waits for at most {MOST_OPERATIONS} operations, not {len(set(pairs))}")
+        if len(set(pairs)) > MAX_OPERATIONS:
+            raise ValueError(f"one workflow can wait for at most {MAX_OPERATIONS} operations, not {len(set(pairs))}")
         return cls(
             pairs,
             single_polls,
@@ -108,13 +109,13 @@ class WaitRequest:
 def _positive(name: str, value: Seconds) -> float:
     seconds = to_seconds(value)
     if not seconds > 0:
-        raise ValueError(f"{name} must be positive, and is {seconds}")
+        raise ValueError(f"{name} must be positive, not {seconds}")
     return seconds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class WaitProgress:
-    """How far a workflow is; `percents` are in the order asked, an ended operation counts 100."""
+    """The progress of a workflow; `percents` are in the order of the request, and an ended operation counts as 100."""
 
     total: int
     ended: int
@@ -122,5 +123,5 @@ class WaitProgress:
 
     @property
     def percent_complete(self) -> float:
-        """Give the mean over all operations; 100 without any."""
+        """The mean over all operations; 100 without any."""
         return sum(self.percents) / len(self.percents) if self.percents else 100.0

@@ -1,4 +1,4 @@
-"""The worker: Temporal's own, around one session, which alone knows the token."""
+"""A Temporal worker with one session; only the session has the token."""
 
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -24,14 +24,14 @@ from schedules_async import (
 )
 from schedules_async._clock import Seconds, SystemClock
 from schedules_async.temporal.activities import OperationActivities
-from schedules_async.temporal.standing import memories, percents
+from schedules_async.temporal.pending_activities import pending_details, pending_percents
 from schedules_async.temporal.workflows import WaitForOperations
 
-_HEARTBEATS_AT_MOST_EVERY = timedelta(seconds=1)  # a snapshot is with the engine, and a cancellation here, so soon
+_MAX_HEARTBEAT_THROTTLE = timedelta(seconds=1)  # the longest delay of a snapshot to Temporal, and of a cancellation
 
 
 class SessionOptions(TypedDict, total=False):
-    """What `SchedulesSession` takes, as it takes it."""
+    """The options of `SchedulesSession` that a worker accepts."""
 
     base_url: str | URL
     polling: PollingPolicy
@@ -53,11 +53,12 @@ async def schedules_worker(
     worker_options: Mapping[str, Any] | None = None,
     **session_options: Unpack[SessionOptions],
 ) -> AsyncIterator[Worker]:
-    """Run a worker for `WaitForOperations` for as long as the block lasts, with one session for all its waits.
+    """Run a worker for `WaitForOperations` within the block, with one session for all waits.
 
-    `auth` and `session_options` are the session's, `worker_options` Temporal's. `polls_per_second` is what all
-    workers of the task queue together may start, when each attempt is one look; a look that is refused with 429 then
-    frees its slot at once. Each of `max_concurrent_activities` is one wait, or one look.
+    `auth` and `session_options` are passed to the session, `worker_options` to Temporal's `Worker`.
+    `polls_per_second` is the rate limit of all workers of the task queue together; it counts attempts, so it is
+    meant for requests with `single_polls`. A throttled poll (429) frees its slot at once. At most
+    `max_concurrent_activities` waits, or single polls, run at the same time.
     """
     snapshots: dict[OperationRef, Operation] = {}
     options = session_options.copy()
@@ -74,10 +75,10 @@ async def schedules_worker(
             client,
             task_queue=task_queue,
             workflows=[WaitForOperations],
-            activities=[activities.wait, activities.poll, memories, percents],
+            activities=[activities.wait, activities.poll, pending_details, pending_percents],
             max_concurrent_activities=max_concurrent_activities,
             max_task_queue_activities_per_second=polls_per_second,
-            max_heartbeat_throttle_interval=_HEARTBEATS_AT_MOST_EVERY,
+            max_heartbeat_throttle_interval=_MAX_HEARTBEAT_THROTTLE,
             **(worker_options or {}),
         )
         async with worker:

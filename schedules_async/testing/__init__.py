@@ -1,5 +1,6 @@
-"""A fake of the service and a fake clock, to test applications that use `schedules_async`."""
+"""A fake service and a fake clock for testing applications that use `schedules_async`."""
 
+from schedules_async._exports import name_exports
 from schedules_async.testing.answers import (
     Answer,
     cut_body,
@@ -13,7 +14,7 @@ from schedules_async.testing.answers import (
 )
 from schedules_async.testing.fake_clock import FakeClock
 from schedules_async.testing.fake_server import FakeSchedules
-from schedules_async.testing.listening import ReceivedRequest
+from schedules_async.testing.http_server import ReceivedRequest
 
 __all__ = [
     "Answer",
@@ -29,3 +30,5 @@ __all__ = [
     "stall",
     "throttled",
 ]
+
+name_exports(__name__, globals(), __all__)

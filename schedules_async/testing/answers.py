@@ -1,4 +1,4 @@
-"""What a fake server answers, as frozen values: the contract's answers, and every way to break them."""
+"""Answers of the fake server as frozen values: those of the service's contract, and malformed or missing ones."""
 
 import json
 import math
@@ -12,7 +12,7 @@ MEDIA_TYPE = "application/vnd.bentley.itwin-platform.v1+json"
 OPERATION_ID = "{operation_id}"
 START_OF_TIME = "2026-01-01T00:00:00Z"
 
-_PERCENTS = {"Succeeded": 100.0}
+_DEFAULT_PERCENTS = {"Succeeded": 100.0}
 _RATE_LIMITED = {
     "ITwinPlatform-RateLimited-Tier": "Community",
     "ITwinPlatform-RateLimited-API": "Schedules",
@@ -24,13 +24,13 @@ Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 
 
 class Delivery(Enum):
-    """How an answer reaches the client."""
+    """How an answer is sent to the client."""
 
-    WHOLE = auto()  # as HTTP
-    RAW = auto()  # the body alone, as bytes on the wire, then the connection closes
-    FRAGMENT = auto()  # the body alone, as bytes on the wire, then silence
-    RESET = auto()  # nothing: the connection is reset
-    STALL = auto()  # nothing: the client waits until it leaves or the server closes
+    WHOLE = auto()  # a complete HTTP response
+    RAW = auto()  # the body as raw bytes, then the connection is closed
+    FRAGMENT = auto()  # the body as raw bytes, then nothing more
+    RESET = auto()  # no bytes; the connection is reset
+    STALL = auto()  # no bytes until the client disconnects or the server closes
 
 
 def _to_pairs(headers: Headers) -> tuple[tuple[str, str], ...]:
@@ -47,11 +47,11 @@ def _to_bytes(body: bytes | Mapping[str, object] | None) -> bytes:
 class Answer:
     """One answer of a scripted operation.
 
-    A mapping as `body` is sent as JSON, and `{operation_id}` in a body stands for the operation's id.
-    `headers` is a mapping, or pairs where a field comes twice; `Date`, `Content-Length` and, with a body, the
-    vendor's media type are added where they are missing. `delay` counts seconds of the server's clock before
-    the first byte. With `is_conditional` an `If-None-Match` that holds turns the answer into a 304; without
-    it the answer is sent to the letter.
+    A mapping as `body` is sent as JSON; `{operation_id}` in a body is replaced by the operation's id. `headers`
+    is a mapping, or an iterable of pairs if a field occurs more than once. Missing `Date`, `Content-Length` and,
+    for an answer with a body, `Content-Type` fields are added. `delay` is the time before the first byte, in
+    seconds of the server's clock. If `is_conditional` is true, a request whose `If-None-Match` matches the
+    answer's ETag is answered with 304; otherwise the answer is always sent as it is.
     """
 
     status: int = 200
@@ -63,14 +63,14 @@ class Answer:
 
     @property
     def etag(self) -> str | None:
-        """Give the first ETag field as it stands."""
+        """The value of the first ETag field, or None."""
         return next((value for name, value in self.headers if name.lower() == "etag"), None)
 
 
 def error_body(code: str, message: str, target: str | None = None) -> dict[str, object]:
-    """Give the contract's envelope of an error; `target` only where there is one."""
-    about = {"target": target} if target else {}
-    return {"error": {"code": code, "message": message, **about}}
+    """Return the body of an error answer; `target` is left out if it is None."""
+    optional = {"target": target} if target else {}
+    return {"error": {"code": code, "message": message, **optional}}
 
 
 def operation_answer(
@@ -85,8 +85,11 @@ def operation_answer(
     delay: float = 0.0,
     is_conditional: bool = False,
 ) -> Answer:
-    """Answer 200 with the operation, 100 percent by default if Succeeded, else 0; `etag` is sent as it stands.
+    """Return a 200 answer with an operation in the given status.
 
+    `percent_complete` defaults to 100 for Succeeded and to 0 otherwise. `etag` is sent unchanged.
+
+    >>> import json
     >>> answer = operation_answer("Succeeded", etag='W/"1"')
     >>> answer.status, answer.etag, json.loads(answer.body)["operation"]["percentComplete"]
     (200, 'W/"1"', 100.0)
@@ -95,15 +98,15 @@ def operation_answer(
         "createdAt": _to_timestamp(created_at),
         "failureDescription": failure_description,
         "id": OPERATION_ID,
-        "percentComplete": _PERCENTS.get(status, 0.0) if percent_complete is None else percent_complete,
+        "percentComplete": _DEFAULT_PERCENTS.get(status, 0.0) if percent_complete is None else percent_complete,
         "status": status,
         "subStatus": sub_status,
         "updatedAt": _to_timestamp(updated_at),
     }
-    return Answer(200, {"operation": operation}, _tag(etag), delay=delay, is_conditional=is_conditional)
+    return Answer(200, {"operation": operation}, _etag_header(etag), delay=delay, is_conditional=is_conditional)
 
 
-def _tag(etag: str | None) -> dict[str, str]:
+def _etag_header(etag: str | None) -> dict[str, str]:
     return {} if etag is None else {"ETag": etag}
 
 
@@ -112,25 +115,28 @@ def _to_timestamp(value: str | datetime | None) -> str | None:
 
 
 def not_modified(etag: str | None = None, *, delay: float = 0.0) -> Answer:
-    """Answer 304 whatever the request carried; no ETag field unless one is given."""
-    return Answer(304, None, _tag(etag), delay=delay)
+    """Return a 304 answer, sent whether or not the request is conditional; without `etag` it has no ETag field."""
+    return Answer(304, None, _etag_header(etag), delay=delay)
 
 
-def _retry_after(value: float | str | None) -> dict[str, str]:
-    """Write the header as the contract does, in whole seconds; text stands as it is."""
+def _retry_after_header(value: float | str | None) -> dict[str, str]:
+    """Return the header: a number is rounded up to whole seconds, as the service sends it; text is unchanged."""
     if value is None:
         return {}
     return {"retry-after": value if isinstance(value, str) else str(math.ceil(value))}
 
 
 def throttled(retry_after: float | str | None = 1.0, *, delay: float = 0.0) -> Answer:
-    """Answer 429 with the platform's headers; seconds are rounded up, text is sent as it is, None leaves it out.
+    """Return a 429 answer with the platform's rate limit headers.
+
+    `retry_after` is a number of seconds, rounded up to a whole one, or text that is sent unchanged; None leaves
+    the field out.
 
     >>> [dict(throttled(seconds).headers).get("retry-after") for seconds in (1.5, "soon", None)]
     ['2', 'soon', None]
     """
     message = "The client sent more requests than allowed by this API for the current tier of the client."
-    headers = {**_retry_after(retry_after), **_RATE_LIMITED}
+    headers = {**_retry_after_header(retry_after), **_RATE_LIMITED}
     return Answer(429, error_body("RateLimitExceeded", message), headers, delay=delay)
 
 
@@ -141,28 +147,36 @@ def fault(
     correlation_id: str | None = "00000000-0000-4000-8000-000000000500",
     delay: float = 0.0,
 ) -> Answer:
-    """Answer as the platform's gateway does when it fails: plain text, a weak ETag, `x-correlation-id`."""
-    about = {} if correlation_id is None else {"x-correlation-id": correlation_id}
-    headers = {"Content-Type": "text/plain; charset=utf-8", "ETag": 'W/"fault"', **about, **_retry_after(retry_after)}
+    """Return a server error as the platform's gateway sends it: plain text, a weak ETag and `x-correlation-id`."""
+    correlation = {} if correlation_id is None else {"x-correlation-id": correlation_id}
+    headers = {
+        "Content-Type": "text/plain; charset=utf-8",
+        "ETag": 'W/"fault"',
+        **correlation,
+        **_retry_after_header(retry_after),
+    }
     return Answer(status, b"The service could not answer.", headers, delay=delay)
 
 
 def reset(*, delay: float = 0.0) -> Answer:
-    """Reset the connection before any byte of an answer."""
+    """Return an answer that resets the connection before the first byte."""
     return Answer(delay=delay, delivery=Delivery.RESET)
 
 
 def stall(*, delay: float = 0.0) -> Answer:
-    """Never answer: the request ends when the client leaves or the server closes."""
+    """Return an answer that never comes; the request ends when the client disconnects or the server closes."""
     return Answer(delay=delay, delivery=Delivery.STALL)
 
 
 def raw(data: bytes, *, close: bool = True, delay: float = 0.0) -> Answer:
-    """Put bytes on the wire in place of an answer, then close the connection, or fall silent with `close=False`."""
+    """Return an answer that sends `data` as raw bytes in place of an HTTP response.
+
+    The connection is closed afterwards; with `close=False` it stays open and nothing more is sent.
+    """
     return Answer(body=data, delay=delay, delivery=Delivery.RAW if close else Delivery.FRAGMENT)
 
 
 def cut_body(*, delay: float = 0.0) -> Answer:
-    """Announce more of a body than comes, then close the connection."""
+    """Return an answer whose body is shorter than its `Content-Length`; then the connection is closed."""
     head = f"HTTP/1.1 200 OK\r\nContent-Type: {MEDIA_TYPE}\r\nContent-Length: 1000\r\n\r\n"
     return raw(head.encode() + b'{"operation": {"id": "{operation_id}", ', delay=delay)

@@ -1,4 +1,4 @@
-"""A fake of the service: the whole contract over real HTTP on the loopback."""
+"""A fake service: the whole contract over real HTTP on the loopback."""
 
 import itertools
 import uuid
@@ -16,7 +16,9 @@ from schedules_async import ClientCredentials, SchedulesSession
 from schedules_async._clock import Clock, SystemClock
 from schedules_async._operations.ref import OperationRef
 from schedules_async.testing.answers import START_OF_TIME, Answer, not_modified, throttled
-from schedules_async.testing.contract import (
+from schedules_async.testing.fake_clock import FakeClock
+from schedules_async.testing.http_server import HttpServer, ReceivedRequest
+from schedules_async.testing.protocol import (
     METHODS,
     NO_OPERATION,
     NO_RESOURCE,
@@ -24,22 +26,21 @@ from schedules_async.testing.contract import (
     SEVERAL_CONDITIONS,
     WRONG_METHOD,
     WRONG_TOKEN,
-    is_held,
+    matches,
     read_bearer,
     read_path,
 )
-from schedules_async.testing.fake_clock import FakeClock
-from schedules_async.testing.identity import ENDPOINT, TokenIssuer
-from schedules_async.testing.listening import Listener, ReceivedRequest
-from schedules_async.testing.live import LiveOperation, Progress, to_shape
 from schedules_async.testing.quota import WindowCounter
+from schedules_async.testing.server_thread import ServerThread
+from schedules_async.testing.simulated_operation import Progress, SimulatedOperation, to_shape
+from schedules_async.testing.token_endpoint import ENDPOINT, TokenIssuer
 
 _NAMESPACE = uuid.UUID("2f9c1a44-6a0e-5c1b-9d53-5d0a6f1f7c11")
 
 
 @define(eq=False)
 class _Script:
-    """Gives answer after answer, the last one for ever."""
+    """A sequence of answers, of which the last is repeated."""
 
     _answers: deque[Answer]
 
@@ -56,7 +57,7 @@ def _to_clock(clock: Clock | None) -> Clock:
 
 
 def _zero_date(clock: Clock) -> datetime:
-    """Give the date at which the clock reads zero: the real one for the system clock, a constant for others."""
+    """Return the date at which the clock reads zero: the real one for the system clock, a constant for others."""
     if isinstance(clock, SystemClock):
         return datetime.now(UTC) - timedelta(seconds=clock.monotonic())
     return datetime.fromisoformat(START_OF_TIME)
@@ -66,22 +67,24 @@ def _zero_date(clock: Clock) -> datetime:
 class FakeSchedules:
     """A server of `GET /schedules/{scheduleId}/operations/{operationId}` on the loopback, for tests and demos.
 
-    Runs between `async with` or `start` and `close`. It takes the bearer `token`, and times everything by
-    `clock` (the system's unless given; a `FakeClock` stands still while a request is worked on). With a
-    `quota` each fixed window of `window` seconds takes so many requests and answers 429 to the rest; a
-    request with a wrong token does not count. `prefix` is a path in front of every resource. `requests` lists
-    what came in, in order of arrival. At `token_url` the client `client_id` gets further tokens for its
-    `client_secret`, each good for `token_life` seconds; `token_requests` lists these requests. Everything
-    named here but `clock` and `prefix` may be set while it runs.
+    It runs within `async with`, or from `start` to `close`, on the running event loop; within a plain `with` it runs
+    in a thread of its own, for synchronous code. It listens at `host` and `port` (0: a free one) and accepts the
+    bearer `token`. All times are those of `clock`, by default the system's; a `FakeClock` stands still while a
+    request is processed. With a `quota`, only that many requests are accepted in each fixed window of `window`
+    seconds, and the others are answered with 429; requests with a wrong token do not count. `prefix` is the path
+    in front of every resource. `requests` lists the received requests in order of arrival. At `token_url` the
+    client `client_id` gets further tokens for its `client_secret`, each valid for `token_life` seconds;
+    `token_requests` lists the requests for them. All attributes named here except `clock` may be set while the
+    server runs.
     """
 
     token: str = field(default="test-token")
     clock: Clock = field(default=None, converter=_to_clock)
     quota: int | None = None
     window: float = 60.0
-    _prefix: str = field(default="", converter=_to_prefix)
-    _host: str = "127.0.0.1"
-    _port: int = 0
+    _prefix: str = field(default="", alias="prefix", converter=_to_prefix)
+    _host: str = field(default="127.0.0.1", alias="host")
+    _port: int = field(default=0, alias="port")
     client_id: str = "test-client"
     client_secret: str = field(default="test-secret")
     token_life: float = 3600.0
@@ -97,20 +100,21 @@ class FakeSchedules:
     _issuer: TokenIssuer = field(init=False, factory=TokenIssuer)
     _token_interruptions: deque[Answer] = field(init=False, factory=deque)
     _zero: datetime = field(init=False)
-    _listener: Listener = field(init=False)
+    _http: HttpServer = field(init=False)
+    _thread: ServerThread = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._zero = _zero_date(self.clock)
-        self._listener = Listener(self.clock, self._receive, self._to_date)
+        self._http = HttpServer(self.clock, self._receive, self._to_date)
         if isinstance(self.clock, FakeClock):
             self.clock.add_busy(lambda: self.is_busy)
             self.clock.add_busy(self._is_awaited)
 
     def session(self, **options: Any) -> SchedulesSession:
-        """Make a session that talks to this server: its url, token and clock, and `SchedulesSession`'s other options.
+        """Return a session for this server, with its URL, token and clock; `options` are `SchedulesSession`'s.
 
-        A `FakeClock` stands still while a request of such a session is on its way, here or back; so do not lend it
-        an `http` session whose connector keeps requests waiting for one that the clock holds back.
+        A `FakeClock` stands still while a request of the session is in flight. Do not lend the session an `http`
+        whose connector makes a request wait for one that is delayed by the clock.
         """
         defaults = {"auth": self.token, "base_url": self.url, "clock": self.clock}
         session = SchedulesSession(**{**defaults, **options})
@@ -118,24 +122,41 @@ class FakeSchedules:
         return session
 
     def credentials(self, **options: Any) -> ClientCredentials:
-        """Make credentials that this server takes, on its clock: `server.session(auth=server.credentials())`."""
+        """Return credentials that this server accepts, on its clock: `server.session(auth=server.credentials())`."""
         defaults = {"client_id": self.client_id, "client_secret": self.client_secret, "token_url": self.token_url}
         credentials = ClientCredentials(**{**defaults, "_clock": self.clock, **options})
         self._credentials.add(credentials)
         return credentials
 
     def _is_awaited(self) -> bool:
-        """Tell whether clients wait for more answers than the server holds back."""
+        """Return True if clients wait for more answers than the server delays."""
         requests = sum(session.stats.in_flight for session in self._sessions)
-        return requests + sum(each.in_flight for each in self._credentials) > self._listener.resting
+        return requests + sum(each.in_flight for each in self._credentials) > self._http.waiting
 
     async def start(self) -> None:
-        """Listen on a free port, or on the port given; RuntimeError when it runs already."""
-        await self._listener.start(self._host, self._port)
+        """Start to listen; raise RuntimeError if the server is already running."""
+        await self._http.start(self._host, self._port)
 
     async def close(self) -> None:
-        """Cut every connection and end every request at once; harmless when closed before."""
-        await self._listener.close()
+        """Abort all connections and requests; do nothing if the server is not running.
+
+        A cancellation is raised only after everything has ended. Raise RuntimeError on another event loop than
+        that of the server.
+        """
+        await self._http.close()
+
+    def __enter__(self) -> Self:
+        if isinstance(self.clock, FakeClock):
+            raise TypeError("a FakeClock works on one event loop only: use `async with`, or the system clock")
+        thread = ServerThread(self)
+        thread.start()
+        self._thread = thread
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._thread.stop()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -148,30 +169,30 @@ class FakeSchedules:
 
     @property
     def url(self) -> str:
-        """Give the base URL, prefix included, without a slash at its end; RuntimeError unless the server runs."""
-        return f"http://{self._listener.address}{self._prefix}"
+        """The base URL, with the prefix and without a final slash; raise RuntimeError if the server is not running."""
+        return f"http://{self._http.address}{self._prefix}"
 
     @property
     def token_url(self) -> str:
-        """Give the URL of the token endpoint; RuntimeError unless the server runs."""
+        """The URL of the token endpoint; raise RuntimeError if the server is not running."""
         return self.url + ENDPOINT
 
     @property
     def is_busy(self) -> bool:
-        """Tell whether a request is being worked on; one that is delayed or stalled is not."""
-        return self._listener.is_busy
+        """True if a request is being processed; a delayed or stalled one does not count."""
+        return self._http.is_busy
 
     @property
     def open_connections(self) -> int:
-        """Count the connections that clients hold."""
-        return self._listener.open_connections
+        """The number of open connections."""
+        return self._http.open_connections
 
     def url_of(self, ref: OperationRef) -> str:
-        """Give the URL of an operation."""
+        """Return the URL of an operation."""
         return self.url + ref.path
 
     def requests_for(self, ref: OperationRef) -> list[ReceivedRequest]:
-        """Give the requests for one operation, in order of arrival."""
+        """Return the requests for one operation, in order of arrival."""
         return [request for request in self.requests if request.ref == ref]
 
     def start_operation(
@@ -185,23 +206,24 @@ class FakeSchedules:
         schedule_id: str | None = None,
         operation_id: str | None = None,
     ) -> OperationRef:
-        """Begin an operation that is `queued`, then runs for `duration` seconds, then has succeeded.
+        """Start an operation that is queued for `queued` seconds, runs for `duration` seconds and then succeeds.
 
-        `progress` is linear, steps (of 25 percent), stuck (at 60 percent), none (0 percent) or a function
-        from the fraction of the run to percent. With `fails_with` it fails in the end for that reason.
-        `sub_status` shows during the run; several share it evenly. Ids are GUIDs, the same in every run.
+        `progress` is "linear", "steps" (of 25 percent), "stuck" (at 60 percent), "none" (0 percent) or a function
+        from the elapsed fraction of the run to percent. With `fails_with` the operation fails at its end, with
+        that description. `sub_status` is sent during the run; several divide it evenly. Ids are GUIDs by default,
+        the same ones in every run.
         """
         ref = self._new_ref(schedule_id, operation_id)
         phases = (sub_status,) if isinstance(sub_status, str) else tuple(sub_status or ())
         requested = self.clock.monotonic()
-        live = LiveOperation(ref, requested, queued, duration, to_shape(progress), phases, fails_with)
-        self._operations[ref] = lambda now: live.answer(now, self._to_date)
+        operation = SimulatedOperation(ref, requested, queued, duration, to_shape(progress), phases, fails_with)
+        self._operations[ref] = lambda now: operation.answer(now, self._to_date)
         return ref
 
     def script_operation(
         self, *answers: Answer, schedule_id: str | None = None, operation_id: str | None = None
     ) -> OperationRef:
-        """Add an operation that gives these answers in turn, the last one for ever; ValueError without any."""
+        """Add an operation that sends these answers in turn, then repeats the last; raise ValueError without any."""
         if not answers:
             raise ValueError("a script needs at least one answer")
         ref = self._new_ref(schedule_id, operation_id)
@@ -209,23 +231,23 @@ class FakeSchedules:
         return ref
 
     def forget_operation(self, ref: OperationRef) -> None:
-        """Answer 404 for an operation from now on."""
+        """Remove an operation: requests for it are answered with 404."""
         self._operations.pop(ref, None)
 
     def interrupt(self, *answers: Answer) -> None:
-        """Give these answers to the next requests for any operations, one each; they count in no quota."""
+        """Send these answers to the next requests for any operations, one each; they do not count in the quota."""
         self._interruptions.extend(answers)
 
     def refuse(self, times: int = 1, *, retry_after: float | str | None = 1.0) -> None:
-        """Answer 429 to the next requests for any operations."""
+        """Answer the next `times` requests for any operations with 429."""
         self.interrupt(*[throttled(retry_after)] * times)
 
     def interrupt_tokens(self, *answers: Answer) -> None:
-        """Give these answers to the next token requests, one each."""
+        """Send these answers to the next token requests, one each."""
         self._token_interruptions.extend(answers)
 
     def reject_token(self, token: str) -> None:
-        """Answer 401 to a token from now on, even while it is the server's own."""
+        """Answer requests with this token with 401, even if it is the server's own `token`."""
         self._rejected.add(token)
 
     def _new_ref(self, schedule_id: str | None, operation_id: str | None) -> OperationRef:
@@ -256,13 +278,13 @@ class FakeSchedules:
         return self._issuer.answer(received, (self.client_id, self.client_secret), self.token, self.token_life)
 
     def _decide(self, received: ReceivedRequest) -> Answer:
-        """Let the first rule that has an answer speak."""
+        """Return the answer of the first rule that has one."""
         return (
             self._check_token(received)
-            or self._interrupted(received)
+            or self._check_interruptions(received)
             or self._check_quota(received)
             or _check_route(received)
-            or self._look_up(received)
+            or self._answer(received)
         )
 
     def _check_token(self, received: ReceivedRequest) -> Answer | None:
@@ -270,22 +292,22 @@ class FakeSchedules:
         if authorization is None:
             return NO_TOKEN
         token = read_bearer(authorization)
-        is_good = token == self.token or self._issuer.is_good(token, received.time)
-        return None if is_good and token not in self._rejected else WRONG_TOKEN
+        is_valid = token == self.token or self._issuer.is_valid(token, received.time)
+        return None if is_valid and token not in self._rejected else WRONG_TOKEN
 
-    def _interrupted(self, received: ReceivedRequest) -> Answer | None:
+    def _check_interruptions(self, received: ReceivedRequest) -> Answer | None:
         return self._interruptions.popleft() if self._interruptions and received.ref is not None else None
 
     def _check_quota(self, received: ReceivedRequest) -> Answer | None:
         if self.quota is None:
             return None
-        wait = self._counter.take(received.time, self.quota, self.window)
+        wait = self._counter.count(received.time, self.quota, self.window)
         return None if wait is None else throttled(wait)
 
-    def _look_up(self, received: ReceivedRequest) -> Answer:
-        give = self._operations.get(received.ref) if received.ref is not None else None
-        answer = NO_OPERATION if give is None else give(received.time)
-        if answer.is_conditional and is_held(received.if_none_match, answer.etag):
+    def _answer(self, received: ReceivedRequest) -> Answer:
+        answer_at = self._operations.get(received.ref) if received.ref is not None else None
+        answer = NO_OPERATION if answer_at is None else answer_at(received.time)
+        if answer.is_conditional and matches(received.if_none_match, answer.etag):
             return evolve(not_modified(answer.etag), delay=answer.delay)
         return answer
 

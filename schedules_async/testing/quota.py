@@ -1,4 +1,4 @@
-"""How many requests a fake server takes in each fixed window of its clock."""
+"""A quota of requests in fixed windows of the clock."""
 
 import math
 
@@ -7,17 +7,17 @@ from attrs import define, field
 
 @define(eq=False)
 class WindowCounter:
-    """Counts the requests of the current window; windows start at multiples of their length."""
+    """A count of the requests in the current window; windows start at multiples of their length."""
 
     _window: tuple[float, float] = field(init=False, default=(0.0, 0.0))
-    _taken: int = field(init=False, default=0)
+    _count: int = field(init=False, default=0)
 
-    def take(self, now: float, calls: int, length: float) -> float | None:
-        """Count one request, or give the seconds until the next window when `calls` were taken in this one."""
+    def count(self, now: float, calls: int, length: float) -> float | None:
+        """Count one request and return None, or return the seconds until the next window once `calls` are counted."""
         start = now // length * length
         if self._window != (start, length):
-            self._window, self._taken = (start, length), 0
-        if self._taken < calls:
-            self._taken += 1
+            self._window, self._count = (start, length), 0
+        if self._count < calls:
+            self._count += 1
             return None
         return max(math.ceil(start + length - now), 1)

@@ -1,12 +1,12 @@
-"""Thousands of operations under one quota, in virtual time: the real session over a simulated service.
+"""Thousands of operations under one quota, in virtual time: the real session with a simulated service.
 
 Run: PYTHONPATH=tests/support:tests/tools python tests/benchmarks/budget.py [operations] [seed].
-So many operations (1,000) at 500 requests
-a minute for each thousand, durations log-uniform from 2 s to 6 h, requested within ten minutes, once with progress of
-all kinds and once without any. Prints requests, the share refused, the share of the quota that the fullest window took,
-and the mean and longest seconds from an end to its sight: by google-api-core's intervals through the very same gate,
-and by the default policy with the rate known and unknown. The bound is a fluid's: all requests that the quota allows,
-spent evenly on all that run.
+The given number of operations (1,000) share a quota of 500 requests a minute for each thousand of them. Their
+durations are log-uniform from 2 s to 6 h, and they are requested within ten minutes: once with progress of all kinds
+and once without any. Prints the number of requests, the share that was throttled, the share of the quota used in the
+busiest window, and the mean and maximum detection delay, for the intervals of google-api-core with the same rate
+limiter and for the default policy with a known and an unknown rate. The bound is that of a fluid: all requests of the
+quota, spread evenly over the running operations.
 """
 
 import random
@@ -32,17 +32,17 @@ from schedules_async import PollingPolicy, RateLimit
 
 SPREAD = 600.0
 PER = 60.0
-HEAD = f"{'requests':>10}{'refused':>9}{'window':>8}{'mean':>9}{'longest':>10}"
+HEAD = f"{'requests':>10}{'throttled':>10}{'window':>8}{'mean':>9}{'longest':>10}"
 
 
 def measure(name: str, jobs: list[Job], calls: int, policy: PollingPolicy, limits: tuple[RateLimit, ...]) -> float:
-    """Wait for all, print a line, give the mean delay."""
+    """Wait for all operations, print a line and return the mean delay."""
     service = SimulatedService({job.ref: job for job in jobs}, Quota(calls, PER))
     started = time.perf_counter()
     run(wait_for_all(open_session(service, polling=policy, rate_limits=limits), jobs))
     delays = list(service.delays.values())
     print(
-        f"{name:44}{len(service.sent):10}{service.refused / len(service.sent):9.2%}"
+        f"{name:44}{len(service.sent):10}{service.refused / len(service.sent):10.2%}"
         f"{most_in_any_window(service.sent, PER) / calls:8.1%}{fmean(delays):7.2f} s{max(delays):8.1f} s"
         f"   (took {time.perf_counter() - started:.0f} s)",
         flush=True,
@@ -51,7 +51,7 @@ def measure(name: str, jobs: list[Job], calls: int, policy: PollingPolicy, limit
 
 
 def fluid_bound(jobs: list[Job], calls: int) -> float:
-    """Give the mean of half a round at the ends, a round being one look at each that runs."""
+    """Return the mean of half a round at the ends; a round is one poll of each running operation."""
     begins = sorted(job.created for job in jobs)
     ends = sorted(job.created + job.run.total for job in jobs)
     running = [bisect_right(begins, end) - number for number, end in enumerate(ends)]
@@ -59,7 +59,7 @@ def fluid_bound(jobs: list[Job], calls: int) -> float:
 
 
 def main() -> None:
-    """Measure, print."""
+    """Run the benchmark and print the results."""
     count, seed = (*map(int, sys.argv[1:]), *(1000, 1)[len(sys.argv) - 1 :])
     calls = count // 2
     for progress in ("mixed", "none"):
@@ -67,7 +67,7 @@ def main() -> None:
         jobs = make_jobs(make_runs(progress, DURATIONS["log-uniform"], count, chance), SPREAD, chance)
         print(f"\n{f'{count} operations, {calls} a minute, progress {progress}':44}{HEAD}")
         known = (RateLimit(calls, PER),)
-        google = measure("google-api-core's intervals, same gate", jobs, calls, GoogleIntervals(), known)
+        google = measure("google-api-core's intervals, same limiter", jobs, calls, GoogleIntervals(), known)
         own = measure("schedules_async, rate known", jobs, calls, PollingPolicy(), known)
         learned = measure("schedules_async, rate unknown", jobs, calls, PollingPolicy(), ())
         bound = fluid_bound(jobs, calls)

@@ -1,11 +1,10 @@
-"""What one session's wait for 10,000 operations costs: memory, connections, lag of the event loop, CPU time.
+"""The cost of 10,000 waits in one session: memory, connections, lag of the event loop, CPU time.
 
-Run: python tests/benchmarks/cost_of_scale.py [--only tasks|group] [--inside]. The server runs in a process of its
-own, and so does each measurement: of a tenth of the waits (the middle one of three) and of all, as tasks of
-`wait_for_operation` and as one group. Each operation is looked at twice, at once and at its end, with a pause between
-in which nothing is due and the lag is measured; once more it is while the Standard tier's budget is spent. Prints one
-line a measurement, and exits 1 when something is above its bound. With --inside it prints where the time and the
-memory of all go instead.
+Run: python tests/benchmarks/cost_of_scale.py [--only tasks|group] [--inside]. The server and each measurement run in
+processes of their own. Measured are 1,000 waits (the median of three) and 10,000, as tasks of `wait_for_operation` and
+as one group. Each operation is polled twice, at once and at its end; the lag is measured in the interval between, in
+which nothing is due, and again while the budget of the Standard tier is used up. Prints one line for each measurement
+and exits with 1 if one is above its bound. With --inside it prints a profile of time and memory instead.
 """
 
 import argparse
@@ -31,20 +30,20 @@ from attrs import asdict, define
 from schedules_async import STANDARD_TIER, OperationRef, PollingPolicy, RateLimit, SchedulesSession
 
 FEW, MANY = 1_000, 10_000
-MOST_MEGABYTES = 60.0
-MOST_CONNECTIONS = 100
-MOST_LAG = 0.020
-MOST_TIMES = 12.0
+MAX_MEGABYTES = 60.0
+MAX_CONNECTIONS = 100
+MAX_LAG = 0.020
+MAX_RATIO = 12.0
 TICK = 0.010
-WATCHED = 10.0  # seconds in which the lag is measured
-PAUSES = {FEW: 15.0, MANY: 60.0}  # long enough that the first looks and the lag are through
+LAG_PERIOD = 10.0  # seconds for which the lag is measured
+INTERVALS = {FEW: 15.0, MANY: 60.0}  # longer than the first polls and the measurement of the lag take
 UNLIMITED = (RateLimit(1_000_000, 1),)
 TOP = 10
 
 
 @define
 class Figures:
-    """What one process measured; times in seconds."""
+    """The measurements of one process; times in seconds."""
 
     form: str
     count: int
@@ -58,9 +57,9 @@ class Figures:
 
     @property
     def is_good(self) -> bool:
-        """Tell whether everything is within its bound."""
+        """True if everything is within its bound."""
         lag = max(self.idle_lag, self.busy_lag)
-        return self.megabytes <= MOST_MEGABYTES and self.connections <= MOST_CONNECTIONS and lag <= MOST_LAG
+        return self.megabytes <= MAX_MEGABYTES and self.connections <= MAX_CONNECTIONS and lag <= MAX_LAG
 
     def __str__(self) -> str:
         return (
@@ -71,12 +70,12 @@ class Figures:
 
 
 def tasks(session: SchedulesSession, refs: list[OperationRef]) -> asyncio.Future[Any]:
-    """Wait in a task for each operation."""
+    """Wait for each operation in a task."""
     return asyncio.gather(*[session.wait_for_operation(*ref) for ref in refs])
 
 
 def group(session: SchedulesSession, refs: list[OperationRef]) -> asyncio.Future[Any]:
-    """Wait for all at once."""
+    """Wait for all operations as a group."""
     waiting: asyncio.Future[Any] = asyncio.ensure_future(methodcaller("wait_for_operations", refs)(session))
     return waiting
 
@@ -89,7 +88,7 @@ FORMS: dict[str, Callable[[SchedulesSession, list[OperationRef]], asyncio.Future
 
 @contextmanager
 def serving(figures: Figures) -> Iterator[str]:
-    """Run the server; give its URL, and note in the end how many connections it had at once."""
+    """Run the server within the block, yield its URL, and record its maximum number of connections."""
     command = [sys.executable, str(Path(__file__).with_name("scale_server.py"))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         if server.stdin is None or server.stdout is None:
@@ -103,99 +102,101 @@ def serving(figures: Figures) -> Iterator[str]:
 
 
 def megabytes() -> float:
-    """Give what the process holds in memory now."""
+    """Return the resident memory of the process."""
     pages = Path("/proc/self/statm").read_text("ascii").split()[1]
     return int(pages) * getpagesize() / 1e6
 
 
 async def lag() -> float:
-    """Give how late a ticker ticks, at worst but for one time in a hundred."""
-    late = []
-    until = time.perf_counter() + WATCHED
-    while (now := time.perf_counter()) < until:
+    """Return the 99th percentile of the delay of a periodic task."""
+    delays = []
+    end = time.perf_counter() + LAG_PERIOD
+    while (now := time.perf_counter()) < end:
         await asyncio.sleep(TICK)
-        late.append(time.perf_counter() - now - TICK)
-    return sorted(late)[len(late) * 99 // 100]
+        delays.append(time.perf_counter() - now - TICK)
+    return sorted(delays)[len(delays) * 99 // 100]
 
 
 @contextmanager
 def cpu_seconds(figures: Figures, name: str) -> Iterator[None]:
-    """Note the CPU time that this process takes."""
+    """Record the CPU time of this process within the block."""
     before = time.process_time()
     yield
     setattr(figures, name, time.process_time() - before)
 
 
-async def seen(session: SchedulesSession, count: int) -> None:
-    """Wait until so many changes were seen."""
+async def wait_for_updates(session: SchedulesSession, count: int) -> None:
+    """Wait until the session has received this number of changes."""
     for _ in itertools.takewhile(lambda _: session.stats.updates < count, itertools.count()):
         await asyncio.sleep(0.05)
 
 
-async def give_up(waiting: asyncio.Future[Any]) -> None:
-    """Cancel all waits."""
+async def cancel_waits(waiting: asyncio.Future[Any]) -> None:
+    """Cancel all waits and wait for their end."""
     waiting.cancel()
     with suppress(asyncio.CancelledError):
         await waiting
 
 
 def make_refs(count: int) -> list[OperationRef]:
-    """Name operations, as the service does."""
+    """Return refs of new operations, with GUIDs as the service's ids."""
     return [OperationRef(str(uuid.uuid4()), str(uuid.uuid4())) for _ in range(count)]
 
 
 async def start_and_finish(figures: Figures, url: str) -> None:
-    """Wait for all, to the end."""
-    refs, policy = make_refs(figures.count), PollingPolicy.fixed(PAUSES[figures.count])
+    """Wait for all operations to their end."""
+    refs, policy = make_refs(figures.count), PollingPolicy.fixed(INTERVALS[figures.count])
     async with SchedulesSession("token", base_url=url, polling=policy, rate_limits=UNLIMITED) as session:
         await session.get_operation("another", "operation")
         before = megabytes()
         with cpu_seconds(figures, "start"):
             waiting = FORMS[figures.form](session, refs)
-            await seen(session, figures.count)
+            await wait_for_updates(session, figures.count)
         figures.megabytes = megabytes() - before
         figures.idle_lag = await lag()
         with cpu_seconds(figures, "finish"):
             await waiting
 
 
-async def spend_and_cancel(figures: Figures, url: str) -> None:
-    """Wait for all while the Standard tier's budget is spent, and give up."""
+async def saturate_and_cancel(figures: Figures, url: str) -> None:
+    """Wait for all operations until the budget of the Standard tier is used up, then cancel."""
     refs = make_refs(figures.count)
     async with SchedulesSession("token", base_url=url, rate_limits=STANDARD_TIER) as session:
         waiting = FORMS[figures.form](session, refs)
-        await seen(session, 1)
+        await wait_for_updates(session, 1)
         figures.busy_lag = await lag()
         with cpu_seconds(figures, "cancel"):
-            await give_up(waiting)
+            await cancel_waits(waiting)
             await session.close()
 
 
 def measure(figures: Figures) -> None:
-    """Measure in this process."""
-    for job in (start_and_finish, spend_and_cancel):
+    """Measure in this process and print the figures as JSON."""
+    for job in (start_and_finish, saturate_and_cancel):
         with serving(figures) as url:
             asyncio.run(job(figures, url))
     print(json.dumps(asdict(figures)))
 
 
 async def trace(figures: Figures, url: str) -> None:
-    """Print what holds the memory while all wait."""
+    """Print the largest allocations during the waits."""
     refs = make_refs(figures.count)
-    async with SchedulesSession("token", base_url=url, polling=PollingPolicy.fixed(900), rate_limits=UNLIMITED) as it:
+    async with SchedulesSession(
+        "token", base_url=url, polling=PollingPolicy.fixed(900), rate_limits=UNLIMITED
+    ) as session:
         tracemalloc.start()
-        waiting = FORMS[figures.form](it, refs)
-        await seen(it, figures.count)
+        waiting = FORMS[figures.form](session, refs)
+        await wait_for_updates(session, figures.count)
         statistics = tracemalloc.take_snapshot().statistics("lineno")
         tracemalloc.stop()
-        await give_up(waiting)
+        await cancel_waits(waiting)
     print(f"{figures.form}: bytes for each wait, {sum(each.size for each in statistics) / figures.count:.0f} in all")
     for each in statistics[:TOP]:
         print(f"{each.size / figures.count:8.0f}  {each.traceback}")
 
 
-def look_inside(figures: Figures) -> None:
-    """Print where the time of start and finish goes, and where the memory."""
+def profile_waits(figures: Figures) -> None:
+    """Print a profile of the CPU time of start and finish, and of the memory."""
     with serving(figures) as url, cProfile.Profile() as profile:
         asyncio.run(start_and_finish(figures, url))
     pstats.Stats(profile).sort_stats("tottime").print_stats(TOP)
@@ -203,32 +204,32 @@ def look_inside(figures: Figures) -> None:
         asyncio.run(trace(figures, url))
 
 
-def in_a_process_of_its_own(form: str, count: int) -> Figures:
-    """Measure there."""
+def measure_in_process(form: str, count: int) -> Figures:
+    """Return the figures of a measurement in a process of its own."""
     command = [sys.executable, __file__, "--only", form, "--count", str(count)]
     return Figures(**json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
 
 
 def compare(form: str) -> bool:
-    """Measure a form, print, and tell whether it is within the bounds."""
-    several = [in_a_process_of_its_own(form, FEW) for _ in range(3)]
-    few, many = sorted(several, key=lambda each: each.start + each.finish)[1], in_a_process_of_its_own(form, MANY)
-    times = (many.start + many.finish) / (few.start + few.finish)
-    print(few, many, f"{form:5} {MANY} waits take {times:.1f} times the CPU time of {FEW}", sep="\n", flush=True)
-    return few.is_good and many.is_good and times <= MOST_TIMES
+    """Measure one form, print the figures and return True if they are within the bounds."""
+    several = [measure_in_process(form, FEW) for _ in range(3)]
+    few, many = sorted(several, key=lambda each: each.start + each.finish)[1], measure_in_process(form, MANY)
+    ratio = (many.start + many.finish) / (few.start + few.finish)
+    print(few, many, f"{form:5} {MANY} waits take {ratio:.1f} times the CPU time of {FEW}", sep="\n", flush=True)
+    return few.is_good and many.is_good and ratio <= MAX_RATIO
 
 
 def read_options() -> argparse.Namespace:
-    """Read the command line."""
+    """Return the command line's options."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", choices=FORMS)
-    parser.add_argument("--inside", action="store_true", help="where the time and the memory go")
-    parser.add_argument("--count", type=int, choices=(FEW, MANY), help="measure these many in this process")
+    parser.add_argument("--inside", action="store_true", help="print a profile of time and memory")
+    parser.add_argument("--count", type=int, choices=(FEW, MANY), help="measure this number of waits in this process")
     return parser.parse_args()
 
 
 def main() -> int:
-    """Measure, print."""
+    """Run the benchmark and print the results."""
     options = read_options()
     if options.count:
         measure(Figures(options.only, options.count))
@@ -238,10 +239,10 @@ def main() -> int:
         forms.remove("group")
     if options.inside:
         for form in forms:
-            look_inside(Figures(form, MANY))
+            profile_waits(Figures(form, MANY))
         return 0
     results = [compare(form) for form in forms]
-    print(f"(bounds: {MOST_MEGABYTES:g} MB, {MOST_CONNECTIONS} connections, lag {MOST_LAG:g} s, {MOST_TIMES:g} times)")
+    print(f"(bounds: {MAX_MEGABYTES:g} MB, {MAX_CONNECTIONS} connections, lag {MAX_LAG:g} s, {MAX_RATIO:g} times)")
     return not all(results)
 
 

@@ -1,10 +1,10 @@
-"""What polling costs and how late it finds the end: looks for each operation, and mean seconds of delay.
+"""The cost and the detection delay of polling policies: mean polls and mean seconds of delay for each operation.
 
 Run: PYTHONPATH=tests/support:tests/tools python tests/benchmarks/efficiency.py [operations].
-Simulated and seeded: so many operations (100)
-of each of three kinds of duration (log-uniform from 2 s to 6 h, log-normal around 2 min, Pareto from 10 s on) with each
-of sixteen ways to report progress. Prints one line a policy: looks and delay on average by kind of progress, then
-polls, delay and their product beside google-api-core's intervals, which are geometric means over the 48 workloads.
+A seeded simulation of the given number of operations (100) in each of 48 workloads: three distributions of durations
+(log-uniform from 2 s to 6 h, log-normal around 2 min, Pareto from 10 s) with sixteen kinds of reported progress each.
+Prints one line for each policy: mean polls and delay by kind of progress, then the polls, the delay and their product
+relative to the intervals of google-api-core, as geometric means over the workloads.
 """
 
 import math
@@ -54,14 +54,14 @@ REFERENCE = "google-api-core, 1 to 20 s"
 
 @frozen
 class Workload:
-    """Operations that report progress in one way and take their time in another."""
+    """Operations with one kind of progress and one distribution of durations."""
 
     shape: str
     runs: list[Run]
 
 
 def make_runs(name: str, durations: Durations, count: int, rng: random.Random) -> Iterator[Run]:
-    """Make runs of a shape; the mixed ones are of any."""
+    """Return runs of one shape, or of any for "mixed"."""
     if name == "mixed":
         names = rng.choices([*ALL_SHAPES, "early exit"], k=count)
         return chain.from_iterable(make_runs(each, durations, 1, rng) for each in names)
@@ -76,7 +76,7 @@ def make_runs(name: str, durations: Durations, count: int, rng: random.Random) -
 
 
 def make_workloads(count: int) -> list[Workload]:
-    """Make all."""
+    """Return all workloads."""
     return [
         Workload(shape, list(make_runs(shape, durations, count, random.Random(f"{shape} {kind}"))))
         for shape in chain.from_iterable(KINDS.values())
@@ -85,30 +85,30 @@ def make_workloads(count: int) -> list[Workload]:
 
 
 def fixed(seconds: float) -> Callable[[list[Run]], Score]:
-    """Look every so many seconds; no need to simulate that."""
+    """Return the score of polling at a fixed interval, which needs no simulation."""
 
     def score(runs: list[Run]) -> Score:
-        pauses = [math.ceil(run.total / seconds) for run in runs]
-        delays = (count * seconds - run.total for count, run in zip(pauses, runs, strict=True))
-        return Score(1 + fmean(pauses), fmean(delays))
+        intervals = [math.ceil(run.total / seconds) for run in runs]
+        delays = (count * seconds - run.total for count, run in zip(intervals, runs, strict=True))
+        return Score(1 + fmean(intervals), fmean(delays))
 
     return score
 
 
 def exponential(_: int) -> Decide:
-    """Look after 1 s, then after twice the pause, up to 60 s."""
-    longest = 0.5
+    """Return intervals of 1 s, doubled after each poll up to 60 s."""
+    interval = 0.5
 
     def decide(_t: float, _status: str, _fraction: float, _started: float, _u: float) -> float:
-        nonlocal longest
-        longest = min(2 * longest, 60.0)
-        return longest
+        nonlocal interval
+        interval = min(2 * interval, 60.0)
+        return interval
 
     return decide
 
 
 def simulated(make: Callable[[int], Decide]) -> Callable[[list[Run]], Score]:
-    """Look as decided, look by look."""
+    """Return the score of a policy, simulated poll by poll."""
     return lambda runs: measure(runs, make)
 
 
@@ -125,7 +125,7 @@ POLICIES: dict[str, Callable[[list[Run]], Score]] = {
 
 
 def line(scores: list[Score], reference: list[Score], workloads: list[Workload]) -> str:
-    """Write what a policy scored."""
+    """Return one line of the table."""
     pairs = list(zip(scores, reference, strict=True))
     polls = geometric_mean(own.polls / other.polls for own, other in pairs)
     delay = geometric_mean(own.delay / other.delay for own, other in pairs)
@@ -137,7 +137,7 @@ def line(scores: list[Score], reference: list[Score], workloads: list[Workload])
 
 
 def main() -> None:
-    """Simulate, print."""
+    """Run the simulation and print the results."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     workloads = make_workloads(count)
     results = {name: [score(each.runs) for each in workloads] for name, score in POLICIES.items()}

@@ -1,7 +1,7 @@
-"""Who waits in herd.py: the project, released peers by their own means and defaults, and two yardsticks.
+"""The participants of herd.py: the project, other released libraries with their own defaults, and two simple loops.
 
-Each is an async context manager that is told the server and the operations' names, and gives how to wait for one.
-A peer that is not installed raises ImportError.
+Each is an async context manager that takes the server's URL and the operations' names and yields a function that
+waits for one. A library that is not installed raises ImportError.
 """
 
 import asyncio
@@ -20,15 +20,15 @@ from schedules_async import PollingPolicy, RateLimit, SchedulesSession
 EVERY = 1  # seconds between two polls
 NAIVE_RATE = 10
 Wait = Callable[[str], Awaitable[object]]
-Begin = Callable[[str, list[str]], AbstractAsyncContextManager[Wait]]
+Open = Callable[[str, list[str]], AbstractAsyncContextManager[Wait]]
 
 
 @frozen
 class Participant:
-    """One line of the table; `packages` are what it needs beside the project's own."""
+    """One line of the table; `packages` are the ones that it needs in addition."""
 
     name: str
-    begin: Begin
+    open: Open
     packages: tuple[str, ...] = ()
 
 
@@ -40,7 +40,7 @@ async def _ours(url: str, _: list[str], *, polling: PollingPolicy, limits: Seque
 
 @asynccontextmanager
 async def _azure(url: str, names: list[str]) -> AsyncIterator[Wait]:
-    """Poll as generated Azure clients do: `begin_...` gives an AsyncLROPoller over AsyncLROBasePolling."""
+    """Poll as generated Azure clients do, whose `begin_…` returns an AsyncLROPoller with AsyncLROBasePolling."""
     core, policies = import_module("azure.core"), import_module("azure.core.pipeline.policies")
     rest, polling = import_module("azure.core.rest"), import_module("azure.core.polling")
     method = import_module("azure.core.polling.async_base_polling").AsyncLROBasePolling
@@ -87,7 +87,7 @@ async def _google(url: str, _: list[str]) -> AsyncIterator[Wait]:
 
 @asynccontextmanager
 async def _fal(url: str, _: list[str]) -> AsyncIterator[Wait]:
-    """Poll as fal's client does for a submitted request: its handle's `iter_events`."""
+    """Poll as fal's client does for a submitted request, with its handle's `iter_events`."""
     fal, httpx = import_module("fal_client"), import_module("httpx")
 
     async with httpx.AsyncClient(timeout=120) as client:
@@ -103,7 +103,7 @@ async def _fal(url: str, _: list[str]) -> AsyncIterator[Wait]:
 
 @asynccontextmanager
 async def _boto(url: str, _: list[str]) -> AsyncIterator[Wait]:
-    """Poll as AWS's clients do: a waiter, with adaptive retries."""
+    """Poll as AWS's clients do, with a waiter and adaptive retries."""
     session = import_module("aiobotocore.session").get_session()
     config = import_module("aiobotocore.config").AioConfig(retries={"mode": "adaptive"}, max_pool_connections=100)
     address = f"{url}/dynamodb"
@@ -117,13 +117,13 @@ async def _boto(url: str, _: list[str]) -> AsyncIterator[Wait]:
 async def _naive(
     url: str, _: list[str], *, limiter: AbstractAsyncContextManager[Any] | None = None
 ) -> AsyncIterator[Wait]:
-    """Look every second; sleep through a Retry-After."""
-    turn = limiter or nullcontext()
+    """Poll every second; sleep for a Retry-After."""
+    rate = limiter or nullcontext()
     async with aiohttp.ClientSession() as http:
 
         async def wait(name: str) -> None:
             while True:
-                async with turn, http.get(f"{url}/schedules/herd/operations/{name}") as response:
+                async with rate, http.get(f"{url}/schedules/herd/operations/{name}") as response:
                     answer = await response.json()
                 if response.status == 200 and answer["operation"]["status"] == "Succeeded":
                     return
@@ -134,7 +134,7 @@ async def _naive(
 
 @asynccontextmanager
 async def _limited(url: str, names: list[str]) -> AsyncIterator[Wait]:
-    """Look every second, but only so often in all."""
+    """Poll every second, with a rate limit for all waits together."""
     limiter = import_module("aiolimiter").AsyncLimiter(NAIVE_RATE, 1)
     async with _naive(url, names, limiter=limiter) as wait:
         yield wait

@@ -1,7 +1,7 @@
-"""How long importing the package takes, beside importing aiohttp alone.
+"""The time to import the package, relative to that of importing aiohttp alone.
 
-Run: python tests/benchmarks/import_cost.py [rounds]. Each round imports both in processes of their own, one
-after the other, from compiled files; prints the median of the ratios, and exits 1 when it is above the bound.
+Run: python tests/benchmarks/import_cost.py [rounds]. Each round imports both from compiled files, one after the
+other, in processes of their own. Prints the median of the ratios and exits with 1 if it is above the bound.
 """
 
 import os
@@ -15,7 +15,7 @@ BOUND = 1.25
 
 
 def seconds(code: str, cache: str) -> float:
-    """Measure one process."""
+    """Return the real time of one process."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     started = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True, env={**environment, "PYTHONPYCACHEPREFIX": cache})
@@ -23,7 +23,7 @@ def seconds(code: str, cache: str) -> float:
 
 
 def main() -> int:
-    """Compile, measure, print."""
+    """Run the benchmark and print the results."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
     with tempfile.TemporaryDirectory() as cache:
         measured = [

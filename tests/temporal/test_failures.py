@@ -1,5 +1,3 @@
-"""The error tree, as the engine is told of it."""
-
 from datetime import timedelta
 
 import pytest
@@ -18,11 +16,11 @@ from schedules_async import (
     SessionClosedError,
     TransportError,
 )
-from schedules_async.temporal.failures import describe, still_running, to_failure
+from schedules_async.temporal.failures import describe, not_done, to_failure
 
 
 @pytest.mark.parametrize(
-    ("error", "is_repeated", "after"),
+    ("error", "is_retried", "delay"),
     [
         (RateLimitedError("x", status=429, retry_after=90.0), True, 90),
         (RateLimitedError("x", status=429), True, 13),
@@ -42,15 +40,15 @@ from schedules_async.temporal.failures import describe, still_running, to_failur
         (ValueError("x"), False, 13),
     ],
 )
-def test_what_may_pass_is_tried_again(error: Exception, is_repeated: bool, after: float) -> None:
+def test_only_transient_errors_are_retryable(error: Exception, is_retried: bool, delay: float) -> None:
     failure = to_failure(error, 13.0)
-    assert failure.non_retryable is not is_repeated
-    assert failure.next_retry_delay == timedelta(seconds=after)
+    assert failure.non_retryable is not is_retried
+    assert failure.next_retry_delay == timedelta(seconds=delay)
     assert (failure.type, failure.message) == (type(error).__name__, "x")
 
 
-def test_an_operation_that_runs_is_no_fault() -> None:
-    failure = still_running(describe(Operation("o", "s", OperationStatus.STARTED, percent_complete=40.0)), 2.5)
+def test_operation_not_done_is_benign_failure() -> None:
+    failure = not_done(describe(Operation("o", "s", OperationStatus.STARTED, percent_complete=40.0)), 2.5)
     assert failure.category is ApplicationErrorCategory.BENIGN
     assert failure.next_retry_delay == timedelta(seconds=2.5)
-    assert (failure.type, failure.message) == ("StillRunning", "Started at 40 %")
+    assert (failure.type, failure.message) == ("OperationNotDone", "Started at 40 %")

@@ -1,4 +1,4 @@
-"""The workflow on a real server: outcomes, what is asked of it meanwhile, how it goes on and how it ends."""
+"""The workflow on a real server of Temporal."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,7 +6,7 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
-from temporal_servers import at_work, histories, start, temporal, until
+from temporal_servers import histories, running_worker, start, temporal, until
 from temporalio.client import WorkflowFailureError, WorkflowHistory
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.testing import WorkflowEnvironment
@@ -38,12 +38,12 @@ async def service() -> AsyncIterator[FakeSchedules]:
 
 
 @SHAPES
-async def test_each_has_an_outcome_in_the_order_asked_whatever_becomes_of_the_others(
+async def test_outcomes_are_independent_in_request_order(
     engine: WorkflowEnvironment, service: FakeSchedules, single_polls: bool
 ) -> None:
     good, bad = service.start_operation(duration=0.5), service.start_operation(duration=0.2, fails_with="No room.")
     lost = OperationRef("no", "such")
-    async with at_work(engine.client, service):
+    async with running_worker(engine.client, service):
         handle = await start(engine.client, WaitRequest.of([good, lost, bad, good], single_polls=single_polls))
         values = [outcome.value() for outcome in await handle.result()]
         first, second, third, fourth = values
@@ -59,36 +59,36 @@ async def test_each_has_an_outcome_in_the_order_asked_whatever_becomes_of_the_ot
         assert (progress.total, progress.ended, progress.percents) == (3, 3, [100.0] * 4)
 
 
-async def test_nothing_to_wait_for_is_no_wait(engine: WorkflowEnvironment, service: FakeSchedules) -> None:
-    async with at_work(engine.client, service):
+async def test_empty_request_returns_at_once(engine: WorkflowEnvironment, service: FakeSchedules) -> None:
+    async with running_worker(engine.client, service):
         assert await (await start(engine.client, WaitRequest.of([]))).result() == []
 
 
 @SHAPES
 @pytest.mark.parametrize("fault", ["failed", "missing"])
-async def test_one_that_is_lost_fails_all_if_asked(
+async def test_stop_at_failure_fails_with_first_loss(
     engine: WorkflowEnvironment, service: FakeSchedules, single_polls: bool, fault: str
 ) -> None:
     bad = service.start_operation(duration=0.3, fails_with="No room.") if fault == "failed" else ("no", "such")
     endless = service.start_operation(duration=3600)
-    async with at_work(engine.client, service):
+    async with running_worker(engine.client, service):
         request = WaitRequest.of([endless, bad], single_polls=single_polls, stop_at_failure=True, heartbeat_timeout=1)
         with pytest.raises(WorkflowFailureError) as raised:
             await (await start(engine.client, request)).result()
-        asked = len(service.requests)
+        count = len(service.requests)
     cause = raised.value.cause
     assert isinstance(cause, ApplicationError)
     assert cause.type == ("OperationFailedError" if fault == "failed" else "NotFoundError")
     assert ("No room." in cause.message) == (fault == "failed")
-    assert len(service.requests) == asked
+    assert len(service.requests) == count
 
 
 @SHAPES
-async def test_a_timeout_is_an_outcome_too(
+async def test_timeout_is_outcome_of_unfinished_operation(
     engine: WorkflowEnvironment, service: FakeSchedules, single_polls: bool
 ) -> None:
     good, endless = service.start_operation(duration=0.2), service.start_operation(duration=3600)
-    async with at_work(engine.client, service):
+    async with running_worker(engine.client, service):
         request = WaitRequest.of([endless, good], single_polls=single_polls, timeout=timedelta(seconds=2))
         late, ended = [outcome.value() for outcome in await (await start(engine.client, request)).result()]
     assert isinstance(late, OperationTimeoutError)
@@ -97,33 +97,33 @@ async def test_a_timeout_is_an_outcome_too(
 
 
 @SHAPES
-async def test_cancelling_the_workflow_ends_every_wait_and_touches_no_operation(
+async def test_cancelled_workflow_sends_no_further_requests(
     engine: WorkflowEnvironment, service: FakeSchedules, single_polls: bool
 ) -> None:
     refs = [service.start_operation(duration=3600) for _ in range(5)]
-    async with at_work(engine.client, service):
+    async with running_worker(engine.client, service):
         handle = await start(engine.client, WaitRequest.of(refs, single_polls=single_polls, heartbeat_timeout=1.5))
         await until(lambda: all(service.requests_for(ref) for ref in refs))
         await handle.cancel()
         with pytest.raises(WorkflowFailureError) as raised:
             await handle.result()
-        asked = len(service.requests)
+        count = len(service.requests)
         other = await start(engine.client, WaitRequest.of([service.start_operation(duration=0.6)]))
         await other.result()
-    assert sum(len(service.requests_for(ref)) for ref in refs) == asked
+    assert sum(len(service.requests_for(ref)) for ref in refs) == count
     assert isinstance(raised.value.cause, CancelledError)
     assert {request.method for request in service.requests} == {"GET"}
 
 
 @SHAPES
-async def test_the_progress_is_known_before_the_end(
+async def test_progress_is_known_before_end(
     engine: WorkflowEnvironment, service: FakeSchedules, single_polls: bool
 ) -> None:
     refs = [
         service.start_operation(duration=0.1),
         service.script_operation(operation_answer("Started", percent_complete=40.0)),
     ]
-    async with at_work(engine.client, service):
+    async with running_worker(engine.client, service):
         request = WaitRequest.of(refs, single_polls=single_polls, progress_interval=0.2, heartbeat_timeout=1)
         handle = await start(engine.client, request)
         async with asyncio.timeout(60):
@@ -137,12 +137,13 @@ async def test_the_progress_is_known_before_the_end(
 
 
 @SHAPES
-async def test_a_long_history_goes_on_in_a_new_run_that_knows_what_was_seen(
-    service: FakeSchedules, single_polls: bool
-) -> None:
-    """Nothing is asked for without a tag again, and no operation is looked at twice at once."""
+async def test_long_history_continues_in_new_run(service: FakeSchedules, single_polls: bool) -> None:
+    """Each operation is polled unconditionally once only, and never twice at the same time."""
     refs = [service.start_operation(duration=0.5 + number / 20) for number in range(40)]
-    async with temporal(limit__historyCount__suggestContinueAsNew=100) as engine, at_work(engine.client, service):
+    async with (
+        temporal(limit__historyCount__suggestContinueAsNew=100) as engine,
+        running_worker(engine.client, service),
+    ):
         request = WaitRequest.of(refs, single_polls=single_polls, progress_interval=0.5, heartbeat_timeout=1.5)
         handle = await start(engine.client, request)
         outcomes = await handle.result()
@@ -158,9 +159,9 @@ async def test_a_long_history_goes_on_in_a_new_run_that_knows_what_was_seen(
         assert all(later - sooner > 0.05 for sooner, later in pairwise(times))
 
 
-async def test_the_deadline_goes_along_into_a_new_run(service: FakeSchedules) -> None:
+async def test_deadline_is_kept_in_new_run(service: FakeSchedules) -> None:
     endless = service.start_operation(duration=3600)
-    async with temporal(limit__historyCount__suggestContinueAsNew=10) as engine, at_work(engine.client, service):
+    async with temporal(limit__historyCount__suggestContinueAsNew=10) as engine, running_worker(engine.client, service):
         request = WaitRequest.of([endless], single_polls=True, progress_interval=0.1, timeout=3)
         handle = await start(engine.client, request)
         (outcome,) = await handle.result()

@@ -1,4 +1,5 @@
 import json
+import pickle
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,7 +28,7 @@ def operation_of(answer: Answer) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("body", "sent"), [(None, b""), (b"", b""), (b"\xff", b"\xff"), ({"a": None}, b'{"a": null}'), ({}, b"{}")]
 )
-def test_body(body: Any, sent: bytes) -> None:
+def test_body_of_each_type_is_encoded(body: Any, sent: bytes) -> None:
     assert Answer(200, body).body == sent
 
 
@@ -35,16 +36,22 @@ def test_body(body: Any, sent: bytes) -> None:
     ("headers", "etag"),
     [({}, None), ({"eTag": '"a"'}, '"a"'), ([("ETag", '"a"'), ("ETag", '"b"')], '"a"'), ([("X", "1")], None)],
 )
-def test_etag(headers: Any, etag: str | None) -> None:
+def test_etag_is_first_etag_field(headers: Any, etag: str | None) -> None:
     assert Answer(headers=headers).etag == etag
 
 
-def test_answers_are_values() -> None:
+def test_equal_answers_compare_and_hash_equal() -> None:
     assert operation_answer("Queued", etag='"1"') == operation_answer("Queued", etag='"1"')
     assert hash(throttled()) == hash(throttled())
 
 
-def test_an_operation_has_every_field_of_the_contract() -> None:
+def test_pickle_names_public_module() -> None:
+    answer = throttled()
+    assert b"schedules_async.testing\x94" in pickle.dumps(answer)
+    assert pickle.loads(pickle.dumps(answer)) == answer
+
+
+def test_operation_answer_has_all_contract_fields() -> None:
     assert operation_of(operation_answer("Started", percent_complete=10, sub_status="Copying")) == {
         "createdAt": "2026-01-01T00:00:00Z",
         "failureDescription": None,
@@ -57,24 +64,24 @@ def test_an_operation_has_every_field_of_the_contract() -> None:
 
 
 @pytest.mark.parametrize(("status", "percent"), [("Queued", 0), ("Succeeded", 100), ("Failed", 0), ("New", 0)])
-def test_percent_by_default(status: str, percent: float) -> None:
+def test_percent_complete_omitted_follows_status(status: str, percent: float) -> None:
     assert operation_of(operation_answer(status))["percentComplete"] == percent
 
 
-def test_times_as_text_as_datetime_and_absent() -> None:
+def test_timestamps_accept_text_datetime_and_none() -> None:
     first = operation_of(operation_answer("Failed", failure_description="no disk", created_at=None, updated_at="soon"))
     assert (first["failureDescription"], first["createdAt"], first["updatedAt"]) == ("no disk", None, "soon")
     second = operation_of(operation_answer("Failed", created_at=datetime(2026, 1, 2, tzinfo=UTC)))
     assert second["createdAt"] == "2026-01-02T00:00:00+00:00"
 
 
-@pytest.mark.parametrize(("asked", "sent"), [(1, "1"), (1.2, "2"), ("soon", "soon"), (0, "0")])
-def test_retry_after_is_whole_seconds_or_the_text_given(asked: float | str, sent: str) -> None:
-    for answer in (throttled(asked), fault(503, retry_after=asked)):
+@pytest.mark.parametrize(("value", "sent"), [(1, "1"), (1.2, "2"), ("soon", "soon"), (0, "0")])
+def test_retry_after_is_whole_seconds_or_text(value: float | str, sent: str) -> None:
+    for answer in (throttled(value), fault(503, retry_after=value)):
         assert dict(answer.headers)["retry-after"] == sent
 
 
-def test_what_may_be_left_out() -> None:
+def test_optional_headers_omitted_are_not_sent() -> None:
     assert "retry-after" not in dict(throttled(None).headers)
     assert set(dict(fault().headers)) == {"Content-Type", "ETag", "x-correlation-id"}
     assert "x-correlation-id" not in dict(fault(correlation_id=None).headers)
@@ -82,7 +89,7 @@ def test_what_may_be_left_out() -> None:
     assert not_modified('"a"') == Answer(304, headers={"ETag": '"a"'})
 
 
-def test_429_is_the_contracts() -> None:
+def test_throttled_has_contract_code_and_headers() -> None:
     answer = throttled()
     assert answer.status == 429
     assert json.loads(answer.body)["error"]["code"] == "RateLimitExceeded"
@@ -102,11 +109,11 @@ def test_429_is_the_contracts() -> None:
         (cut_body(delay=1), Delivery.RAW),
     ],
 )
-def test_delivery(answer: Answer, delivery: Delivery) -> None:
+def test_each_answer_has_its_delivery(answer: Answer, delivery: Delivery) -> None:
     assert answer.delivery is delivery
     assert answer.delay == (0 if delivery is Delivery.WHOLE else 1)
 
 
-def test_the_envelope_leaves_an_absent_target_out() -> None:
+def test_error_body_without_target_has_no_field() -> None:
     assert error_body("C", "m") == {"error": {"code": "C", "message": "m"}}
     assert error_body("C", "m", "t") == {"error": {"code": "C", "message": "m", "target": "t"}}

@@ -10,18 +10,18 @@ from schedules_async._clock import Clock
 from schedules_async.testing import FakeClock
 
 
-async def note(clock: FakeClock, log: list[tuple[str, float]], name: str, *pauses: float) -> None:
-    for pause in pauses:
-        await clock.sleep(pause)
+async def note(clock: FakeClock, log: list[tuple[str, float]], name: str, *seconds: float) -> None:
+    for each in seconds:
+        await clock.sleep(each)
         log.append((name, clock.monotonic()))
 
 
-async def spin(turns: int) -> None:
-    for _ in range(turns):
+async def spin(iterations: int) -> None:
+    for _ in range(iterations):
         await asyncio.sleep(0)
 
 
-def test_it_is_a_clock() -> None:
+def test_fake_clock_implements_clock() -> None:
     clock: Clock = FakeClock()
     assert clock.monotonic() == 0.0
     assert FakeClock(5).monotonic() == 5.0
@@ -37,23 +37,23 @@ def test_it_is_a_clock() -> None:
         ({"a": [0, 1], "b": [-1, 0]}, [("a", 0), ("b", 0), ("b", 0), ("a", 1)]),
     ],
 )
-async def test_time_jumps_from_sleeper_to_sleeper(
+async def test_automatic_clock_jumps_from_sleep_to_sleep(
     sleepers: dict[str, list[float]], log: list[tuple[str, float]]
 ) -> None:
     clock, woken = FakeClock(), list[tuple[str, float]]()
-    await asyncio.gather(*(note(clock, woken, name, *pauses) for name, pauses in sleepers.items()))
+    await asyncio.gather(*(note(clock, woken, name, *seconds) for name, seconds in sleepers.items()))
     assert woken == log
-    assert sorted(clock.pauses) == sorted(pause for pauses in sleepers.values() for pause in pauses)
+    assert sorted(clock.pauses) == sorted(each for seconds in sleepers.values() for each in seconds)
 
 
-async def test_pauses_are_listed_in_the_order_of_asking() -> None:
+async def test_pauses_lists_sleeps_in_order() -> None:
     clock = FakeClock()
     await asyncio.gather(clock.sleep(3), clock.sleep(0), clock.sleep(1.5))
     assert clock.pauses == [3, 0, 1.5]
 
 
 @pytest.mark.parametrize("seconds", [0, -1])
-async def test_a_sleep_of_nothing_yields_once(seconds: float) -> None:
+async def test_sleep_of_zero_or_less_yields_once(seconds: float) -> None:
     clock, others = FakeClock(), list[int]()
     asyncio.get_running_loop().call_soon(others.append, 1)
     await clock.sleep(seconds)
@@ -61,17 +61,17 @@ async def test_a_sleep_of_nothing_yields_once(seconds: float) -> None:
     assert clock.monotonic() == 0
 
 
-async def test_a_sleep_of_no_number_is_refused() -> None:
+async def test_sleep_of_nan_raises_value_error() -> None:
     with pytest.raises(ValueError, match="NaN"):
         await FakeClock().sleep(math.nan)
 
 
-@pytest.mark.parametrize("turns", [1, 49, 51, 90])
-async def test_a_new_sleep_starts_the_count_over(turns: int) -> None:
+@pytest.mark.parametrize("iterations", [1, 49, 51, 90])
+async def test_new_sleep_restarts_idle_count(iterations: int) -> None:
     clock, woken = FakeClock(), list[tuple[str, float]]()
     late = asyncio.create_task(note(clock, woken, "late", 10))
     for _ in range(5):
-        await spin(turns)
+        await spin(iterations)
         await clock.sleep(0)
     assert not woken
     early = asyncio.create_task(note(clock, woken, "early", 5))
@@ -79,20 +79,20 @@ async def test_a_new_sleep_starts_the_count_over(turns: int) -> None:
     assert woken == [("early", 5), ("late", 10)]
 
 
-async def test_time_stands_still_while_a_source_is_busy() -> None:
-    clock, polls = FakeClock(), list[float]()
+async def test_busy_source_stops_time() -> None:
+    clock, calls = FakeClock(), list[float]()
 
     def is_busy() -> bool:
-        polls.append(clock.monotonic())
-        return len(polls) < 500
+        calls.append(clock.monotonic())
+        return len(calls) < 500
 
     clock.add_busy(is_busy)
     await clock.sleep(1)
-    assert len(polls) > 500
-    assert set(polls) == {0}
+    assert len(calls) > 500
+    assert set(calls) == {0}
 
 
-async def test_a_cancelled_sleep_vanishes_at_once() -> None:
+async def test_cancelled_sleep_is_removed_at_once() -> None:
     clock = FakeClock()
     task = asyncio.create_task(clock.sleep(1))
     await asyncio.sleep(0)
@@ -104,30 +104,30 @@ async def test_a_cancelled_sleep_vanishes_at_once() -> None:
     assert clock.monotonic() == 5
 
 
-async def test_time_does_not_jump_to_a_sleep_cancelled_in_the_same_turn() -> None:
-    clock, polls, seen = FakeClock(), list[int](), list[float]()
+async def test_sleep_cancelled_during_jump_is_skipped() -> None:
+    clock, calls, ended = FakeClock(), list[int](), list[float]()
 
     async def early() -> None:
         try:
             await clock.sleep(1)
         finally:
-            seen.append(clock.monotonic())
+            ended.append(clock.monotonic())
 
     task = asyncio.create_task(early())
 
-    def cancel_at_the_last_turn() -> bool:
-        polls.append(1)
-        if len(polls) == 100:
+    def cancel_at_last_iteration() -> bool:
+        calls.append(1)
+        if len(calls) == 100:
             task.cancel()
         return False
 
-    clock.add_busy(cancel_at_the_last_turn)
+    clock.add_busy(cancel_at_last_iteration)
     await asyncio.gather(task, clock.sleep(2), return_exceptions=True)
-    assert seen == [0]
+    assert ended == [0]
     assert clock.monotonic() == 2
 
 
-async def test_one_cancelled_sleep_leaves_the_others() -> None:
+async def test_cancelled_sleep_leaves_equal_one_pending() -> None:
     clock, woken = FakeClock(), list[tuple[str, float]]()
     first, second = (asyncio.create_task(note(clock, woken, name, 4)) for name in ("first", "second"))
     await asyncio.sleep(0)
@@ -136,36 +136,36 @@ async def test_one_cancelled_sleep_leaves_the_others() -> None:
     assert woken == [("second", 4)]
 
 
-async def test_nothing_is_left_when_nobody_sleeps() -> None:
+async def test_clock_without_sleeps_holds_no_handle() -> None:
     clock = FakeClock()
-    watch = clock._watch
+    monitor = clock._monitor
     await clock.sleep(1)
-    assert watch._handle is None
+    assert monitor._handle is None
     task = asyncio.create_task(clock.sleep(1))
     await asyncio.sleep(0)
-    assert watch._handle is not None
+    assert monitor._handle is not None
     task.cancel()
     await asyncio.wait({task})
-    assert watch._handle is None
+    assert monitor._handle is None
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 @pytest.mark.parametrize("is_automatic", [True, False])
-def test_a_loop_that_ends_with_sleepers_ends_cleanly(is_automatic: bool) -> None:
+def test_loop_closed_with_pending_sleep_ends_cleanly(is_automatic: bool) -> None:
     clock = FakeClock(auto=is_automatic)
     kept = []
 
-    async def leave_a_sleeper() -> None:
+    async def leave_sleep_pending() -> None:
         kept.append(asyncio.create_task(clock.sleep(100)))
         await asyncio.sleep(0)
 
-    asyncio.run(leave_a_sleeper(), debug=True)
+    asyncio.run(leave_sleep_pending(), debug=True)
     assert kept.pop().cancelled()
     gc.collect()
     assert clock.sleeping == 0
 
 
-def test_a_sleep_thrown_away_after_its_loop_ends_cleanly() -> None:
+def test_sleep_closed_after_its_loop_ends_cleanly() -> None:
     clock = FakeClock()
     loop = asyncio.new_event_loop()
     sleep: Coroutine[Any, Any, None] = clock.sleep(1)
@@ -177,27 +177,27 @@ def test_a_sleep_thrown_away_after_its_loop_ends_cleanly() -> None:
     assert clock.sleeping == 0
 
 
-async def test_an_endless_sleep_lets_the_others_go_on() -> None:
+async def test_infinite_sleep_does_not_hold_back_others() -> None:
     clock = FakeClock()
     endless = asyncio.create_task(clock.sleep(math.inf))
     await clock.sleep(7)
     assert clock.monotonic() == 7
-    assert clock._watch._handle is None
+    assert clock._monitor._handle is None
     assert not endless.done()
     endless.cancel()
 
 
-async def test_an_endless_sleep_alone_costs_nothing() -> None:
+async def test_infinite_sleep_alone_holds_no_handle() -> None:
     clock = FakeClock()
     endless = asyncio.create_task(clock.sleep(math.inf))
     await asyncio.sleep(0)
-    assert clock._watch._handle is None
+    assert clock._monitor._handle is None
     endless.cancel()
     await asyncio.wait({endless})
     assert clock.sleeping == 0
 
 
-async def test_eager_tasks_sleep_too() -> None:
+async def test_eager_tasks_sleep_in_order() -> None:
     loop, clock, woken = asyncio.get_running_loop(), FakeClock(), list[tuple[str, float]]()
     loop.set_task_factory(getattr(asyncio, "eager_task_factory", None))  # 3.12 and later
     tasks = [asyncio.create_task(note(clock, woken, str(number), number)) for number in (2, 0, 1)]
@@ -205,8 +205,8 @@ async def test_eager_tasks_sleep_too() -> None:
     assert woken == [("0", 0), ("1", 1), ("2", 2)]
 
 
-async def test_a_real_connection_is_waited_for() -> None:
-    """Bytes on the loopback arrive before the fake second is over."""
+async def test_loopback_traffic_completes_before_time_jumps() -> None:
+    """A fake second ends only after the bytes on the loopback have arrived."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(await reader.readexactly(100_000))
@@ -237,7 +237,7 @@ async def test_a_real_connection_is_waited_for() -> None:
         ([0, 3, 0, 3], [("a", 3), ("b", 4), ("a", 6)]),
     ],
 )
-async def test_advance(steps: list[float], log: list[tuple[str, float]]) -> None:
+async def test_advance_ends_sleeps_up_to_target(steps: list[float], log: list[tuple[str, float]]) -> None:
     clock, woken = FakeClock(auto=False), list[tuple[str, float]]()
     tasks = [asyncio.create_task(note(clock, woken, "a", 3, 3)), asyncio.create_task(note(clock, woken, "b", 4, 4))]
     for step in steps:
@@ -247,10 +247,10 @@ async def test_advance(steps: list[float], log: list[tuple[str, float]]) -> None
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
-    assert clock._watch._handle is None
+    assert clock._monitor._handle is None
 
 
-async def test_advances_called_together_add_up() -> None:
+async def test_concurrent_advances_add_up() -> None:
     clock, woken = FakeClock(10.0, auto=False), list[tuple[str, float]]()
     task = asyncio.create_task(note(clock, woken, "a", 3, 3))
     await asyncio.gather(clock.advance(2), clock.advance(4))
@@ -259,28 +259,28 @@ async def test_advances_called_together_add_up() -> None:
     await task
 
 
-async def test_a_cancelled_advance_stops_where_it_was() -> None:
+async def test_cancelled_advance_leaves_time_unchanged() -> None:
     clock = FakeClock(auto=False)
     advance = asyncio.create_task(clock.advance(5))
     await spin(3)
     advance.cancel()
     await asyncio.wait({advance})
     assert clock.monotonic() == 0
-    assert clock._watch._handle is None
+    assert clock._monitor._handle is None
     await clock.advance(5)
     assert clock.monotonic() == 5
 
 
-async def test_quiet_that_comes_as_the_advance_is_cancelled_is_forgotten() -> None:
-    clock, polls = FakeClock(auto=False), list[int]()
+async def test_advance_cancelled_when_idle_leaves_time_unchanged() -> None:
+    clock, calls = FakeClock(auto=False), list[int]()
 
-    def cancel_at_the_last_turn() -> bool:
-        polls.append(1)
-        if len(polls) == 100:
+    def cancel_at_last_iteration() -> bool:
+        calls.append(1)
+        if len(calls) == 100:
             advance.cancel()
         return False
 
-    clock.add_busy(cancel_at_the_last_turn)
+    clock.add_busy(cancel_at_last_iteration)
     advance = asyncio.create_task(clock.advance(5))
     await asyncio.wait({advance})
     assert advance.cancelled()
@@ -288,11 +288,30 @@ async def test_quiet_that_comes_as_the_advance_is_cancelled_is_forgotten() -> No
 
 
 @pytest.mark.parametrize("seconds", [-1, math.nan, math.inf])
-async def test_advance_takes_a_finite_time(seconds: float) -> None:
-    with pytest.raises(ValueError, match="never back"):
+async def test_advance_by_invalid_seconds_raises_value_error(seconds: float) -> None:
+    with pytest.raises(ValueError, match="finite and not negative"):
         await FakeClock(auto=False).advance(seconds)
 
 
-async def test_an_automatic_clock_is_not_advanced() -> None:
-    with pytest.raises(ValueError, match="moves by itself"):
+async def test_advance_of_automatic_clock_raises_value_error() -> None:
+    with pytest.raises(ValueError, match="advances by itself"):
         await FakeClock().advance(1)
+
+
+class StoppedLoop(asyncio.SelectorEventLoop):
+    """A loop on which no timer ends, as under freezegun; it raises once it would hang."""
+
+    calls = 0
+
+    def time(self) -> float:
+        self.calls += 1
+        if self.calls > 20_000:
+            raise AssertionError("the loop waits for a timer")
+        return 0.0
+
+
+def test_clock_works_while_loop_time_is_stopped() -> None:
+    clock = FakeClock()
+    with asyncio.Runner(loop_factory=StoppedLoop) as runner:
+        runner.run(clock.sleep(60))
+    assert clock.monotonic() == 60

@@ -1,12 +1,18 @@
+import ast
 import asyncio
+import contextlib
 import gc
 import itertools
 import re
+import socket
+import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -15,6 +21,7 @@ from attrs import frozen
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from schedules_async import testing
 from schedules_async._operations.operation import Operation, OperationStatus
 from schedules_async._operations.ref import OperationRef
 from schedules_async.testing import (
@@ -37,8 +44,8 @@ GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @frozen
-class Seen:
-    """What the client got."""
+class Response:
+    """What the client received."""
 
     status: int
     headers: CIMultiDictProxy[str]
@@ -52,23 +59,23 @@ class Seen:
 
 @frozen
 class Client:
-    """Asks the server as an honest client does, unless told otherwise."""
+    """A client that sends the server's own token by default."""
 
     http: aiohttp.ClientSession
     server: FakeSchedules
 
-    async def get(self, target: OperationRef | str, method: str = "GET", **headers: str) -> Seen:
-        given = {"Authorization": f"Bearer {self.server.token}"} | {
+    async def get(self, target: OperationRef | str, method: str = "GET", **headers: str) -> Response:
+        sent = {"Authorization": f"Bearer {self.server.token}"} | {
             name.replace("_", "-"): value for name, value in headers.items()
         }
-        return await self.send(self.server.url + (target if isinstance(target, str) else target.path), method, given)
+        return await self.send(self.server.url + (target if isinstance(target, str) else target.path), method, sent)
 
-    async def send(self, url: str, method: str = "GET", headers: Mapping[str, str] | None = None) -> Seen:
+    async def send(self, url: str, method: str = "GET", headers: Mapping[str, str] | None = None) -> Response:
         target = URL(url, encoded=True)
         async with self.http.request(method, target, headers=headers, allow_redirects=False) as response:
             body = await response.read()
             document = await response.json(content_type=None) if body.startswith(b"{") else None
-            return Seen(response.status, response.headers, body, document)
+            return Response(response.status, response.headers, body, document)
 
 
 @pytest.fixture
@@ -92,21 +99,21 @@ def statuses(requests: list[ReceivedRequest]) -> list[int | None]:
     return [request.status for request in requests]
 
 
-async def until(is_so: Callable[[], bool]) -> None:
-    for _ in itertools.takewhile(lambda _: not is_so(), itertools.count()):
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in itertools.takewhile(lambda _: not condition(), itertools.count()):
         await asyncio.sleep(0)
 
 
 # The contract
 
 
-async def test_200_is_the_contracts(server: FakeSchedules, client: Client) -> None:
-    seen = await client.get(ref := server.start_operation())
-    assert seen.status == 200
-    assert seen.headers["Content-Type"] == MEDIA_TYPE
-    assert seen.headers["Date"] == "Thu, 01 Jan 2026 00:00:00 GMT"
-    assert re.fullmatch('"[0-9a-f]+"', seen.headers["ETag"])
-    assert seen.json["operation"] == {
+async def test_200_has_contract_headers_and_body(server: FakeSchedules, client: Client) -> None:
+    response = await client.get(ref := server.start_operation())
+    assert response.status == 200
+    assert response.headers["Content-Type"] == MEDIA_TYPE
+    assert response.headers["Date"] == "Thu, 01 Jan 2026 00:00:00 GMT"
+    assert re.fullmatch('"[0-9a-f]+"', response.headers["ETag"])
+    assert response.json["operation"] == {
         "createdAt": "2026-01-01T00:00:00Z",
         "failureDescription": None,
         "id": ref.operation_id,
@@ -129,36 +136,36 @@ async def test_200_is_the_contracts(server: FakeSchedules, client: Client) -> No
         ("x", 200),
     ],
 )
-async def test_if_none_match(server: FakeSchedules, client: Client, condition: str, status: int) -> None:
+async def test_if_none_match_decides_between_200_and_304(
+    server: FakeSchedules, client: Client, condition: str, status: int
+) -> None:
     ref = server.start_operation()
     tag = (await client.get(ref)).headers["ETag"]
     sent = condition.format(tag=tag)
-    seen = await client.get(ref, If_None_Match=sent)
-    assert seen.status == status
-    assert seen.headers["ETag"] == tag
-    assert (seen.body == b"") is (status == 304)
-    assert ("Content-Type" in seen.headers) is (status == 200)
+    response = await client.get(ref, If_None_Match=sent)
+    assert response.status == status
+    assert response.headers["ETag"] == tag
+    assert (response.body == b"") is (status == 304)
+    assert ("Content-Type" in response.headers) is (status == 200)
     assert [request.if_none_match for request in server.requests] == [None, sent]
 
 
-async def test_two_conditions_are_refused(server: FakeSchedules, client: Client) -> None:
-    """As nginx does it."""
+async def test_two_if_none_match_fields_are_answered_400(server: FakeSchedules, client: Client) -> None:
+    """So does nginx."""
     headers = CIMultiDict([("Authorization", f"Bearer {server.token}"), ("If-None-Match", "*"), ("If-None-Match", "*")])
-    seen = await client.send(server.url_of(server.start_operation()), headers=headers)
-    assert (seen.status, seen.json["error"]["code"]) == (400, "InvalidRequest")
+    response = await client.send(server.url_of(server.start_operation()), headers=headers)
+    assert (response.status, response.json["error"]["code"]) == (400, "InvalidRequest")
 
 
-async def test_the_tag_is_new_exactly_when_the_operation_changed(
-    server: FakeSchedules, client: Client, clock: FakeClock
-) -> None:
-    ref, tag, seen = server.start_operation(8, queued=2, progress="steps"), "", list[tuple[float, int, float]]()
-    while not seen or seen[-1][2] < 100:
+async def test_etag_changes_exactly_with_operation(server: FakeSchedules, client: Client, clock: FakeClock) -> None:
+    ref, tag, changes = server.start_operation(8, queued=2, progress="steps"), "", list[tuple[float, int, float]]()
+    while not changes or changes[-1][2] < 100:
         answer = await client.get(ref, If_None_Match=tag or '"-"')
         if answer.status == 200:
             tag = answer.headers["ETag"]
-            seen.append((clock.monotonic(), answer.status, answer.operation.percent_complete))
+            changes.append((clock.monotonic(), answer.status, answer.operation.percent_complete))
         await clock.sleep(1)
-    assert seen == [(0, 200, 0), (2, 200, 0), (4, 200, 25), (6, 200, 50), (8, 200, 75), (10, 200, 100)]
+    assert changes == [(0, 200, 0), (2, 200, 0), (4, 200, 25), (6, 200, 50), (8, 200, 75), (10, 200, 100)]
     assert statuses(server.requests).count(304) == 5
 
 
@@ -172,20 +179,22 @@ async def test_the_tag_is_new_exactly_when_the_operation_changed(
         ("test-token", "InvalidToken"),
     ],
 )
-async def test_401_wins(server: FakeSchedules, client: Client, authorization: str | None, code: str) -> None:
-    """A bad bearer is refused before a quota counts, a path is read or a tag compared."""
+async def test_wrong_token_is_answered_401_first(
+    server: FakeSchedules, client: Client, authorization: str | None, code: str
+) -> None:
+    """The token is checked before the quota, the path and the condition."""
     server.quota = 0
     headers = {"If-None-Match": "*"} | ({} if authorization is None else {"Authorization": authorization})
     for path in (server.start_operation().path, "/elsewhere"):
-        seen = await client.send(server.url + path, headers=headers)
-        assert (seen.status, seen.json["error"]["code"]) == (401, code)
-        assert seen.headers["Content-Type"] == MEDIA_TYPE
-        assert "ETag" not in seen.headers
+        response = await client.send(server.url + path, headers=headers)
+        assert (response.status, response.json["error"]["code"]) == (401, code)
+        assert response.headers["Content-Type"] == MEDIA_TYPE
+        assert "ETag" not in response.headers
 
 
-async def test_401_without_a_header_is_the_contracts(server: FakeSchedules, client: Client) -> None:
-    seen = await client.send(server.url_of(server.start_operation()))
-    assert seen.json == {
+async def test_missing_token_has_contract_error_body(server: FakeSchedules, client: Client) -> None:
+    response = await client.send(server.url_of(server.start_operation()))
+    assert response.json == {
         "error": {
             "code": "HeaderNotFound",
             "message": "Header Authorization was not found in the request. Access denied.",
@@ -193,7 +202,7 @@ async def test_401_without_a_header_is_the_contracts(server: FakeSchedules, clie
     }
 
 
-async def test_tokens_expire(server: FakeSchedules, client: Client) -> None:
+async def test_rejected_token_is_answered_401(server: FakeSchedules, client: Client) -> None:
     ref, old = server.start_operation(), server.token
     server.reject_token(old)
     assert (await client.get(ref)).status == 401
@@ -203,14 +212,14 @@ async def test_tokens_expire(server: FakeSchedules, client: Client) -> None:
 
 
 @pytest.mark.parametrize("is_known", [True, False])
-async def test_404_is_the_contracts(server: FakeSchedules, client: Client, is_known: bool) -> None:
+async def test_404_has_contract_error_body(server: FakeSchedules, client: Client, is_known: bool) -> None:
     ref = OperationRef("s", "o")
     if is_known:
         server.forget_operation(ref := server.start_operation())
     server.forget_operation(ref)
-    seen = await client.get(ref, If_None_Match="*")
-    assert seen.status == 404
-    assert seen.json == {
+    response = await client.get(ref, If_None_Match="*")
+    assert response.status == 404
+    assert response.json == {
         "error": {
             "code": "OperationNotFound",
             "message": "Requested Operation is not available.",
@@ -220,30 +229,30 @@ async def test_404_is_the_contracts(server: FakeSchedules, client: Client, is_kn
 
 
 @pytest.mark.parametrize("path", ["/", "/schedules", "/schedules/s/operations", "/schedules/s/operations/o/x"])
-async def test_other_paths_are_404(server: FakeSchedules, client: Client, path: str) -> None:
+async def test_path_of_no_operation_is_answered_404(server: FakeSchedules, client: Client, path: str) -> None:
     assert (await client.get(path)).status == 404
     assert (server.requests[0].ref, server.requests[0].path) == (None, path)
 
 
-async def test_methods(server: FakeSchedules, client: Client) -> None:
+async def test_unsupported_method_is_answered_405(server: FakeSchedules, client: Client) -> None:
     ref = server.start_operation()
     for method in ("POST", "DELETE"):
-        seen = await client.get(ref, method)
-        assert (seen.status, seen.headers["Allow"]) == (405, "GET, HEAD")
+        response = await client.get(ref, method)
+        assert (response.status, response.headers["Allow"]) == (405, "GET, HEAD")
     get, head = await client.get(ref), await client.get(ref, "HEAD")
     assert (head.status, head.body, head.headers["ETag"]) == (200, b"", get.headers["ETag"])
     assert [request.method for request in server.requests] == ["POST", "DELETE", "GET", "HEAD"]
 
 
-async def test_quota(server: FakeSchedules, client: Client, clock: FakeClock) -> None:
+async def test_request_above_quota_is_answered_429(server: FakeSchedules, client: Client, clock: FakeClock) -> None:
     ref = server.start_operation()
     server.quota, server.window = 2, 30.0
     await clock.sleep(4.5)
-    seen = [await client.get(ref) for _ in range(3)]
-    assert [answer.status for answer in seen] == [200, 200, 429]
-    assert seen[2].headers["retry-after"] == "26"
-    assert seen[2].json["error"]["code"] == "RateLimitExceeded"
-    assert {name for name in seen[2].headers if name.startswith("ITwinPlatform-RateLimited-")} == {
+    responses = [await client.get(ref) for _ in range(3)]
+    assert [answer.status for answer in responses] == [200, 200, 429]
+    assert responses[2].headers["retry-after"] == "26"
+    assert responses[2].json["error"]["code"] == "RateLimitExceeded"
+    assert {name for name in responses[2].headers if name.startswith("ITwinPlatform-RateLimited-")} == {
         f"ITwinPlatform-RateLimited-{what}" for what in ("Tier", "API", "Operation", "Application")
     }
     await clock.sleep(26)
@@ -252,7 +261,7 @@ async def test_quota(server: FakeSchedules, client: Client, clock: FakeClock) ->
     assert (await client.get(ref)).status == 200
 
 
-async def test_wrong_tokens_use_up_no_quota(server: FakeSchedules, client: Client) -> None:
+async def test_wrong_token_does_not_count_in_quota(server: FakeSchedules, client: Client) -> None:
     ref, server.quota = server.start_operation(), 1
     for authorization in ("Bearer x", "Bearer y"):
         await client.get(ref, Authorization=authorization)
@@ -260,10 +269,10 @@ async def test_wrong_tokens_use_up_no_quota(server: FakeSchedules, client: Clien
     assert (await client.get(ref)).status == 429
 
 
-# Operations alive in time
+# Simulated operations
 
 
-async def test_life_of_an_operation(server: FakeSchedules, client: Client, clock: FakeClock) -> None:
+async def test_operation_is_queued_runs_and_succeeds(server: FakeSchedules, client: Client, clock: FakeClock) -> None:
     await clock.sleep(60)
     ref = server.start_operation(10, queued=5, sub_status=("Copying", "Checking"))
     table = []
@@ -281,7 +290,7 @@ async def test_life_of_an_operation(server: FakeSchedules, client: Client, clock
     ]
 
 
-async def test_an_operation_that_fails(server: FakeSchedules, client: Client, clock: FakeClock) -> None:
+async def test_operation_with_fails_with_fails_at_end(server: FakeSchedules, client: Client, clock: FakeClock) -> None:
     ref = server.start_operation(
         10, progress=lambda fraction: 37 * fraction, fails_with="no disk", sub_status="Copying"
     )
@@ -293,7 +302,7 @@ async def test_an_operation_that_fails(server: FakeSchedules, client: Client, cl
     assert (operation.failure_description, operation.percent_complete) == ("no disk", 37)
 
 
-async def test_ids_are_guids_and_the_same_in_every_run() -> None:
+async def test_default_ids_are_guids_equal_in_every_run() -> None:
     first, second = FakeSchedules(), FakeSchedules()
     refs = [first.start_operation(), first.script_operation(Answer())]
     assert refs == [second.start_operation(), second.script_operation(Answer())]
@@ -301,7 +310,7 @@ async def test_ids_are_guids_and_the_same_in_every_run() -> None:
     assert all(GUID.fullmatch(part) for ref in refs for part in ref)
 
 
-async def test_ids_may_be_given(server: FakeSchedules, client: Client) -> None:
+async def test_given_ids_are_used_unchanged(server: FakeSchedules, client: Client) -> None:
     live = server.start_operation(schedule_id="a/b#c", operation_id='"é"')
     scripted = server.script_operation(operation_answer("Queued"), schedule_id="..x", operation_id='"\\')
     for ref in (live, scripted):
@@ -312,10 +321,10 @@ async def test_ids_may_be_given(server: FakeSchedules, client: Client) -> None:
         server.start_operation(schedule_id="")
 
 
-# Operations by script
+# Scripted operations
 
 
-async def test_answers_come_in_turn_and_the_last_for_ever(server: FakeSchedules, client: Client) -> None:
+async def test_script_sends_answers_in_turn_then_repeats_last(server: FakeSchedules, client: Client) -> None:
     ref = server.script_operation(
         operation_answer("Started", percent_complete=10, etag='"E1"'),
         not_modified('"E1"'),
@@ -323,13 +332,13 @@ async def test_answers_come_in_turn_and_the_last_for_ever(server: FakeSchedules,
         operation_answer("Started", percent_complete=40, etag='W/"E2"'),
         operation_answer("Succeeded"),
     )
-    seen = [await client.get(ref, If_None_Match='"E1"') for _ in range(7)]
-    assert [answer.status for answer in seen] == [200, 304, 304, 200, 200, 200, 200]
-    assert [answer.headers.get("ETag") for answer in seen] == ['"E1"', '"E1"', None, 'W/"E2"', None, None, None]
-    assert seen[-1].operation.is_succeeded
+    responses = [await client.get(ref, If_None_Match='"E1"') for _ in range(7)]
+    assert [answer.status for answer in responses] == [200, 304, 304, 200, 200, 200, 200]
+    assert [answer.headers.get("ETag") for answer in responses] == ['"E1"', '"E1"', None, 'W/"E2"', None, None, None]
+    assert responses[-1].operation.is_succeeded
 
 
-async def test_a_script_is_literal_unless_it_is_conditional(server: FakeSchedules, client: Client) -> None:
+async def test_script_evaluates_if_none_match_only_if_conditional(server: FakeSchedules, client: Client) -> None:
     literal = server.script_operation(operation_answer("Queued", etag='"E1"'))
     assert (await client.get(literal, If_None_Match='"E1"')).status == 200
     conditional = server.script_operation(operation_answer("Queued", etag='"E1"', is_conditional=True))
@@ -340,7 +349,7 @@ async def test_a_script_is_literal_unless_it_is_conditional(server: FakeSchedule
     assert (await client.get(untagged, If_None_Match='"E1"')).status == 200
 
 
-def test_an_empty_script_is_refused() -> None:
+def test_script_without_answers_raises_value_error() -> None:
     with pytest.raises(ValueError, match="at least one"):
         FakeSchedules().script_operation()
 
@@ -360,13 +369,13 @@ def test_an_empty_script_is_refused() -> None:
         (throttled("soon"), {"retry-after": "soon"}, None),
     ],
 )
-async def test_odd_answers(
+async def test_unusual_answer_is_sent_unchanged(
     server: FakeSchedules, client: Client, answer: Answer, headers: dict[str, str], body: bytes | None
 ) -> None:
-    seen = await client.get(server.script_operation(answer))
-    assert seen.status == answer.status
-    assert headers.items() <= {name: seen.headers[name] for name in headers}.items()
-    assert body in (None, seen.body)
+    response = await client.get(server.script_operation(answer))
+    assert response.status == answer.status
+    assert headers.items() <= {name: response.headers[name] for name in headers}.items()
+    assert body in (None, response.body)
     assert statuses(server.requests) == [answer.status]
 
 
@@ -379,7 +388,7 @@ async def test_odd_answers(
         (reset(), aiohttp.ClientOSError),
     ],
 )
-async def test_broken_answers(
+async def test_incomplete_answer_fails_in_client(
     server: FakeSchedules, client: Client, answer: Answer, error: type[aiohttp.ClientError]
 ) -> None:
     ref = server.script_operation(answer)
@@ -388,24 +397,24 @@ async def test_broken_answers(
     assert statuses(server.requests) == [None] * len(server.requests)
 
 
-async def test_raw_bytes_are_the_answer(server: FakeSchedules, client: Client) -> None:
+async def test_raw_bytes_are_sent_as_answer(server: FakeSchedules, client: Client) -> None:
     ref = server.script_operation(raw(b"HTTP/1.1 203 Hm\r\nContent-Length: 2\r\n\r\nok"))
-    seen = await client.get(ref)
-    assert (seen.status, seen.body) == (203, b"ok")
+    response = await client.get(ref)
+    assert (response.status, response.body) == (203, b"ok")
 
 
-async def test_delays_are_on_the_servers_clock(server: FakeSchedules, client: Client, clock: FakeClock) -> None:
-    """Time jumps over the delay, and the answer bears the date of its sending."""
+async def test_delay_passes_on_server_clock(server: FakeSchedules, client: Client, clock: FakeClock) -> None:
+    """Time jumps over the delay, and the answer has the date at which it is sent."""
     ref = server.script_operation(operation_answer("Queued", delay=30))
-    seen = await client.get(ref)
+    response = await client.get(ref)
     assert clock.monotonic() == 30
     assert clock.pauses == [30]
-    assert seen.headers["Date"] == "Thu, 01 Jan 2026 00:00:30 GMT"
+    assert response.headers["Date"] == "Thu, 01 Jan 2026 00:00:30 GMT"
     assert server.requests[0].time == 0
 
 
 @pytest.mark.parametrize("answer", [stall(), operation_answer("Queued", delay=1e9)])
-async def test_a_client_that_leaves_ends_its_request(server: FakeSchedules, client: Client, answer: Answer) -> None:
+async def test_client_disconnect_ends_its_request(server: FakeSchedules, client: Client, answer: Answer) -> None:
     ref = server.script_operation(answer)
     request = asyncio.create_task(client.get(ref))
     await until(lambda: bool(server.requests))
@@ -415,21 +424,17 @@ async def test_a_client_that_leaves_ends_its_request(server: FakeSchedules, clie
     assert (server.is_busy, statuses(server.requests)) == (False, [None])
 
 
-async def test_a_stalled_request_does_not_hold_the_clock(
-    server: FakeSchedules, client: Client, clock: FakeClock
-) -> None:
+async def test_stalled_request_does_not_stop_clock(server: FakeSchedules, client: Client, clock: FakeClock) -> None:
     request = asyncio.create_task(client.get(server.script_operation(stall())))
     await clock.sleep(10)
     assert len(server.requests) == 1
     request.cancel()
 
 
-# What meets everybody
+# Answers to any request
 
 
-async def test_refusals_and_interruptions_meet_the_next_requests_of_anybody(
-    server: FakeSchedules, client: Client
-) -> None:
+async def test_refuse_and_interrupt_affect_next_requests(server: FakeSchedules, client: Client) -> None:
     one, other = server.start_operation(), server.script_operation(operation_answer("Queued"))
     server.quota = 2
     server.refuse(2, retry_after=5)
@@ -437,15 +442,15 @@ async def test_refusals_and_interruptions_meet_the_next_requests_of_anybody(
     await client.get("/elsewhere")
     server.quota = 3
     await client.get(one, Authorization="Bearer wrong")
-    seen = [await client.get(ref) for ref in (one, other, one, other, one, other, one)]
-    assert [answer.status for answer in seen] == [429, 429, 502, 204, 200, 200, 429]
-    assert [answer.headers.get("retry-after") for answer in seen[:3]] == ["5", "5", None]
+    responses = [await client.get(ref) for ref in (one, other, one, other, one, other, one)]
+    assert [answer.status for answer in responses] == [429, 429, 502, 204, 200, 200, 429]
+    assert [answer.headers.get("retry-after") for answer in responses[:3]] == ["5", "5", None]
 
 
 # The server itself
 
 
-async def test_requests_are_listed_as_they_came(server: FakeSchedules, client: Client, clock: FakeClock) -> None:
+async def test_requests_are_listed_in_order_of_arrival(server: FakeSchedules, client: Client, clock: FakeClock) -> None:
     slow = server.script_operation(operation_answer("Queued", delay=5))
     fast = server.start_operation()
     first = asyncio.create_task(client.get(slow))
@@ -458,26 +463,26 @@ async def test_requests_are_listed_as_they_came(server: FakeSchedules, client: C
     assert server.requests[1].headers["x-TEST"] == "yes"
 
 
-async def test_a_request_is_kept_as_it_was(server: FakeSchedules, client: Client) -> None:
+async def test_received_request_is_immutable(server: FakeSchedules, client: Client) -> None:
     await client.get(server.start_operation())
     with pytest.raises(AttributeError):
         server.requests[0].path = "/other"
 
 
-async def test_it_is_busy_while_it_works(server: FakeSchedules, client: Client) -> None:
-    seen = list[bool]()
+async def test_server_is_busy_while_processing(server: FakeSchedules, client: Client) -> None:
+    states = list[bool]()
 
-    def look(_: float) -> float:
-        seen.append(server.is_busy)
+    def progress(_: float) -> float:
+        states.append(server.is_busy)
         return 0.0
 
-    await client.get(server.start_operation(progress=look))
-    assert seen == [True]
+    await client.get(server.start_operation(progress=progress))
+    assert states == [True]
     assert not server.is_busy
 
 
 @pytest.mark.parametrize("prefix", ["api/v1", "/api/v1/"])
-async def test_prefix_and_host(prefix: str) -> None:
+async def test_prefix_and_host_appear_in_url(prefix: str) -> None:
     async with FakeSchedules(prefix=prefix, host="::1", token="t") as server, aiohttp.ClientSession() as http:
         assert re.fullmatch(r"http://\[::1\]:\d+/api/v1", server.url)
         client, ref = Client(http, server), server.start_operation()
@@ -486,16 +491,16 @@ async def test_prefix_and_host(prefix: str) -> None:
         assert (await client.send(root + ref.path, headers={"Authorization": "Bearer t"})).status == 404
 
 
-async def test_on_the_system_clock_dates_are_real() -> None:
+async def test_dates_on_system_clock_are_real() -> None:
     async with FakeSchedules(clock=None) as server, aiohttp.ClientSession() as http:
-        seen = await Client(http, server).get(server.start_operation(queued=3600))
-    date = parsedate_to_datetime(seen.headers["Date"])
+        response = await Client(http, server).get(server.start_operation(queued=3600))
+    date = parsedate_to_datetime(response.headers["Date"])
     assert abs((datetime.now(UTC) - date).total_seconds()) < 600
-    assert seen.operation.created_at is not None
-    assert abs((seen.operation.created_at - date).total_seconds()) < 600
+    assert response.operation.created_at is not None
+    assert abs((response.operation.created_at - date).total_seconds()) < 600
 
 
-async def test_open_connections(server: FakeSchedules) -> None:
+async def test_open_connections_counts_client_connections(server: FakeSchedules) -> None:
     assert server.open_connections == 0
     async with aiohttp.ClientSession() as http:
         await Client(http, server).get(server.start_operation())
@@ -504,8 +509,8 @@ async def test_open_connections(server: FakeSchedules) -> None:
 
 
 @pytest.mark.parametrize("debug", [True, False])
-def test_closing_leaves_nothing(debug: bool) -> None:
-    """Stalled, delayed, idle and half-sent requests end at once, without a warning."""
+def test_close_ends_every_kind_of_request(debug: bool) -> None:
+    """Stalled, delayed, idle and partly answered requests end at once, without a warning."""
 
     async def use() -> None:
         clock = FakeClock(auto=False)
@@ -528,7 +533,7 @@ def test_closing_leaves_nothing(debug: bool) -> None:
     gc.collect()
 
 
-async def test_it_may_start_again() -> None:
+async def test_closed_server_can_start_again() -> None:
     server = FakeSchedules()
     ref = server.start_operation()
     for _ in range(2):
@@ -538,21 +543,21 @@ async def test_it_may_start_again() -> None:
         await server.close()
 
 
-async def test_many_at_once(server: FakeSchedules, clock: FakeClock) -> None:
-    """300 clients, each on its own connection, look every second; all polls happen on the second."""
+async def test_300_clients_poll_at_equal_times(server: FakeSchedules, clock: FakeClock) -> None:
+    """300 clients on a connection each poll every second, and all requests arrive at whole seconds."""
     ref = server.start_operation(3)
 
-    async def watch(client: Client) -> None:
+    async def poll(client: Client) -> None:
         while not (await client.get(ref)).operation.is_done:
             await clock.sleep(1)
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
-        await asyncio.gather(*(watch(Client(http, server)) for _ in range(300)))
+        await asyncio.gather(*(poll(Client(http, server)) for _ in range(300)))
     assert [request.time for request in server.requests] == [second for second in range(4) for _ in range(300)]
 
 
-async def test_its_sessions_share_its_clock_which_stands_still_while_they_wait_for_an_answer() -> None:
-    """However long the answer takes for real; a delay of the server's own clock passes."""
+async def test_clock_stands_still_while_session_awaits_answer() -> None:
+    """However long the answer really takes; only its delay passes on the clock."""
     clock = FakeClock()
     async with FakeSchedules(clock=clock) as server, server.session(rate_limits=()) as session:
         ref = server.script_operation(operation_answer("Queued", delay=5))
@@ -564,11 +569,80 @@ async def test_its_sessions_share_its_clock_which_stands_still_while_they_wait_f
         assert session.stats.in_flight == 0
 
 
-async def test_it_does_not_keep_the_sessions_that_it_made() -> None:
+async def test_closed_session_is_not_kept_by_server() -> None:
     async with FakeSchedules() as server:
         session = server.session()
         await session.close()
-        made = weakref.ref(session)
+        reference = weakref.ref(session)
         del session
         gc.collect()
-        assert made() is None
+        assert reference() is None
+
+
+def test_plain_with_serves_synchronous_client() -> None:
+    with FakeSchedules(token="t") as server:
+        ref = server.start_operation(duration=0)
+        with contextlib.closing(HTTPConnection(*server_address(server), timeout=60)) as connection:
+            connection.request("GET", ref.path, headers={"Authorization": "Bearer t"})
+            operation = Operation.from_json(connection.getresponse().read(), ref.schedule_id)
+        assert (operation.ref, operation.is_succeeded) == (ref, True)
+        assert statuses(server.requests_for(ref)) == [200]
+    with pytest.raises(RuntimeError, match="not running"):
+        str(server.url)
+
+
+def server_address(server: FakeSchedules) -> tuple[str, int]:
+    url = URL(server.url)
+    return url.host or "", url.port or 0
+
+
+def test_plain_with_serves_session_of_another_loop() -> None:
+    async def wait(server: FakeSchedules) -> Operation:
+        async with server.session(auth=server.credentials()) as session:
+            return await session.wait_for_operation(*server.start_operation(duration=0))
+
+    with FakeSchedules() as server:
+        assert asyncio.run(wait(server)).is_succeeded
+        assert asyncio.run(wait(server)).is_succeeded
+
+
+def test_plain_with_ends_connections_and_thread() -> None:
+    before = threading.active_count()
+    with contextlib.ExitStack() as stack:
+        with FakeSchedules() as server:
+            connection = stack.enter_context(socket.create_connection(server_address(server), timeout=60))
+            connection.sendall(b"GET /schedules/s/operations/o HTTP/1.1\r\nHost: x\r\n")
+        assert threading.active_count() == before
+        with contextlib.suppress(ConnectionResetError):
+            assert connection.recv(1) == b""
+
+
+def test_plain_with_of_running_server_raises_runtime_error() -> None:
+    with FakeSchedules() as server:
+        with pytest.raises(RuntimeError, match="already running"):
+            server.__enter__()
+        assert server.open_connections == 0
+        with pytest.raises(RuntimeError, match="another event loop"):
+            asyncio.run(server.close())
+
+
+def test_plain_with_fake_clock_raises_type_error() -> None:
+    with pytest.raises(TypeError, match="async with"):
+        FakeSchedules(clock=FakeClock()).__enter__()
+
+
+def test_private_fields_have_explicit_alias() -> None:
+    """Type checkers other than mypy take the arguments of `__init__` from the field's name or `alias`."""
+    sources = [path.read_text("utf-8") for path in Path(testing.__file__).parent.glob("*.py")]
+    classes = [node for text in sources for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
+    public = [definition for definition in classes if definition.name in testing.__all__]
+    without_alias = [
+        f"{definition.name}.{ast.unparse(node.target)}"
+        for definition in public
+        for node in definition.body
+        if isinstance(node, ast.AnnAssign)
+        and ast.unparse(node).startswith("_")
+        and not re.search(r"alias=|init=False", ast.unparse(node))
+    ]
+    assert len(public) == 4
+    assert without_alias == []

@@ -13,18 +13,18 @@ from schedules_async.testing.quota import WindowCounter
         ([200, 200, 200.25], [None, None, 40]),
     ],
 )
-def test_two_calls_a_minute(times: list[float], waits: list[float | None]) -> None:
+def test_third_call_in_window_waits_for_next(times: list[float], waits: list[float | None]) -> None:
     counter = WindowCounter()
-    assert [counter.take(time, 2, 60.0) for time in times] == waits
+    assert [counter.count(time, 2, 60.0) for time in times] == waits
 
 
-def test_another_length_opens_another_window() -> None:
+def test_changed_window_length_restarts_count() -> None:
     counter = WindowCounter()
-    assert counter.take(0.0, 1, 60.0) is None
-    assert counter.take(1.0, 1, 60.0) == 59
-    assert counter.take(1.0, 1, 10.0) is None
-    assert counter.take(2.0, 1, 10.0) == 8
+    assert counter.count(0.0, 1, 60.0) is None
+    assert counter.count(1.0, 1, 60.0) == 59
+    assert counter.count(1.0, 1, 10.0) is None
+    assert counter.count(2.0, 1, 10.0) == 8
 
 
-def test_a_quota_of_none_at_all_refuses_everything() -> None:
-    assert WindowCounter().take(0.0, 0, 10.0) == 10
+def test_quota_of_zero_accepts_nothing() -> None:
+    assert WindowCounter().count(0.0, 0, 10.0) == 10

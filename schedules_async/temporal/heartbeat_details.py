@@ -1,4 +1,4 @@
-"""What an attempt in Temporal leaves to the next one, on whatever worker: the newest snapshot and the latest polls."""
+"""The details of a heartbeat, from which the next attempt starts on any worker: the latest snapshot and polls."""
 
 import json
 from datetime import UTC, datetime
@@ -10,12 +10,12 @@ from schedules_async._operations.operation import Operation, OperationStatus
 from schedules_async._polling.forecast import Progress
 from schedules_async.errors import MalformedResponseError
 
-_MAX_POLLS = 12  # every heartbeat carries them; more change no pause by much (tests/test_temporal_memory.py)
+_MAX_POLLS = 12  # in each heartbeat; more hardly change an interval (tests/temporal/test_heartbeat_details.py)
 
 
 @frozen
 class PastPoll:
-    """What one look showed of the progress; times are seconds since 1970."""
+    """The progress that one poll found; times are seconds since 1970."""
 
     time: float
     status: OperationStatus
@@ -24,79 +24,79 @@ class PastPoll:
 
     @classmethod
     def at(cls, time: float, operation: Operation) -> Self:
-        """Take from a snapshot what a policy goes by."""
+        """Return what a polling policy needs of a snapshot."""
         updated_at = None if operation.updated_at is None else operation.updated_at.timestamp()
         return cls(round(time, 2), operation.status, operation.percent_complete, updated_at)
 
-    def shows_as(self, other: "PastPoll") -> bool:
-        """Tell whether nothing changed between two polls."""
+    def equals(self, other: "PastPoll") -> bool:
+        """Return True if nothing changed between two polls."""
         return self.status is other.status and self.percent_complete == other.percent_complete
 
-    def show_again(self, progress: Progress, operation: Operation) -> None:
-        """Let `progress` see the operation as it stood then; the engine's clock stands for the service's."""
-        then = evolve(
+    def replay(self, progress: Progress, operation: Operation) -> None:
+        """Pass the operation as this poll found it to `progress`; Temporal's clock replaces the service's."""
+        snapshot = evolve(
             operation,
             status=self.status,
             raw_status=self.status.value,
             percent_complete=self.percent_complete,
             updated_at=None if self.updated_at is None else to_date(self.updated_at),
         )
-        progress.observe(then, self.time, to_date(self.time))
+        progress.observe(snapshot, self.time, to_date(self.time))
 
 
 def to_date(time: float) -> datetime:
-    """Give the UTC date of seconds since 1970."""
+    """Return the UTC date of seconds since 1970."""
     return datetime.fromtimestamp(time, UTC)
 
 
 @frozen
-class Memory:
-    """The newest snapshot, None before the first, and the looks that tell a policy when to look again.
+class HeartbeatDetails:
+    """The latest snapshot, or None before the first, and the polls from which a policy derives the interval.
 
-    As text it is what `Operation.to_json` writes, with the looks added.
+    The text form is that of `Operation.to_json` with the polls added.
     """
 
     operation: Operation | None = None
     polls: tuple[PastPoll, ...] = ()
 
-    def with_poll(self, time: float, operation: Operation) -> "Memory":
-        """Add a look; of the older ones the first and the newest stay."""
+    def with_poll(self, time: float, operation: Operation) -> "HeartbeatDetails":
+        """Return details with one more poll; of the earlier ones the first and the latest are kept."""
         polls = [*self.polls, PastPoll.at(time, operation)]
         if len(polls) > _MAX_POLLS:
-            del polls[_least_telling(polls)]
-        return Memory(operation, tuple(polls))
+            del polls[_most_redundant(polls)]
+        return HeartbeatDetails(operation, tuple(polls))
 
     def progress(self) -> Progress:
-        """Show the looks to the policy's own memory."""
+        """Return the progress that a policy derives from these polls."""
         progress = Progress()
         if self.operation is not None:
-            for look in self.polls:
-                look.show_again(progress, self.operation)
+            for poll in self.polls:
+                poll.replay(progress, self.operation)
         return progress
 
     def to_json(self) -> str:
-        """Write the snapshot, tag included, and the looks; an empty text before the first."""
+        """Return the snapshot, with its ETag, and the polls as text; empty before the first snapshot."""
         if self.operation is None:
             return ""
         polls = [[poll.time, poll.status, poll.percent_complete, poll.updated_at] for poll in self.polls]
         return json.dumps({**json.loads(self.operation.to_json()), "polls": polls}, separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, text: object) -> "Memory":
-        """Read what `to_json` wrote; whatever else it is reads as nothing, which costs one unconditional look."""
+    def from_json(cls, text: object) -> "HeartbeatDetails":
+        """Return the details that `to_json` wrote; for any other text empty ones, which cost an unconditional poll."""
         try:
             operation = Operation.from_json(text) if isinstance(text, str) else None
-            memory = cls(operation, _read_polls(text))
-            memory.progress()
+            details = cls(operation, _read_polls(text))
+            details.progress()
         except (MalformedResponseError, ValueError, TypeError, AttributeError, OverflowError, OSError):
             return cls()
-        return memory
+        return details
 
 
-def _least_telling(polls: list[PastPoll]) -> int:
-    """Give the oldest look that showed what the one before and the one after it did, else the second."""
+def _most_redundant(polls: list[PastPoll]) -> int:
+    """Return the index of the oldest poll that equals both its neighbours, or else of the second."""
     for index in range(1, len(polls) - _MAX_POLLS // 2):
-        if polls[index - 1].shows_as(polls[index]) and polls[index].shows_as(polls[index + 1]):
+        if polls[index - 1].equals(polls[index]) and polls[index].equals(polls[index + 1]):
             return index
     return 1
 

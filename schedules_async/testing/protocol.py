@@ -1,4 +1,4 @@
-"""The rules of the contract that do not depend on an operation: paths, tags, refusals. Pure."""
+"""Rules of the service's HTTP contract that do not depend on an operation: paths, tokens, tags, errors. Pure."""
 
 import hashlib
 import re
@@ -29,32 +29,32 @@ SEVERAL_CONDITIONS = Answer(400, error_body("InvalidRequest", "Header If-None-Ma
 
 
 def read_path(path: str, prefix: str) -> OperationRef | None:
-    """Give the operation that a raw request path names below `prefix`, None for any other path."""
+    """Return the operation that a raw request path below `prefix` names, or None for any other path."""
     path = path.partition("?")[0]
     rest = path.removeprefix(prefix)
     if not path.startswith(prefix) or not _OPERATION_PATH.fullmatch(rest):
         return None
     try:
         return OperationRef.from_url(rest)
-    except ValueError:  # not UTF-8, or an id that names no operation
+    except ValueError:  # not UTF-8, or an invalid id
         return None
 
 
 def read_bearer(authorization: str) -> str | None:
-    """Give the token of an Authorization header, None for another scheme (RFC 6750 section 2.1)."""
+    """Return the token of an Authorization header, or None for another scheme (RFC 6750 section 2.1)."""
     scheme, _, token = authorization.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
 
 
-def tag_of(body: bytes) -> str:
-    """Make the strong ETag of a representation: equal for equal bytes alone."""
+def make_etag(body: bytes) -> str:
+    """Return a strong ETag of a representation, equal only for equal bytes."""
     return f'"{hashlib.sha256(body).hexdigest()[:16]}"'
 
 
-def is_held(if_none_match: str | None, etag: str | None) -> bool:
-    """Tell whether the client holds what `etag` names: weak comparison, lists and a lone `*` (RFC 9110 section 13.1.2).
+def matches(if_none_match: str | None, etag: str | None) -> bool:
+    """Return True if the condition matches `etag`: a list, compared weakly, or `*` (RFC 9110 section 13.1.2).
 
-    Malformed lists read as they do in nginx, which takes every comma for the end of a tag that is not its own.
+    A malformed list is read as nginx reads it: every comma ends a tag.
     """
     condition = (if_none_match or "").strip()
     if condition == "*" or etag is None:

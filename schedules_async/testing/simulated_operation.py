@@ -1,4 +1,4 @@
-"""Operations alive in time: their status and progress follow from the clock alone. Pure."""
+"""Simulated operations: status and progress are functions of the time alone. Pure."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from attrs import frozen
 
 from schedules_async._operations.ref import OperationRef
 from schedules_async.testing.answers import Answer
-from schedules_async.testing.contract import tag_of
+from schedules_async.testing.protocol import make_etag
 
 Shape = Callable[[float], float]
 Progress = Literal["linear", "steps", "stuck", "none"] | Shape
@@ -26,17 +26,17 @@ _SHAPES: dict[object, Shape] = {
 
 
 def to_shape(progress: Progress) -> Shape:
-    """Give the function from the fraction of the run (0 to 1) to percent; ValueError for an unknown name."""
+    """Return the function from the elapsed fraction (0 to 1) to percent; raise ValueError for an unknown name."""
     if callable(progress):
         return progress
     if progress not in _SHAPES:
-        raise ValueError(f"progress is one of {', '.join(map(str, _SHAPES))} or a function, not {progress!r}")
+        raise ValueError(f"progress must be one of {', '.join(map(str, _SHAPES))} or a function, not {progress!r}")
     return _SHAPES[progress]
 
 
 @frozen
-class Standing:
-    """How an operation stands at one moment; `since` is when it reached its status, in seconds of the clock."""
+class State:
+    """The state of an operation at one time; `since` is when it got its status, in seconds of the clock."""
 
     status: str
     since: float
@@ -46,8 +46,8 @@ class Standing:
 
 
 @frozen
-class LiveOperation:
-    """One operation between its request and its end; times are seconds of the server's clock."""
+class SimulatedOperation:
+    """An operation that is queued, runs and ends by the clock; times are seconds of the server's clock."""
 
     ref: OperationRef
     requested: float
@@ -59,44 +59,44 @@ class LiveOperation:
 
     @property
     def started(self) -> float:
-        """Give the time when the run begins."""
+        """The time at which the operation starts to run."""
         return self.requested + self.queued
 
     @property
     def ended(self) -> float:
-        """Give the time when the run ends."""
+        """The time at which the operation ends."""
         return self.started + self.duration
 
-    def standing(self, now: float) -> Standing:
-        """Tell how the operation stands at `now`."""
+    def state_at(self, now: float) -> State:
+        """Return the state at `now`."""
         if now < self.started:
-            return Standing("Queued", self.requested, 0.0)
+            return State("Queued", self.requested, 0.0)
         if now < self.ended:
             return self._running((now - self.started) / self.duration)
         if self.fails_with is not None:
-            return Standing("Failed", self.ended, round(self.shape(1.0), 2), "Failed", self.fails_with)
-        return Standing("Succeeded", self.ended, 100.0)
+            return State("Failed", self.ended, round(self.shape(1.0), 2), "Failed", self.fails_with)
+        return State("Succeeded", self.ended, 100.0)
 
-    def _running(self, fraction: float) -> Standing:
+    def _running(self, fraction: float) -> State:
         phase = self.phases[int(fraction * len(self.phases))] if self.phases else None
-        return Standing("Started", self.started, round(self.shape(fraction), 2), phase)
+        return State("Started", self.started, round(self.shape(fraction), 2), phase)
 
     def answer(self, now: float, to_date: Callable[[float], datetime]) -> Answer:
-        """Answer as the service does at `now`; `to_date` tells what the clock's reading means."""
-        standing = self.standing(now)
+        """Return the service's answer at `now`; `to_date` converts a reading of the clock to a date."""
+        state = self.state_at(now)
         operation = {
             "createdAt": to_timestamp(to_date(self.requested)),
-            "failureDescription": standing.failure,
+            "failureDescription": state.failure,
             "id": self.ref.operation_id,
-            "percentComplete": standing.percent,
-            "status": standing.status,
-            "subStatus": standing.sub_status,
-            "updatedAt": to_timestamp(to_date(standing.since)),
+            "percentComplete": state.percent,
+            "status": state.status,
+            "subStatus": state.sub_status,
+            "updatedAt": to_timestamp(to_date(state.since)),
         }
         body = json.dumps({"operation": operation}).encode()
-        return Answer(200, body, {"ETag": tag_of(body)}, is_conditional=True)
+        return Answer(200, body, {"ETag": make_etag(body)}, is_conditional=True)
 
 
 def to_timestamp(date: datetime) -> str:
-    """Write a UTC time as the service does."""
+    """Return a UTC date as text in the service's format."""
     return date.isoformat().replace("+00:00", "Z")

@@ -1,4 +1,7 @@
-"""The fixtures, in runs of pytest of their own: each way of running async tests, and none."""
+"""The plugin in test runs of its own, with each plugin that runs async tests and without any."""
+
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -26,19 +29,27 @@ async def ref(fake_schedules, schedules_session):
     assert not (await schedules_session.get_operation(*ref)).is_done
     return ref
 
-async def test_a_minute_passes_at_once(fake_schedules, schedules_session, ref):
+async def test_minute_passes_at_once(fake_schedules, schedules_session, ref):
     operation = await schedules_session.wait_for_operation(*ref)
     assert operation.is_succeeded
     assert fake_schedules.clock.monotonic() >= 60
 
-async def test_everything_is_new(fake_schedules, schedules_session):
+async def test_fixtures_are_new(fake_schedules, schedules_session):
     assert fake_schedules.requests == []
     assert fake_schedules.clock.monotonic() == 0.0
 """
 
 
-def run(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
-    return pytester.runpytest_inprocess("-W", "error", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", *options)
+def run(pytester: pytest.Pytester, *options: str, plugins: tuple[object, ...] = ()) -> pytest.RunResult:
+    common = ("-W", "error", "-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+    return pytester.runpytest_inprocess(*common, *options, plugins=plugins)
+
+
+def asyncio_plugin(fixture: Any) -> ModuleType:
+    """Return a plugin that takes the name, and so the place, of pytest-asyncio."""
+    plugin = ModuleType("asyncio")
+    plugin.__dict__["fixture"] = fixture
+    return plugin
 
 
 @pytest.mark.parametrize(
@@ -52,7 +63,7 @@ def run(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
     ],
     ids=["pytest-asyncio strict", "pytest-asyncio auto", "anyio", "anyio beside the other", "pytest-asyncio beside it"],
 )
-def test_in_each_way_of_running_async_tests(
+def test_fixtures_work_with_each_async_plugin(
     pytester: pytest.Pytester, mark: str, fixture: str, options: tuple[str, ...]
 ) -> None:
     pytester.makepyfile(USERS_TESTS.format(mark=mark, fixture=fixture))
@@ -60,8 +71,8 @@ def test_in_each_way_of_running_async_tests(
 
 
 @pytest.mark.parametrize("scope", ["module", "package", "session"])
-def test_on_a_loop_that_tests_share(pytester: pytest.Pytester, scope: str) -> None:
-    """The server runs where the test runs, by its marker or by the configured default."""
+def test_fixtures_use_shared_loop_of_tests(pytester: pytest.Pytester, scope: str) -> None:
+    """The loop scope is that of the test's marker, or the configured default."""
     fixture = f"@pytest_asyncio.fixture(loop_scope='{scope}')"
     pytester.makepyfile(
         test_marked=USERS_TESTS.format(mark=f"pytestmark = pytest.mark.asyncio(loop_scope='{scope}')", fixture=fixture),
@@ -71,7 +82,7 @@ def test_on_a_loop_that_tests_share(pytester: pytest.Pytester, scope: str) -> No
     run(pytester, *STRICT, "-o", f"asyncio_default_test_loop_scope={scope}").assert_outcomes(passed=4)
 
 
-def test_on_the_loop_of_a_class(pytester: pytest.Pytester) -> None:
+def test_fixtures_use_loop_of_class(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("""
         import pytest
 
@@ -84,27 +95,56 @@ def test_on_the_loop_of_a_class(pytester: pytest.Pytester) -> None:
     run(pytester, *STRICT).assert_outcomes(passed=1)
 
 
-def test_a_plain_test_is_told_what_is_missing(pytester: pytest.Pytester) -> None:
+def test_plain_test_gets_error_naming_what_is_missing(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_it(schedules_session): pass")
     result = run(pytester, *NEITHER)
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*needs a test on pytest-asyncio, or one marked anyio*"])
+    result.stdout.fnmatch_lines(["*needs a test that runs on pytest-asyncio, or is marked anyio*"])
 
 
-def test_trio_is_told_that_it_is_the_wrong_loop(pytester: pytest.Pytester) -> None:
+def test_trio_test_gets_error_naming_asyncio(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(USERS_TESTS.format(mark="pytestmark = pytest.mark.anyio", fixture="@pytest.fixture"))
     pytester.makeconftest("import pytest\n@pytest.fixture\ndef anyio_backend_name():\n    return 'trio'")
     result = run(pytester, *ANYIO)
     result.assert_outcomes(errors=2)
-    result.stdout.fnmatch_lines(["*runs on asyncio alone*"])
+    result.stdout.fnmatch_lines(["*runs on asyncio only*"])
 
 
-def test_a_run_that_asks_for_nothing_is_left_alone(pytester: pytest.Pytester) -> None:
+def test_run_without_fixtures_is_unaffected(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_it(): pass")
     run(pytester, *NEITHER).assert_outcomes(passed=1)
 
 
-def test_it_can_be_switched_off(pytester: pytest.Pytester) -> None:
+def test_plugin_can_be_disabled(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_it(fake_schedules): pass")
     result = run(pytester, *NEITHER, "-p", "no:schedules_async")
     result.stdout.fnmatch_lines(["*fixture 'fake_schedules' not found*"])
+
+
+def test_run_without_fixtures_does_not_import_package(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("""
+        import sys
+
+        def test_it():
+            assert "pytest_schedules_async" in sys.modules
+            assert not {"schedules_async", "aiohttp", "attrs"} & set(sys.modules)
+        """)
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
+def test_pytest_asyncio_without_loop_scopes_gets_error(pytester: pytest.Pytester) -> None:
+    """As 0.23 and earlier: other tests run, and a test that uses the fixtures names the version that it needs."""
+    pytester.makepyfile("def test_other(): pass\ndef test_it(fake_schedules): pass")
+    result = run(pytester, "-p", "no:anyio", plugins=(asyncio_plugin(lambda function, **_: function),))
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*needs pytest-asyncio 0.24 or later*"])
+
+
+def test_pytest_asyncio_without_default_scope_uses_function_loop(pytester: pytest.Pytester) -> None:
+    """As 0.24 and 0.25, which have no option for the default scope of tests."""
+
+    def fixture(_: object, loop_scope: str, name: str) -> object:
+        return pytest.fixture(lambda: (loop_scope, None), name=name)
+
+    pytester.makepyfile("def test_it(fake_schedules): assert fake_schedules == 'function'")
+    run(pytester, "-p", "no:anyio", plugins=(asyncio_plugin(fixture),)).assert_outcomes(passed=1)

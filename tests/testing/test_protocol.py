@@ -1,7 +1,7 @@
 import pytest
 
 from schedules_async._operations.ref import OperationRef
-from schedules_async.testing.contract import is_held, read_bearer, read_path, tag_of
+from schedules_async.testing.protocol import make_etag, matches, read_bearer, read_path
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from schedules_async.testing.contract import is_held, read_bearer, read_path, ta
         ("*", "", None),
     ],
 )
-def test_path(path: str, prefix: str, ref: OperationRef | None) -> None:
+def test_path_is_read_as_ref_or_none(path: str, prefix: str, ref: OperationRef | None) -> None:
     assert read_path(path, prefix) == ref
 
 
@@ -29,7 +29,7 @@ def test_path(path: str, prefix: str, ref: OperationRef | None) -> None:
     ("header", "token"),
     [("Bearer abc", "abc"), ("bearer  abc ", "abc"), ("Basic abc", None), ("Bearer", ""), ("", None)],
 )
-def test_bearer(header: str, token: str | None) -> None:
+def test_authorization_is_read_as_bearer_token(header: str, token: str | None) -> None:
     assert read_bearer(header) == token
 
 
@@ -59,11 +59,11 @@ def test_bearer(header: str, token: str | None) -> None:
         ('w/"a", W/ "a", W/W/"a"', '"a"', False),
     ],
 )
-def test_if_none_match(condition: str | None, etag: str | None, expected: bool) -> None:
-    assert is_held(condition, etag) is expected
+def test_condition_matches_etag_as_in_rfc_9110(condition: str | None, etag: str | None, expected: bool) -> None:
+    assert matches(condition, etag) is expected
 
 
-def test_tags_are_strong_and_differ_with_the_bytes() -> None:
-    tags = {tag_of(body) for body in (b"", b"a", b"b", b"a")}
+def test_etags_are_strong_and_differ_with_bytes() -> None:
+    tags = {make_etag(body) for body in (b"", b"a", b"b", b"a")}
     assert len(tags) == 3
     assert all(tag[0] == tag[-1] == '"' for tag in tags)

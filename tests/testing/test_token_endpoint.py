@@ -1,12 +1,10 @@
-"""The fake identity server: whom it gives tokens, and how long they are good."""
-
 import base64
 
 import aiohttp
 import pytest
 
 from schedules_async.testing import Answer, FakeClock, FakeSchedules
-from schedules_async.testing.identity import read_basic
+from schedules_async.testing.token_endpoint import read_basic
 
 
 @pytest.mark.parametrize(
@@ -22,7 +20,7 @@ from schedules_async.testing.identity import read_basic
         ("", None),
     ],
 )
-def test_a_client_shows_itself_as_the_standard_says(authorization: str, pair: tuple[str, str] | None) -> None:
+def test_authorization_is_read_as_basic_credentials(authorization: str, pair: tuple[str, str] | None) -> None:
     assert read_basic(authorization) == pair
 
 
@@ -35,7 +33,7 @@ def test_a_client_shows_itself_as_the_standard_says(authorization: str, pair: tu
         ("GET", "test-client:test-secret", 405),
     ],
 )
-async def test_its_client_alone_gets_a_token(
+async def test_only_known_client_gets_token(
     server: FakeSchedules, method: str, client: str | None, status: int
 ) -> None:
     headers = {"Authorization": f"Basic {base64.b64encode(client.encode()).decode()}"} if client else {}
@@ -57,7 +55,7 @@ async def test_its_client_alone_gets_a_token(
     assert server.requests == []
 
 
-async def test_a_token_is_good_until_its_end(clock: FakeClock) -> None:
+async def test_token_is_valid_until_it_expires(clock: FakeClock) -> None:
     async with FakeSchedules(clock=clock, prefix="/prefix", token_life=100) as server:
         ref = server.start_operation(duration=1000)
         token = await server.credentials().get_token()
@@ -78,7 +76,7 @@ async def test_a_token_is_good_until_its_end(clock: FakeClock) -> None:
             assert await status_with(server.token) == 200
 
 
-async def test_token_requests_can_be_given_other_answers(server: FakeSchedules) -> None:
+async def test_interrupt_tokens_replaces_next_answers(server: FakeSchedules) -> None:
     server.interrupt_tokens(Answer(503), Answer(200, {"access_token": "another"}))
     credentials = server.credentials()
     assert await credentials.get_token() == "another"
