@@ -8,6 +8,7 @@ import base64
 import math
 import random
 import re
+from functools import partial
 from urllib.parse import quote_plus
 
 import aiohttp
@@ -19,6 +20,7 @@ from schedules_async._auth.single_flight import Shared
 from schedules_async._auth.token_response import pause_after, read_grant, renewal_age
 from schedules_async._clock import Clock, SystemClock
 from schedules_async._http.body import FAULTS, read_whole, to_transport_error
+from schedules_async._http.borrowed import open_client
 from schedules_async._http.responses import Answer
 from schedules_async._http.urls import check_token_url
 from schedules_async._operations.base_errors import copy_error
@@ -46,14 +48,19 @@ class _Token:
 
 
 class ClientCredentials:
-    """Gives a service application's tokens to any number of sessions; hand it to them as `auth`.
+    """The tokens of a service application, for any number of sessions: pass it to them as `auth`.
 
-    `client_id` and `client_secret` are those of the registered application, `token_url` its identity server
-    (DEV.token_url; https, or this machine), `scope` what is asked for, names with a space between. Asks on
-    first use, keeps the token, and renews it at 90 % of its life (60 seconds before its end at the latest) or
-    after a 401: with one request however many wait, in at most three attempts. A renewal that fails costs
-    nothing while the token is good; without one it is an AuthenticationError. Holds no connection between two
-    requests, so there is nothing to close.
+    `client_id` and `client_secret` are those of the registered application, `token_url` is the token endpoint of its
+    identity server (DEV.token_url; https, or this machine), `scope` the scopes wanted, separated by spaces. An
+    unusable argument is a ValueError or TypeError, whose text never contains the secret.
+
+    A token is requested on first use, kept, and renewed at 90 % of its life (60 seconds before its end at the latest)
+    or after a 401: with one request however many callers wait, in at most three attempts. A renewal that fails costs
+    nothing while the token is good; without a good one it is an AuthenticationError. No connection is kept open, so
+    there is nothing to close.
+
+    `http` lends its connector, its own proxy and `trust_env`, and is never closed. `clock` measures the life of the
+    token and the delays between attempts; by default it is the machine's.
 
     >>> ClientCredentials("service-abc", "a secret")
     <ClientCredentials service-abc at https://qa-ims.bentley.com/connect/token>
@@ -66,16 +73,17 @@ class ClientCredentials:
         *,
         token_url: str | URL = DEV.token_url,
         scope: str = "itwin-platform",
-        _clock: Clock | None = None,
+        http: aiohttp.ClientSession | None = None,
+        clock: Clock | None = None,
     ) -> None:
-        """See what can be wrong with the arguments now: ValueError and TypeError name what is, the secret unseen."""
         self._client_id = _check("client_id", client_id, _PRINTABLE)
         self._endpoint = _Endpoint(
             check_token_url(token_url),
             _to_basic(client_id, _check("client_secret", client_secret, _PRINTABLE)),
             _check("scope", scope, _SCOPE),
+            http,
         )
-        self._clock = SystemClock() if _clock is None else _clock
+        self._clock = SystemClock() if clock is None else clock
         self._token: _Token | None = None
         self._refusal: tuple[float, AuthenticationError] | None = None
         self._renewal = Shared(self._renew)
@@ -189,14 +197,15 @@ def _to_basic(client_id: str, client_secret: str) -> str:
 
 @frozen(eq=False, repr=False)
 class _Endpoint:
-    """The identity server's token endpoint, and how this client shows there who it is."""
+    """The identity server's token endpoint, and what this client authenticates itself with."""
 
     url: str
     authorization: str
     scope: str
+    borrowed: aiohttp.ClientSession | None
 
     async def ask(self) -> Answer:
-        """Send one token request over a connection of its own; TransportError when no complete answer came in time."""
+        """Send one token request with a client of its own; TransportError when no complete answer came in time."""
         fault: Exception
         try:
             async with asyncio.timeout(LONGEST_ATTEMPT), self._open() as http:
@@ -205,18 +214,17 @@ class _Endpoint:
                 return await read_whole(response)
         except FAULTS as error:
             fault = error
-        raise to_transport_error(fault)
+        raise to_transport_error(fault, is_transient=self.borrowed is None or not self.borrowed.closed)
 
     def _open(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(force_close=True),
+        return open_client(
+            self.borrowed,
+            url=self.url,
+            connector_factory=partial(aiohttp.TCPConnector, force_close=True),
             headers={
                 "Accept": "application/json",
                 "Accept-Encoding": "gzip, deflate",
                 "Authorization": self.authorization,
                 "User-Agent": f"schedules-async/{__version__}",
             },
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(),
-            auto_decompress=False,
         )

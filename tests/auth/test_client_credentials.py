@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
+import aiohttp
 import pytest
 import trustme
 from conftest import HastyLoop, MakeSession, turns
@@ -100,6 +101,12 @@ def test_it_shows_no_secret_and_is_never_pickled_or_copied() -> None:
     assert isinstance(credentials, TokenProvider)
 
 
+def test_signature_help_shows_the_class_docstring() -> None:
+    """Editors prefer the docstring of `__init__` where there is one."""
+    assert "client_secret" in (ClientCredentials.__doc__ or "")
+    assert ClientCredentials.__init__.__doc__ is None
+
+
 async def test_the_request_is_the_standards() -> None:
     """RFC 6749 sections 2.3.1 and 4.4.2: both halves form-encoded before they are encoded."""
     heard: list[str] = []
@@ -121,6 +128,39 @@ async def test_the_request_is_the_standards() -> None:
     assert "Content-Type: application/x-www-form-urlencoded" in lines
     assert "cookie" not in heard[0].lower()
     assert heard[1] == "grant_type=client_credentials&scope=one+two"
+
+
+# A borrowed aiohttp session
+
+
+async def test_borrowed_session_lends_connector_and_proxy(server: FakeSchedules) -> None:
+    """Its cookies, default headers and `raise_for_status` are not used, and it stays open."""
+    lines: list[str] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines.extend((await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n"))
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 23\r\n\r\n{"access_token": "t-1"}')
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as listening:
+        proxy = f"http://user:word@127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        async with aiohttp.ClientSession(proxy=proxy, headers={"X-Own": "1"}, cookies={"a": "b"}) as http:
+            assert await server.credentials(http=http).get_token() == "t-1"
+            assert not http.closed
+            assert http.connector is not None
+            assert not http.connector.closed
+    assert lines[0] == f"POST {server.token_url} HTTP/1.1"
+    assert f"Proxy-Authorization: Basic {base64.b64encode(b'user:word').decode()}" in lines
+    assert not any(line.startswith(("X-Own", "Cookie")) for line in lines)
+    assert server.token_requests == []
+
+
+async def test_closed_borrowed_session_is_asked_once(server: FakeSchedules, clock: FakeClock) -> None:
+    http = aiohttp.ClientSession()
+    await http.close()
+    with pytest.raises(AuthenticationError, match="the borrowed http session is closed"):
+        await server.credentials(http=http).get_token()
+    assert clock.pauses == []
 
 
 # One request
