@@ -16,7 +16,7 @@ from attrs import define, frozen
 from yarl import URL
 
 from schedules_async._auth.environments import DEV
-from schedules_async._auth.single_flight import Shared
+from schedules_async._auth.single_flight import RunCancelledError, SingleFlight
 from schedules_async._auth.token_response import pause_after, read_grant, renewal_age
 from schedules_async._clock import Clock, SystemClock
 from schedules_async._http.body import FAULTS, read_whole, to_transport_error
@@ -86,7 +86,7 @@ class ClientCredentials:
         self._clock = SystemClock() if clock is None else clock
         self._token: _Token | None = None
         self._refusal: tuple[float, AuthenticationError] | None = None
-        self._renewal = Shared(self._renew)
+        self._renewal = SingleFlight(self._renew)
         self._in_flight = 0
 
     def __repr__(self) -> str:
@@ -101,34 +101,48 @@ class ClientCredentials:
         return self._in_flight
 
     async def get_token(self, *, rejected: str | None = None) -> str:
-        """Give the current token, asked for or renewed where that is due; `rejected` is one that met a 401.
+        """Return the current token, requested or renewed where that is due; `rejected` is one that met a 401.
 
-        Raises AuthenticationError when there is none to be had.
+        Raise AuthenticationError if no token can be had.
         """
         now, token = self._clock.monotonic(), self._token
         if token is None or token.ends_at <= now:
             return await self._renewed()
         if rejected == token.text and token.settled_until <= now:
-            token.renew_at = now  # for the others, who wait with this one
+            token.renew_at = now  # for other callers, who then wait for the same renewal
             return await self._renewed()
         if token.renew_at <= now:
             return await self._renewed_or(token)
         return token.text
 
+    async def aclose_idle(self) -> None:
+        """End a renewal that nobody waits for any more, so that no task is left.
+
+        A closing session calls it. The credentials stay usable.
+        """
+        await self._renewal.aclose()
+
     async def _renewed(self) -> str:
-        outcome = await self._renewal.result()
+        try:
+            outcome = await self._renewal.result()
+        except RunCancelledError as error:
+            raise AuthenticationError(f"no token could be had from {self._host}: the request was cancelled") from error
         if isinstance(outcome, AuthenticationError):
             raise copy_error(outcome)
         return outcome.text
 
     async def _renewed_or(self, good: _Token) -> str:
-        """Try to renew a token that is still good, and go on with it where that fails or takes long."""
+        """Renew a token that is still good; return it where that fails or takes long, and the renewal goes on."""
         try:
             outcome = await self._renewal.result(_PATIENCE)
-        except TimeoutError:
+        except (TimeoutError, RunCancelledError):
             good.renew_at = self._clock.monotonic() + _PAUSE_AFTER_FAILURE
             return good.text
         return good.text if isinstance(outcome, AuthenticationError) else outcome.text
+
+    @property
+    def _host(self) -> str | None:
+        return URL(self._endpoint.url).host
 
     async def _renew(self) -> _Token | AuthenticationError:
         """Ask for a token, three times at most; the outcome is for all who wait."""
@@ -166,7 +180,7 @@ class ClientCredentials:
         now, response = self._clock.monotonic(), fault if isinstance(fault, ResponseError) else ResponseError("")
         said = f"{fault} {response.code}" if response.code else str(fault)
         error = AuthenticationError(
-            f"no token could be had from {URL(self._endpoint.url).host}: {said}",
+            f"no token could be had from {self._host}: {said}",
             code=response.code,
             retry_after=response.retry_after,
         )

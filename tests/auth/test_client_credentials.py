@@ -219,6 +219,32 @@ def test_another_event_loop_may_use_it() -> None:
     assert [asyncio.run(look()), asyncio.run(look())] == [[200], []]
 
 
+async def cancel_renewals(server: FakeSchedules, spared: set[asyncio.Task[Any]], most: int = 3) -> None:
+    """Cancel each renewal, but no caller, as soon as its request has come."""
+    for number in range(len(server.token_requests), len(server.token_requests) + most):
+        await until(partial(has_come, server, number + 1))
+        for task in own_tasks() - spared - {asyncio.current_task()}:
+            task.cancel()
+
+
+async def test_renewals_cancelled_from_outside_are_no_cancellation(
+    server: FakeSchedules, clock: FakeClock, credentials: ClientCredentials
+) -> None:
+    """Somebody cancels tasks of the loop that are not his: a caller that was spared gets an error, or its token."""
+    before = own_tasks()
+    server.interrupt_tokens(*[stall()] * 3)
+    call = asyncio.create_task(credentials.get_token())
+    await cancel_renewals(server, before | {call})
+    with pytest.raises(AuthenticationError, match=r"no token could be had .*: the request was cancelled"):
+        await call
+    good = await credentials.get_token()
+    await clock.sleep(3240)
+    server.interrupt_tokens(*[stall()] * 3)
+    call = asyncio.create_task(credentials.get_token())
+    await cancel_renewals(server, before | {call})
+    assert await call == good
+
+
 # Renewal
 
 
@@ -478,7 +504,9 @@ def test_hanging_it_ends_after_three_attempts() -> None:
     play(use)
 
 
-def test_while_it_hangs_a_good_token_goes_on_being_used() -> None:
+def test_good_token_serves_while_its_renewal_hangs() -> None:
+    """No caller waits long, and the renewal itself goes on without them, to its next attempt."""
+
     async def use(server: FakeSchedules, credentials: ClientCredentials, loop: HastyLoop) -> None:
         assert await credentials.get_token() == "test-token-1"
         await server.clock.sleep(3240)
@@ -489,6 +517,27 @@ def test_while_it_hangs_a_good_token_goes_on_being_used() -> None:
         assert await asyncio.gather(*calls) == ["test-token-1"] * 5
         assert await credentials.get_token() == "test-token-1"
         assert len(server.token_requests) == 2
+        loop.ahead += LONGEST_ATTEMPT - 2
+        await until(lambda: len(server.token_requests) == 3)
+        await turns(50)
+        assert await credentials.get_token() == "test-token-2"
+        assert len(server.token_requests) == 3
+
+    play(use)
+
+
+def test_renewal_without_callers_ends_on_close() -> None:
+    async def use(server: FakeSchedules, credentials: ClientCredentials, loop: HastyLoop) -> None:
+        await credentials.get_token()
+        await server.clock.sleep(3240)
+        server.interrupt_tokens(stall())
+        call = asyncio.create_task(credentials.get_token())
+        await until(lambda: len(server.token_requests) == 2)
+        loop.ahead += 2
+        assert await call == "test-token-1"
+        assert credentials.in_flight == 1
+        await credentials.aclose_idle()
+        assert credentials.in_flight == 0
         await server.clock.sleep(30)
         assert await credentials.get_token() == "test-token-2"
 
