@@ -7,6 +7,7 @@ import itertools
 import math
 import pickle
 import ssl
+import traceback
 import tracemalloc
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -368,6 +369,33 @@ async def test_a_failing_identity_server_is_an_authentication_error(
     assert caught.value.__cause__ is not None
     assert SECRET not in f"{caught.value!r} {vars(caught.value)} {caught.value.__cause__!r}"
     assert clock.monotonic() <= 10
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nBad Header: @\r\n\r\n",
+        b"HTTP/1.1 2OO @\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: @\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n@\r\n",
+        b"HTTP/1.1 400 @\r\nWWW-Authenticate: @\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 @\r\nLocation: https://@/\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: @\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 37\r\n\r\n{@}",
+        b"@\r\n\r\n",
+    ],
+)
+async def test_identity_servers_bytes_are_never_shown(
+    server: FakeSchedules, credentials: ClientCredentials, caplog: pytest.LogCaptureFixture, answer: bytes
+) -> None:
+    """Not in a text, a traceback, the variables of its frames, or a log: it may repeat what it was sent."""
+    server.interrupt_tokens(*[raw(answer.replace(b"@", SECRET.encode()))] * 4)
+    with caplog.at_level("DEBUG"), pytest.raises(AuthenticationError) as caught:
+        await credentials.get_token()
+    frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    shown = f"{caught.value!r} {vars(caught.value)} {caught.value.__cause__!r} {caplog.text}" + "".join(frames.format())
+    assert "no token could be had from 127.0.0.1" in shown
+    assert SECRET not in shown
 
 
 async def test_each_who_waited_gets_an_error_of_his_own(server: FakeSchedules, credentials: ClientCredentials) -> None:
