@@ -1,4 +1,4 @@
-"""What comes back from aiohttp: answers, whole and within a bound, and faults that show nothing of either side's bytes."""
+"""What comes back from aiohttp: complete answers within a bound, and faults without the bytes of either side."""
 
 import os
 import socket
@@ -44,8 +44,8 @@ def _find_cause(fault: BaseException) -> BaseException:
     if isinstance(fault, aiohttp.ClientPayloadError):
         return aiohttp.ClientPayloadError("the answer was cut off")
     if isinstance(fault, aiohttp.ServerDisconnectedError):
-        said = fault.message if isinstance(fault.message, str) else "Server disconnected"
-        return aiohttp.ServerDisconnectedError(said)
+        message = fault.message if isinstance(fault.message, str) else "Server disconnected"
+        return aiohttp.ServerDisconnectedError(message)
     if isinstance(fault, aiohttp.ClientResponseError | HttpProcessingError):
         return aiohttp.ClientError("the answer holds bytes that are not HTTP")
     if isinstance(fault, aiohttp.ClientConnectorError):
@@ -66,8 +66,8 @@ def _describe(cause: BaseException) -> str:
         return str(cause) or type(cause).__name__
     address = _address(cause.host, cause.port)
     if isinstance(cause, aiohttp.ClientConnectorCertificateError):
-        said = cause.certificate_error
-        return f"the certificate of {address} is not trusted: {getattr(said, 'verify_message', said)}"
+        reason = cause.certificate_error
+        return f"the certificate of {address} is not trusted: {getattr(reason, 'verify_message', reason)}"
     role = "the proxy " if isinstance(cause, aiohttp.ClientProxyConnectionError) else ""
     return f"cannot connect to {role}{address}: {_reason(cause.os_error)}"
 

@@ -19,7 +19,7 @@ import trustme
 from conftest import HastyLoop, MakeSession, turns
 
 from schedules_async import AuthenticationError, ClientCredentials, SessionClosedError, TokenProvider, TransportError
-from schedules_async._auth.client_credentials import LONGEST_ATTEMPT
+from schedules_async._auth.client_credentials import ATTEMPT_TIMEOUT
 from schedules_async._http.body import LARGEST_BODY
 from schedules_async.testing import (
     Answer,
@@ -524,7 +524,7 @@ def test_hanging_it_ends_after_three_attempts() -> None:
         for number in (1, 2, 3):
             await until(partial(has_come, server, number))
             assert not call.done()
-            loop.ahead += LONGEST_ATTEMPT
+            loop.ahead += ATTEMPT_TIMEOUT
         with pytest.raises(AuthenticationError, match="TimeoutError"):
             await call
         assert len(server.token_requests) == 3
@@ -545,7 +545,7 @@ def test_good_token_serves_while_its_renewal_hangs() -> None:
         assert await asyncio.gather(*calls) == ["test-token-1"] * 5
         assert await credentials.get_token() == "test-token-1"
         assert len(server.token_requests) == 2
-        loop.ahead += LONGEST_ATTEMPT - 2
+        loop.ahead += ATTEMPT_TIMEOUT - 2
         await until(lambda: len(server.token_requests) == 3)
         await turns(50)
         assert await credentials.get_token() == "test-token-2"
@@ -579,7 +579,7 @@ def test_a_dripping_answer_is_an_attempt_that_hangs() -> None:
         call = asyncio.create_task(credentials.get_token())
         await until(lambda: len(server.token_requests) == 1)
         await turns(50)
-        loop.ahead += LONGEST_ATTEMPT
+        loop.ahead += ATTEMPT_TIMEOUT
         assert await call == "test-token-1"
 
     play(use)

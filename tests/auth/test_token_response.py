@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from schedules_async._auth.token_response import pause_after, read_grant, read_life, renewal_age
+from schedules_async._auth.token_response import read_grant, read_life, renewal_age, retry_delay
 from schedules_async._http.responses import Answer
 from schedules_async.errors import MalformedResponseError, ResponseError, SchedulesError, TransportError
 
@@ -137,7 +137,7 @@ def test_a_refusal_shows_its_status_and_a_known_code_alone(status: int, body: ob
     ],
 )
 def test_only_what_may_pass_is_asked_for_again(fault: SchedulesError, pauses: list[Any]) -> None:
-    assert [pause_after(fault, attempt, 0.5) for attempt in range(1, len(pauses) + 1)] == pauses
+    assert [retry_delay(fault, attempt, 0.5) for attempt in range(1, len(pauses) + 1)] == pauses
 
 
 @given(st.integers(200, 999), st.binary(), st.dictionaries(st.sampled_from(["Retry-After", "Date"]), st.text()))
