@@ -60,6 +60,17 @@ class OperationRef:
         return _path(self.schedule_id, self.operation_id)
 
     @classmethod
+    def parse(cls, text: str) -> "OperationRef":
+        """Return the ref in `schedule_id/operation_id` or in an operation URL; raise ValueError for other text.
+
+        >>> OperationRef.parse("schedule/1") == OperationRef.parse("https://any.example/schedules/schedule/operations/1")
+        True
+        """
+        if isinstance(text, str) and text.count("/") == 1:
+            return cls(*text.split("/"))
+        return cls.from_url(text)
+
+    @classmethod
     def from_url(cls, url: str | URL) -> "OperationRef":
         """Return the ref in an operation URL of any host and prefix; raise ValueError for another URL.
 
@@ -99,11 +110,14 @@ RefLike = OperationRef | tuple[str, str] | str | URL
 
 
 def as_ref(value: RefLike) -> OperationRef:
-    """Return the ref that a ref, a pair of ids or a URL means; raise TypeError or ValueError for anything else."""
+    """Return the ref that a ref, a pair of ids, a URL or the text `schedule_id/operation_id` means.
+
+    Raise TypeError or ValueError for anything else.
+    """
     if isinstance(value, OperationRef):
         return value
     if isinstance(value, str | URL):
-        return OperationRef.from_url(value)
+        return OperationRef.parse(str(value))
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise TypeError(f"expected an OperationRef, a pair of ids or the URL of an operation, not {value!r:.80}")
     return OperationRef(*value)

@@ -9,7 +9,7 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from schedules_async._operations.ref import OperationRef
+from schedules_async._operations.ref import OperationRef, RefLike, as_ref, as_refs
 
 LINK = "https://api.bentley.com/schedules/s/operations/o"
 OTHER_LINK = "https://api.bentley.com/schedules/other/operations/other"
@@ -128,6 +128,50 @@ def test_another_url_is_refused(url: str | URL) -> None:
 def test_what_is_no_url_is_refused(url: Any) -> None:
     with pytest.raises(TypeError):
         OperationRef.from_url(url)
+
+
+@pytest.mark.parametrize(
+    ("text", "ref"),
+    [
+        ("s/o", REF),
+        ("my schedule/o?x#y", OperationRef("my schedule", "o?x#y")),
+        ("a%2Fb/c", OperationRef("a%2Fb", "c")),
+        (LINK, REF),
+        ("/schedules/s/operations/o", REF),
+        ("https://host/schedules/a%2Fb/operations/c", OperationRef("a/b", "c")),
+    ],
+)
+def test_ref_is_parsed_from_its_text_or_url(text: str, ref: OperationRef) -> None:
+    assert OperationRef.parse(text) == as_ref(text) == ref
+    assert as_refs([text]) == (ref,)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "s", "/", "s/", "/o", "../o", "s/o/p", "a/b/c/d", "https://host", "s/\ud800", "s//"]
+)
+def test_other_text_is_no_ref(text: str) -> None:
+    for read in (OperationRef.parse, as_ref):
+        with pytest.raises(ValueError, match=r"operation|schedule_id"):
+            read(text)
+
+
+@pytest.mark.parametrize("value", [None, 5, b"s/o", ["s"], ("s", "o", "p"), object()])
+def test_value_of_another_type_is_no_ref(value: Any) -> None:
+    for read in (OperationRef.parse, as_ref):
+        with pytest.raises(TypeError):
+            read(value)
+
+
+@pytest.mark.parametrize("value", [REF, ("s", "o"), "s/o", LINK, URL(LINK)], ids=repr)
+def test_ref_is_accepted_in_each_form(value: RefLike) -> None:
+    assert as_ref(value) == REF
+    assert as_refs([value, value]) == (REF, REF)
+
+
+@pytest.mark.parametrize("values", [REF, "s/o", URL(LINK)], ids=repr)
+def test_single_operation_is_no_group(values: Any) -> None:
+    with pytest.raises(TypeError, match="iterable of operations"):
+        as_refs(values)
 
 
 @pytest.mark.parametrize("name", ["Operation-Location", "operation-location", "OPERATION-LOCATION"])
