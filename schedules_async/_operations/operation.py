@@ -43,12 +43,18 @@ def know_status(text: str) -> OperationStatus:
     return _STATUSES.get(text, OperationStatus.UNKNOWN)
 
 
+def _to_status(value: str) -> OperationStatus:
+    if not isinstance(value, str):
+        raise TypeError(f"status must be an OperationStatus, not {type(value).__name__}")
+    return OperationStatus(value)
+
+
 @frozen
 class Operation:
     """One snapshot of a long-running operation, as the service sent it.
 
     `percent_complete` is as sent, also outside 0 to 100; null or absent reads 0.0. `etag` does not count
-    when snapshots are compared.
+    when snapshots are compared. `status` may also be given as the text of one.
 
     >>> Operation("1", "s", OperationStatus.STARTED, etag='"a"') == Operation("1", "s", OperationStatus.STARTED)
     True
@@ -56,7 +62,7 @@ class Operation:
 
     id: str
     schedule_id: str
-    status: OperationStatus
+    status: OperationStatus = field(converter=_to_status)
     raw_status: str = field()
     percent_complete: float = 0.0
     sub_status: str | None = None
@@ -73,6 +79,16 @@ class Operation:
     def _check_status(self, _: object, value: str) -> None:
         if know_status(value) is not self.status:
             raise ValueError(f"raw_status {value!r} does not read as {self.status!r}")
+
+    def __str__(self) -> str:
+        """Return one short line with ref, status, progress, and why the operation failed.
+
+        >>> print(Operation("1", "s", OperationStatus.STARTED, percent_complete=42.5))
+        s/1 Started 42.5 %
+        """
+        reason = " ".join((self.failure_description or "").split())[:100]
+        parts = (f"{self.ref} {self.raw_status[:100]} {self.percent_complete:g} %", reason and f"({reason})")
+        return " ".join(part for part in parts if part)
 
     @property
     def ref(self) -> OperationRef:
@@ -112,7 +128,26 @@ class Operation:
         >>> Operation.from_json(operation.to_json()) == operation
         True
         """
-        return json.dumps({"operation": to_document(self)})
+        return json.dumps({"operation": self.to_dict()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the object that `to_json` writes under `operation`, of values that JSON has.
+
+        >>> operation = Operation("1", "s", OperationStatus.SUCCEEDED)
+        >>> operation.to_dict()["status"]
+        'Succeeded'
+        """
+        return {
+            "id": self.id,
+            "scheduleId": self.schedule_id,
+            "status": self.raw_status,
+            "percentComplete": self.percent_complete,
+            "subStatus": self.sub_status,
+            "failureDescription": self.failure_description,
+            "createdAt": self.created_at and self.created_at.isoformat(),
+            "updatedAt": self.updated_at and self.updated_at.isoformat(),
+            "etag": self.etag,
+        }
 
     @classmethod
     def from_json(cls, text: str | bytes, schedule_id: str | None = None) -> "Operation":
@@ -162,21 +197,6 @@ def structure_operation(document: dict[str, Any], schedule_id: object, etag: str
         raise MalformedResponseError(f"the operation lacks {error}") from error
     except (ValueError, TypeError) as error:
         raise MalformedResponseError(f"the operation breaks the contract: {error}") from error
-
-
-def to_document(operation: Operation) -> dict[str, Any]:
-    """Return the JSON object that `structure_operation` reads."""
-    return {
-        "id": operation.id,
-        "scheduleId": operation.schedule_id,
-        "status": operation.raw_status,
-        "percentComplete": operation.percent_complete,
-        "subStatus": operation.sub_status,
-        "failureDescription": operation.failure_description,
-        "createdAt": operation.created_at and operation.created_at.isoformat(),
-        "updatedAt": operation.updated_at and operation.updated_at.isoformat(),
-        "etag": operation.etag,
-    }
 
 
 def is_well_formed(value: object) -> TypeGuard[str]:

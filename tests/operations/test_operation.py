@@ -250,6 +250,45 @@ def test_to_json_and_back_gives_an_equal_snapshot(operation: Operation) -> None:
     assert pickle.loads(pickle.dumps(operation)) == operation
 
 
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_to_dict_is_what_json_holds(operation: Operation) -> None:
+    assert json.loads(operation.to_json()) == {"operation": operation.to_dict()}
+    assert json.loads(json.dumps(operation.to_dict())) == operation.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("operation", "text"),
+    [
+        (STARTED, "s/o Started 50 %"),
+        (Operation("o", "s", OperationStatus.UNKNOWN, "Paused", 12.345), "s/o Paused 12.345 %"),
+        (Operation("o", "s", OperationStatus.SUCCEEDED, percent_complete=100, etag='"1"'), "s/o Succeeded 100 %"),
+        (
+            Operation("o", "s", OperationStatus.FAILED, failure_description="disk\n full " + "!" * 200),
+            "s/o Failed 0 % (disk full " + "!" * 90 + ")",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_text_of_snapshot_is_one_short_line(operation: Operation, text: str) -> None:
+    assert str(operation) == text
+
+
+@pytest.mark.parametrize("status", OperationStatus)
+def test_status_may_be_given_as_text(status: OperationStatus) -> None:
+    assert Operation("o", "s", OperationStatus(status.value)).status is status
+    operation = Operation("o", "s", str(status))
+    assert (operation.status, operation.raw_status) == (status, status.value)
+    assert operation == Operation("o", "s", status)
+
+
+def test_status_of_another_kind_is_an_error() -> None:
+    odd: Any = 5
+    with pytest.raises(TypeError, match="status must be an OperationStatus, not int"):
+        Operation("o", "s", odd)
+    with pytest.raises(ValueError, match="'started' is not a valid OperationStatus"):
+        Operation("o", "s", "started")
+
+
 def test_the_named_schedule_gives_way_to_the_callers() -> None:
     assert Operation.from_json(STARTED.to_json(), "t").ref == OperationRef("t", "o")
 
