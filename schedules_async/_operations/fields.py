@@ -28,7 +28,8 @@ def is_same_tag(one: str, other: str) -> bool:
 def parse_timestamp(text: str) -> datetime | None:
     """Return a timestamp of the service as an aware datetime, None if it is unreadable.
 
-    No offset means UTC; any number of fraction digits is cut to microseconds.
+    No offset means UTC; any number of fraction digits is cut to microseconds. Years outside 1 to 9999, in UTC too,
+    are unreadable.
     """
     match = _TIMESTAMP.fullmatch(text)
     if match is None:
@@ -38,8 +39,10 @@ def parse_timestamp(text: str) -> datetime | None:
     microsecond = int((fraction or "")[:6].ljust(6, "0"))
     try:
         zone = _zone(sign, int(hours or 0), int(minutes or 0))
-        return datetime(year, month, day, hour, minute, second, microsecond, zone)
-    except ValueError:  # a field out of its range
+        moment = datetime(year, month, day, hour, minute, second, microsecond, zone)
+        moment.astimezone(UTC)
+        return moment
+    except (ValueError, OverflowError):  # a field out of its range, or the year in UTC
         return None
 
 
