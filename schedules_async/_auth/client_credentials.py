@@ -178,9 +178,8 @@ class ClientCredentials:
     def _fail(self, fault: SchedulesError) -> AuthenticationError:
         """Return the error for all callers; send nothing before the identity server's Retry-After has passed."""
         now, response = self._clock.monotonic(), fault if isinstance(fault, ResponseError) else ResponseError("")
-        reason = f"{fault} {response.code}" if response.code else str(fault)
         error = AuthenticationError(
-            f"no token could be had from {self._host}: {reason}",
+            f"no token could be had from {self._host}: {fault}",
             code=response.code,
             retry_after=response.retry_after,
         )

@@ -1,5 +1,6 @@
 """The identity server's answer to a token request, and when to retry it. Pure."""
 
+import json
 from typing import Any
 
 from multidict import CIMultiDict
@@ -55,9 +56,9 @@ def _read_object(body: bytes) -> dict[str, Any]:
 def _read_failure(answer: Answer) -> ResponseError:
     """Return the error with status, delay and a code of the standard's: anything else might repeat the secret."""
     times = [(name, value) for name, value in answer.headers.items() if name.title() in ("Date", "Retry-After")]
-    error = read_error(Answer(answer.status, CIMultiDict(times)))
-    error.code = _read_code(answer.body)
-    return error
+    code = _read_code(answer.body)
+    body = json.dumps({"error": {"code": code}}).encode() if code else b""
+    return read_error(Answer(answer.status, CIMultiDict(times), body, received=answer.received))
 
 
 def _read_code(body: bytes) -> str | None:

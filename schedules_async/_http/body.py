@@ -4,13 +4,13 @@ import os
 import socket
 import ssl
 import zlib
-from http import HTTPStatus
+from datetime import UTC, datetime
 
 import aiohttp
 from aiohttp.http import HttpProcessingError
 from attrs import define, field
 
-from schedules_async._http.responses import Answer
+from schedules_async._http.responses import Answer, status_line
 from schedules_async._operations.ref import OperationRef
 from schedules_async.errors import TransportError
 
@@ -40,7 +40,7 @@ def to_transport_error(
 def _find_cause(fault: BaseException) -> BaseException:
     """Return the fault without its frames, or in its place an error of aiohttp that has none of its bytes."""
     if isinstance(fault, aiohttp.ClientHttpProxyError):
-        return aiohttp.ClientError(f"the proxy answered {_status_line(fault.status)}")
+        return aiohttp.ClientError(f"the proxy answered {status_line(fault.status)}")
     if isinstance(fault, aiohttp.ClientPayloadError):
         return aiohttp.ClientPayloadError("the answer was cut off")
     if isinstance(fault, aiohttp.ServerDisconnectedError):
@@ -83,20 +83,12 @@ def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _status_line(status: int) -> str:
-    """Return a status with the phrase of the standard, whatever phrase was sent."""
-    try:
-        return f"{status} {HTTPStatus(status).phrase}"
-    except ValueError:  # a status that HTTP does not have
-        return str(status)
-
-
 async def read_whole(response: aiohttp.ClientResponse) -> Answer:
     """Return a complete answer, and release its connection."""
     try:
-        if response.status == 304:
-            return Answer(304, response.headers)
-        return Answer(response.status, response.headers, *await _read_body(response))
+        received = datetime.now(UTC)
+        body, problem = (b"", None) if response.status == 304 else await _read_body(response)
+        return Answer(response.status, response.headers, body, problem, received)
     finally:
         if not response.closed:
             response.release()

@@ -45,7 +45,8 @@ def _from_fields(fields: dict[str, str]) -> datetime | None:
 def parse_retry_after(fields: Sequence[str], date: datetime | None) -> float | None:
     """Return the delay in seconds that Retry-After asks for (RFC 9110 section 10.2.3), never negative.
 
-    A date counts against the answer's own `Date`; several fields, or anything else, count as absent.
+    A date counts against `date`, which is the answer's own or when it was received. Several fields count as absent,
+    and so does anything else.
     """
     if len(fields) != 1:
         return None

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from http import HTTPStatus
 
 from attrs import evolve, frozen
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -52,13 +53,15 @@ _LIMIT_HEADERS = tuple(f"ITwinPlatform-RateLimited-{name}" for name in ("Tier", 
 class Answer:
     """One complete HTTP answer.
 
-    `problem` says why there is no usable body (too large, undecodable); then `body` is empty.
+    `problem` says why there is no usable body (too large, undecodable); then `body` is empty. `received` is when its
+    head came, by the wall clock.
     """
 
     status: int
     headers: Headers
     body: bytes = b""
     problem: str | None = None
+    received: datetime | None = None
 
 
 @frozen
@@ -176,8 +179,8 @@ def _is_usable(held: Operation | None, answer: Answer) -> bool:
 
 
 def _to_fetched(operation: Operation, answer: Answer, *, is_not_modified: bool = False) -> Fetched:
-    date = _date(answer.headers)
-    return Fetched(operation, is_not_modified, _may_keep(answer.headers), _retry_after(answer.headers, date), date)
+    date = parse_http_date(answer.headers.get("Date", ""))
+    return Fetched(operation, is_not_modified, _may_keep(answer.headers), _retry_after(answer), date)
 
 
 def _may_keep(headers: Headers) -> bool:
@@ -188,23 +191,23 @@ def _may_keep(headers: Headers) -> bool:
     return "no-store" not in (directive.strip() for directive in directives)
 
 
-def _date(headers: Headers) -> datetime | None:
-    return parse_http_date(headers.get("Date", ""))
-
-
-def _retry_after(headers: Headers, date: datetime | None) -> float | None:
-    return parse_retry_after(headers.getall("Retry-After"), date) if "Retry-After" in headers else None
+def _retry_after(answer: Answer) -> float | None:
+    """Return the delay that an answer asks for; without a Date it was sent when it was received (RFC 9110 6.6.1)."""
+    if "Retry-After" not in answer.headers:
+        return None
+    date = parse_http_date(answer.headers.get("Date", "")) or answer.received
+    return parse_retry_after(answer.headers.getall("Retry-After"), date)
 
 
 def read_error(answer: Answer) -> ResponseError:
     """Return the error that an answer is by its status, whatever its body holds."""
     facts, details = _read_envelope(answer.body)
-    retry_after = _retry_after(answer.headers, _date(answer.headers))
+    retry_after = _retry_after(answer)
     parts = (
-        str(answer.status),
+        str(answer.status) if facts.code or facts.message else status_line(answer.status),
         facts.code and facts.code[:200],
         facts.message and f"({facts.message[:200]})",
-        None if retry_after is None else f"Retry-After: {retry_after:g} s",
+        None if retry_after is None else f"Retry-After: {retry_after:.0f} s",
     )
     error = _error_class(answer.status)(
         " ".join(part for part in parts if part),
@@ -219,6 +222,14 @@ def read_error(answer: Answer) -> ResponseError:
     if isinstance(error, RateLimitedError):
         error.limits = _read_limits(answer.headers)
     return error
+
+
+def status_line(status: int) -> str:
+    """Return a status with the standard's phrase for it, not the one that was sent; the status alone if it has none."""
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
 
 
 def _error_class(status: int) -> type[ResponseError]:

@@ -8,6 +8,7 @@ import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -196,6 +197,15 @@ async def test_untrusted_certificate_is_named_plainly() -> None:
 def test_ipv6_address_is_written_in_brackets() -> None:
     mismatch = aiohttp.ServerFingerprintMismatch(b"expected", b"got", "::1", 443)
     assert str(to_transport_error(mismatch)) == "the certificate of [::1]:443 has another fingerprint"
+
+
+async def test_answer_knows_when_it_was_received() -> None:
+    before = datetime.now(UTC)
+    async with serve(b"HTTP/1.1 304 Not Modified\r\n\r\n") as address:
+        answer = await ask(f"http://{address}/")
+    assert isinstance(answer, Answer)
+    assert answer.received is not None
+    assert before <= answer.received <= datetime.now(UTC)
 
 
 BODY = b"a body of some length " * 10

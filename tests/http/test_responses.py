@@ -171,6 +171,23 @@ def test_the_wish_to_wait_is_read_off_every_answer(
 
 
 @pytest.mark.parametrize(
+    ("fields", "retry_after"),
+    [
+        ({}, 30.0),
+        ({"Date": "today"}, 30.0),
+        ({"Date": "Thu, 02 Jan 2020 12:00:10 GMT"}, 20.0),
+        ({"Date": "Thu, 02 Jan 2020 13:00:00 GMT"}, 0.0),
+    ],
+)
+def test_retry_after_date_counts_from_the_time_received(fields: dict[str, str], retry_after: float) -> None:
+    """Unless the answer has a Date of its own (RFC 9110 section 6.6.1)."""
+    headers = CIMultiDict({"Retry-After": "Thu, 02 Jan 2020 12:00:30 GMT", **fields})
+    assert read_error(Answer(503, headers, received=NOON)).retry_after == retry_after
+    assert fetched(None, Answer(200, headers, body_of(), received=NOON)).retry_after == retry_after
+    assert fetched(None, Answer(200, CIMultiDict(), body_of(), received=NOON)).date is None
+
+
+@pytest.mark.parametrize(
     "fields", [[], [("ETag", 'W/"1"')], [("ETag", '"1"')], [("ETag", "odd")], [("ETag", '"8"'), ("ETag", '"9"')]]
 )
 def test_a_304_gives_back_the_very_object_that_was_held(fields: list[tuple[str, str]]) -> None:
@@ -317,7 +334,10 @@ def test_each_field_of_the_envelope_is_kept_on_its_own(
 
 
 def test_the_text_of_an_error_says_what_the_service_said() -> None:
-    assert str(read_error(answer(502))) == "502"
+    assert str(read_error(answer(502))) == "502 Bad Gateway"
+    assert str(read_error(answer(599))) == "599"
+    assert str(read_error(answer(429, {"Retry-After": "9" * 30}))) == "429 Too Many Requests Retry-After: 1000000000 s"
+    assert str(read_error(answer(404, {}, error_body({"code": "OperationNotFound"})))) == "404 OperationNotFound"
     text = str(read_error(answer(422, {}, error_body(FULL))))
     assert "422" in text
     assert "InvalidRequest" in text
