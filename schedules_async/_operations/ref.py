@@ -119,7 +119,7 @@ def as_ref(value: RefLike) -> OperationRef:
     if isinstance(value, str | URL):
         return OperationRef.parse(str(value))
     if not isinstance(value, tuple | list) or len(value) != 2:
-        raise TypeError(f"expected an OperationRef, a pair of ids or the URL of an operation, not {value!r:.80}")
+        raise TypeError(f"expected an OperationRef, a pair of ids, their text or a URL, not {value!r:.80}")
     return OperationRef(*value)
 
 

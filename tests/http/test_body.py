@@ -17,7 +17,7 @@ import trustme
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from schedules_async._http.body import FAULTS, LARGEST_BODY, read_whole, to_transport_error
+from schedules_async._http.body import FAULTS, LARGEST_BODY, MOST_VALUES, read_whole, to_transport_error
 from schedules_async._http.responses import Answer
 from schedules_async._operations.ref import OperationRef
 from schedules_async.errors import TransportError
@@ -45,7 +45,7 @@ def response_error() -> aiohttp.ClientResponseError:
 @pytest.mark.parametrize(
     "fault", [OSError("reset"), TimeoutError(), response_error()], ids=lambda fault: type(fault).__name__
 )
-def test_an_error_shows_nothing_of_the_request(fault: Exception, cause: Exception | None) -> None:
+def test_error_shows_nothing_of_the_request(fault: Exception, cause: Exception | None) -> None:
     """Not in its repr, nor in the variables of a frame, which some tools print."""
     behind = raised_with(cause, {"Authorization": SECRET}) if cause else None
     error = to_transport_error(raised_with(fault, {"Authorization": SECRET}, behind), REF)
@@ -65,7 +65,7 @@ def test_an_error_shows_nothing_of_the_request(fault: Exception, cause: Exceptio
         (aiohttp.ServerDisconnectedError("an answer came unasked"), "an answer came unasked"),
     ],
 )
-def test_an_error_says_what_the_fault_was(fault: Exception, text: str) -> None:
+def test_error_text_names_the_fault(fault: Exception, text: str) -> None:
     error = to_transport_error(fault)
     assert (str(error), error.ref, error.is_transient) == (text, None, True)
 
@@ -273,6 +273,12 @@ async def test_gzip_over_the_bound_is_never_held(body: bytes) -> None:
     finally:
         tracemalloc.stop()
     assert (answer.body, answer.problem) == (b"", f"the body is larger than {LARGEST_BODY} bytes")
+
+
+async def test_body_of_too_many_values_is_a_problem() -> None:
+    """A value takes a hundred times the memory of its text."""
+    body = b"[" + b"1," * MOST_VALUES + b"1]"
+    assert (await decoded("identity", body)).problem == f"the body holds more than {MOST_VALUES} values"
 
 
 async def test_gzip_up_to_the_bound_is_held_whole() -> None:

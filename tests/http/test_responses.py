@@ -1,4 +1,4 @@
-"""What to ask, and what each answer means, by literals."""
+"""The headers of a request, and what each answer means, by literals."""
 
 import copy
 import json
@@ -65,18 +65,18 @@ def error_body(error: object) -> bytes:
     return json.dumps({"error": error}).encode()
 
 
-def fetched(held: Operation | None, given: Answer, ref: OperationRef = REF) -> Fetched:
-    reading = read_answer(ref, held, given)
+def fetched(held: Operation | None, single: Answer, ref: OperationRef = REF) -> Fetched:
+    reading = read_answer(ref, held, single)
     assert isinstance(reading.outcome, Fetched)
-    assert (reading.status, reading.error) == (given.status, None)
+    assert (reading.status, reading.error) == (single.status, None)
     return reading.outcome
 
 
-def error_in(held: Operation | None, given: Answer, ref: OperationRef = REF) -> SchedulesError:
-    reading = read_answer(ref, held, given)
+def error_in(held: Operation | None, single: Answer, ref: OperationRef = REF) -> SchedulesError:
+    reading = read_answer(ref, held, single)
     assert reading.error is reading.outcome
     assert isinstance(reading.error, SchedulesError)
-    assert (reading.status, reading.error.ref) == (given.status, ref)
+    assert (reading.status, reading.error.ref) == (single.status, ref)
     return reading.error
 
 
@@ -97,13 +97,13 @@ def test_tag_goes_back_byte_for_byte(tag: str | None, conditional: dict[str, str
     assert "gzip" in headers["Accept-Encoding"]
 
 
-def test_a_200_is_a_snapshot() -> None:
+def test_200_is_a_snapshot() -> None:
     found = fetched(HELD, ok({"ETag": '"2"', "Date": DATE, "Content-Type": "text/plain; charset=utf-16"}))
     assert found == Fetched(Operation("o", "s", OperationStatus.STARTED, percent_complete=42.0), date=NOON)
     assert found.operation.etag == '"2"'
 
 
-def test_failed_work_is_an_ordinary_answer() -> None:
+def test_failed_operation_is_an_ordinary_answer() -> None:
     found = fetched(None, ok({}, body_of(status="Failed", failureDescription="disk full")))
     assert (found.operation.is_failed, found.operation.failure_description) == (True, "disk full")
 
@@ -123,7 +123,7 @@ def test_only_one_well_formed_tag_is_kept(fields: list[tuple[str, str]], tag: st
     assert fetched(HELD, ok(fields)).operation.etag == tag
 
 
-def test_tag_and_schedule_are_not_read_from_the_body() -> None:
+def test_body_does_not_set_tag_or_schedule() -> None:
     found = fetched(None, ok({}, body_of(etag='"2"', scheduleId="other")))
     assert found.operation.etag is None
     assert found.operation.ref == REF
@@ -161,7 +161,7 @@ def test_no_store_forbids_keeping(status: int, fields: list[tuple[str, str]], is
         ([("Retry-After", "-7"), ("Date", "today")], None, None),
     ],
 )
-def test_the_wish_to_wait_is_read_off_every_answer(
+def test_retry_after_is_read_from_every_answer(
     status: int, fields: list[tuple[str, str]], retry_after: float | None, date: datetime | None
 ) -> None:
     found = fetched(HELD, answer(status, fields, body_of() if status == 200 else b""))
@@ -190,7 +190,7 @@ def test_retry_after_date_counts_from_the_time_received(fields: dict[str, str], 
 @pytest.mark.parametrize(
     "fields", [[], [("ETag", 'W/"1"')], [("ETag", '"1"')], [("ETag", "odd")], [("ETag", '"8"'), ("ETag", '"9"')]]
 )
-def test_a_304_gives_back_the_very_object_that_was_held(fields: list[tuple[str, str]]) -> None:
+def test_304_returns_the_held_object_itself(fields: list[tuple[str, str]]) -> None:
     found = fetched(HELD, answer(304, fields))
     assert found.operation is HELD
     assert found.is_not_modified
@@ -200,7 +200,7 @@ def test_a_304_gives_back_the_very_object_that_was_held(fields: list[tuple[str, 
     ("held", "fields"),
     [(None, {}), (None, {"ETag": '"1"'}), (UNTAGGED, {}), (UNTAGGED, {"ETag": '"1"'}), (HELD, {"ETag": '"2"'})],
 )
-def test_a_304_that_refers_to_nothing_held_is_malformed(held: Operation | None, fields: Fields) -> None:
+def test_304_without_matching_snapshot_is_malformed(held: Operation | None, fields: Fields) -> None:
     error = error_in(held, answer(304, fields))
     assert isinstance(error, MalformedResponseError)
     assert "304" in str(error)
@@ -223,7 +223,7 @@ def test_a_304_that_refers_to_nothing_held_is_malformed(held: Operation | None, 
         (GUID + "x", (GUID + "x").upper()),
     ],
 )
-def test_another_operations_answer_is_malformed(asked: str, named: object) -> None:
+def test_answer_about_another_operation_is_malformed(asked: str, named: object) -> None:
     ref = OperationRef("s", asked)
     error = error_in(None, ok({}, body_of(id=named)), ref)
     assert isinstance(error, MalformedResponseError)
@@ -231,7 +231,7 @@ def test_another_operations_answer_is_malformed(asked: str, named: object) -> No
 
 
 @pytest.mark.parametrize("named", [GUID, GUID.upper(), GUID.title()])
-def test_a_guid_may_come_back_in_the_other_case(named: str) -> None:
+def test_guid_may_return_in_other_case(named: str) -> None:
     for asked in (GUID, GUID.upper()):
         found = fetched(None, ok({}, body_of(id=named)), OperationRef("s", asked))
         assert found.operation.ref == OperationRef("s", asked)
@@ -254,7 +254,7 @@ def test_a_guid_may_come_back_in_the_other_case(named: str) -> None:
     ],
     ids=lambda malformed: f"{malformed.status}-{malformed.problem or malformed.body!r}",
 )
-def test_an_answer_that_breaks_the_contract_is_malformed(malformed: Answer) -> None:
+def test_answer_breaking_the_contract_is_malformed(malformed: Answer) -> None:
     error = error_in(HELD, malformed)
     assert isinstance(error, MalformedResponseError)
     assert malformed.problem is None or malformed.problem in str(error)
@@ -273,7 +273,7 @@ def test_an_answer_that_breaks_the_contract_is_malformed(malformed: Answer) -> N
         ((600, 601, 777, 999, 1000), ServerError),
     ],
 )
-def test_the_status_decides_the_class(statuses: tuple[int, ...], kind: type[ResponseError]) -> None:
+def test_status_decides_the_error_class(statuses: tuple[int, ...], kind: type[ResponseError]) -> None:
     for status in statuses:
         for body, problem in ((body_of(), None), (b"", None), (b"", "too large")):
             error = error_in(HELD, answer(status, {"ETag": '"1"', "Location": "/"}, body, problem))
@@ -324,16 +324,14 @@ FULL = {
     ],
     ids=range(21),
 )
-def test_each_field_of_the_envelope_is_kept_on_its_own(
-    body: bytes, said: ErrorDetail, details: tuple[ErrorDetail, ...]
-) -> None:
+def test_each_error_field_is_kept_alone(body: bytes, said: ErrorDetail, details: tuple[ErrorDetail, ...]) -> None:
     for status in (400, 401, 404, 429, 500):
         error = read_error(answer(status, {}, body))
         assert ErrorDetail(error.code, error.message, error.target) == said
         assert error.details == details
 
 
-def test_the_text_of_an_error_says_what_the_service_said() -> None:
+def test_error_text_holds_status_code_and_message() -> None:
     assert str(read_error(answer(502))) == "502 Bad Gateway"
     assert str(read_error(answer(599))) == "599"
     assert str(read_error(answer(429, {"Retry-After": "9" * 30}))) == "429 Too Many Requests Retry-After: 1000000000 s"
@@ -350,7 +348,7 @@ def test_the_text_of_an_error_says_what_the_service_said() -> None:
     ("fields", "correlation_id"),
     [({}, None), ({"X-Correlation-Id": "c0ffee"}, "c0ffee"), ({"x-correlation-id": "\udcff"}, None)],
 )
-def test_the_correlation_id_is_carried(fields: Fields, correlation_id: str | None) -> None:
+def test_error_keeps_the_correlation_id(fields: Fields, correlation_id: str | None) -> None:
     error = read_error(answer(500, {**dict(fields), "ETag": 'W/"1"'}, b"text"))
     assert error.correlation_id == correlation_id
 
@@ -377,7 +375,7 @@ def test_the_correlation_id_is_carried(fields: Fields, correlation_id: str | Non
         ({"ITwinPlatform-RateLimited-API": "\udcff", "X-Other": "x"}, {}),
     ],
 )
-def test_a_429_names_its_limits(fields: dict[str, str], limits: dict[str, str]) -> None:
+def test_429_keeps_its_limits(fields: dict[str, str], limits: dict[str, str]) -> None:
     error = read_error(Answer(429, CIMultiDictProxy(CIMultiDict(fields)), error_body({"code": "TooManyRequests"})))
     assert isinstance(error, RateLimitedError)
     assert error.limits == limits
@@ -539,19 +537,19 @@ def check_facts(error: SchedulesError) -> None:
         ({"A": "Bearer canary-of-16-chars", "B": "c"}, b"body", {"A": "Bearer ***", "B": "c"}, b"body"),
     ],
 )
-def test_a_token_that_an_answer_repeats_is_blanked_out(
+def test_token_repeated_by_answer_is_redacted(
     headers: Fields, body: bytes, shown_headers: Fields, shown_body: bytes
 ) -> None:
-    given_answer = answer(400, headers, body)
-    assert redact("canary-of-16-chars", given_answer) == answer(400, shown_headers, shown_body)
-    assert redact("body", given_answer) is given_answer  # it may be just a word
+    original = answer(400, headers, body)
+    assert redact("canary-of-16-chars", original) == answer(400, shown_headers, shown_body)
+    assert redact("body", original) is original  # it may be just a word
 
 
 TOKENS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=14, max_size=30).map("~{}~".format)
 
 
 @given(token=TOKENS | st.just('canary/of"16\\chars'), escaped=st.sets(st.integers(0, 30)), around=st.text(max_size=5))
-def test_a_token_is_blanked_out_however_json_writes_it(token: str, escaped: set[int], around: str) -> None:
+def test_token_is_redacted_however_json_spells_it(token: str, escaped: set[int], around: str) -> None:
     written = "".join(
         f"\\u{ord(character):04x}" if number in escaped else json.dumps(character)[1:-1]
         for number, character in enumerate(token)
