@@ -1,4 +1,4 @@
-"""Every error that leaves this library for what the service, the network or an operation did.
+"""The errors that this library raises for what the service, the network or an operation did.
 
 ```text
 SchedulesError                 .ref (None where no operation is concerned)
@@ -80,7 +80,7 @@ class ErrorDetail:
 
 
 class ResponseError(SchedulesError):
-    """An HTTP error, with what the answer said of it.
+    """An HTTP error, with the facts of the answer.
 
     `status` is None where there was no answer (no token could be had). `code`, `message` and `target` are
     None and `details` is empty where the body is not the contract's; `retry_after` is in seconds.
@@ -110,7 +110,7 @@ class ResponseError(SchedulesError):
 
 
 class AuthenticationError(ResponseError):
-    """401: the token was refused; or no token could be had, and then `status` is None."""
+    """401: the token was rejected; or no token could be had, and then `status` is None."""
 
 
 class PermissionDeniedError(ResponseError):
@@ -122,7 +122,7 @@ class NotFoundError(ResponseError):
 
 
 class RateLimitedError(ResponseError):
-    """429, for longer than the caller lets itself be refused.
+    """429, for longer than the policy allows (`max_retry_after`).
 
     `limits` holds the ITwinPlatform-RateLimited-* headers by name.
     """
@@ -161,7 +161,7 @@ class OperationTimeoutError(WaitError, TimeoutError):
 
 
 class OperationStalledError(WaitError):
-    """Nothing of the operation changed for `stall_timeout`; the operation may go on."""
+    """The operation did not change for `stall_timeout`; it may still go on."""
 
 
 class OperationGroupError(SchedulesError, ExceptionGroup[Exception]):

@@ -73,7 +73,7 @@ def test_pickles_and_copies_keep_class_and_facts(error: SchedulesError) -> None:
             assert twin.operation.etag == '"1"'
 
 
-def test_what_is_not_told_is_none_or_empty() -> None:
+def test_facts_not_given_are_none_or_empty() -> None:
     for error in BARE:
         facts = dict(vars(error))
         assert facts.pop("is_transient", True) is True
@@ -82,13 +82,13 @@ def test_what_is_not_told_is_none_or_empty() -> None:
         assert set(facts.values()) == {None}
 
 
-def test_the_limits_of_one_error_are_its_own() -> None:
+def test_limits_are_not_shared_between_errors() -> None:
     one, other = RateLimitedError("x", limits=LIMITS), RateLimitedError("x", limits=LIMITS)
     one.limits["ITwinPlatform-RateLimited-API"] = "schedules"
     assert other.limits == LIMITS == {"ITwinPlatform-RateLimited-Tier": "Community"}
 
 
-def test_a_wait_that_times_out_is_a_timeout_error() -> None:
+def test_operation_timeout_is_a_timeout_error() -> None:
     error = OperationTimeoutError("too late", ref=REF, operation=OPERATION)
     with pytest.raises(TimeoutError, match=r"^too late$"):
         raise error
@@ -98,7 +98,7 @@ def test_a_wait_that_times_out_is_a_timeout_error() -> None:
     assert timeouts == [OperationTimeoutError]
 
 
-def test_the_callers_own_mistakes_are_not_in_the_tree() -> None:
+def test_tree_has_no_argument_errors() -> None:
     for error in FULL:
         assert not isinstance(error, ValueError | TypeError)
 

@@ -54,14 +54,14 @@ PUBLIC = {
 }
 
 
-def test_all_is_exactly_the_public_names() -> None:
+def test_all_lists_exactly_the_public_names() -> None:
     assert sorted(schedules_async.__all__) == sorted(PUBLIC)
     assert all(hasattr(schedules_async, name) for name in PUBLIC)
     assert schedules_async.__version__ == __version__
 
 
 @pytest.mark.parametrize(("name", "extra"), [("RichProgress", "rich"), ("TqdmProgress", "tqdm")])
-def test_a_progress_class_is_imported_when_it_is_asked_for(name: str, extra: str) -> None:
+def test_progress_class_is_imported_on_demand(name: str, extra: str) -> None:
     assert isinstance(getattr(progress, name), type)
     with pytest.raises(ImportError, match=rf"{name} needs its extra: pip install 'schedules-async\[{extra}\]'"):
         import_without(extra, name)
@@ -82,7 +82,7 @@ def import_without(package: str, name: str) -> None:
         progress.__dict__["import_module"] = before
 
 
-def test_progress_has_nothing_else() -> None:
+def test_progress_exports_nothing_else() -> None:
     stub = Path(progress.__file__ or "").with_suffix(".pyi").read_text("utf-8")
     assert sorted(re.findall(r"import (\w+)", stub)) == sorted(progress.__dict__["_EXTRAS"])
     with pytest.raises(AttributeError, match="no attribute 'Progress'"):
@@ -111,7 +111,7 @@ def drawn_tree() -> list[tuple[str, str | None, str]]:
     return drawn
 
 
-def test_the_drawn_tree_is_the_real_one() -> None:
+def test_drawn_tree_is_the_real_one() -> None:
     drawn = drawn_tree()
     assert sorted(name for name, _, _ in drawn) == sorted(name for name in tree.__all__ if name.endswith("Error"))
     for name, parent, said in drawn:
@@ -121,7 +121,7 @@ def test_the_drawn_tree_is_the_real_one() -> None:
         assert all(hasattr(builtins, other) for other in also)
 
 
-def test_the_drawn_attributes_exist() -> None:
+def test_drawn_attributes_exist() -> None:
     for name, _, said in drawn_tree():
         for attribute in re.findall(r"(?:^|[ ,])\.(\w+)", said):
             error = (
@@ -130,7 +130,7 @@ def test_the_drawn_attributes_exist() -> None:
             assert hasattr(error, attribute), f"{name}.{attribute}"
 
 
-def test_the_names_for_temporal() -> None:
+def test_temporal_exports_its_names() -> None:
     assert sorted(temporal.__all__) == [
         "OperationActivities",
         "OperationWait",
@@ -153,12 +153,12 @@ def import_temporal_without(missing: str) -> None:
 
 
 @pytest.mark.parametrize("package", ["temporalio", "temporalio.activity"])
-def test_without_the_extra_the_import_says_what_to_install(package: str) -> None:
+def test_import_without_extra_names_the_extra(package: str) -> None:
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'schedules-async\[temporal\]'") as raised:
         import_temporal_without(package)
     assert raised.value.name == package
 
 
-def test_another_module_that_is_missing_is_told_as_it_is() -> None:
+def test_other_missing_module_is_named() -> None:
     with pytest.raises(ModuleNotFoundError, match="No module named 'yarl'"):
         import_temporal_without("yarl")

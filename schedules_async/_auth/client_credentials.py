@@ -1,4 +1,4 @@
-"""Tokens by client credentials: asked for once however many wait, and renewed before they end.
+"""Tokens by client credentials: one request however many callers wait, and renewal before the end.
 
 The OAuth 2 client credentials grant (RFC 6749 section 4.4).
 """
@@ -8,6 +8,7 @@ import base64
 import math
 import random
 import re
+from functools import partial
 from urllib.parse import quote_plus
 
 import aiohttp
@@ -15,28 +16,29 @@ from attrs import define, frozen
 from yarl import URL
 
 from schedules_async._auth.environments import DEV
-from schedules_async._auth.single_flight import Shared
-from schedules_async._auth.token_response import pause_after, read_grant, renewal_age
+from schedules_async._auth.single_flight import RunCancelledError, SingleFlight
+from schedules_async._auth.token_response import read_grant, renewal_age, retry_delay
 from schedules_async._clock import Clock, SystemClock
 from schedules_async._http.body import FAULTS, read_whole, to_transport_error
+from schedules_async._http.borrowed import open_client
 from schedules_async._http.responses import Answer
 from schedules_async._http.urls import check_token_url
 from schedules_async._operations.base_errors import copy_error
 from schedules_async._version import __version__
 from schedules_async.errors import AuthenticationError, ResponseError, SchedulesError
 
-LONGEST_ATTEMPT = 10.0  # seconds, so that three fit into the half minute that a session waits for a token
+ATTEMPT_TIMEOUT = 10.0  # seconds, so that three fit into the half minute that a session waits for a token
 _PATIENCE = 2.0  # seconds that a request with a good token waits for a newer one
-_PAUSE_AFTER_FAILURE = 30.0  # seconds until a good token is tried to be renewed again
+_RENEWAL_DELAY = 30.0  # seconds after a failure until a good token is renewed again
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")  # RFC 6749 appendix A.1, A.2
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*")  # RFC 6749 section 3.3
 
 
 @define(eq=False, repr=False)
 class _Token:
-    """A token, and the readings of the clock from which it is renewed and is over.
+    """A token, and the readings of the clock at which it is renewed and at which it expires.
 
-    Until `settled_until` a rejection changes nothing: the identity server has just given it once more.
+    Until `settled_until` a rejection changes nothing: the identity server has just issued the same token again.
     """
 
     text: str
@@ -46,14 +48,19 @@ class _Token:
 
 
 class ClientCredentials:
-    """Gives a service application's tokens to any number of sessions; hand it to them as `auth`.
+    """The tokens of a service application, for any number of sessions: pass it to them as `auth`.
 
-    `client_id` and `client_secret` are those of the registered application, `token_url` its identity server
-    (DEV.token_url; https, or this machine), `scope` what is asked for, names with a space between. Asks on
-    first use, keeps the token, and renews it at 90 % of its life (60 seconds before its end at the latest) or
-    after a 401: with one request however many wait, in at most three attempts. A renewal that fails costs
-    nothing while the token is good; without one it is an AuthenticationError. Holds no connection between two
-    requests, so there is nothing to close.
+    `client_id` and `client_secret` are those of the registered application, `token_url` is the token endpoint of its
+    identity server (DEV.token_url; https, or this machine), `scope` the scopes wanted, separated by spaces. An
+    unusable argument is a ValueError or TypeError, whose text never contains the secret.
+
+    A token is requested on first use, kept, and renewed at 90 % of its life (60 seconds before its end at the latest)
+    or after a 401: with one request however many callers wait, in at most three attempts. A renewal that fails costs
+    nothing while the token is good; without a good one it is an AuthenticationError. No connection is kept open, so
+    there is nothing to close.
+
+    `http` lends its connector, its own proxy and `trust_env`, and is never closed. `clock` measures the life of the
+    token and the delays between attempts; by default it is the machine's.
 
     >>> ClientCredentials("service-abc", "a secret")
     <ClientCredentials service-abc at https://qa-ims.bentley.com/connect/token>
@@ -66,19 +73,20 @@ class ClientCredentials:
         *,
         token_url: str | URL = DEV.token_url,
         scope: str = "itwin-platform",
-        _clock: Clock | None = None,
+        http: aiohttp.ClientSession | None = None,
+        clock: Clock | None = None,
     ) -> None:
-        """See what can be wrong with the arguments now: ValueError and TypeError name what is, the secret unseen."""
         self._client_id = _check("client_id", client_id, _PRINTABLE)
         self._endpoint = _Endpoint(
             check_token_url(token_url),
             _to_basic(client_id, _check("client_secret", client_secret, _PRINTABLE)),
             _check("scope", scope, _SCOPE),
+            http,
         )
-        self._clock = SystemClock() if _clock is None else _clock
+        self._clock = SystemClock() if clock is None else clock
         self._token: _Token | None = None
-        self._refusal: tuple[float, AuthenticationError] | None = None
-        self._renewal = Shared(self._renew)
+        self._closed: tuple[float, AuthenticationError] | None = None
+        self._renewal = SingleFlight(self._renew)
         self._in_flight = 0
 
     def __repr__(self) -> str:
@@ -89,58 +97,72 @@ class ClientCredentials:
 
     @property
     def in_flight(self) -> int:
-        """Count the token requests under way now: one or none."""
+        """The number of token requests under way now: one or none."""
         return self._in_flight
 
     async def get_token(self, *, rejected: str | None = None) -> str:
-        """Give the current token, asked for or renewed where that is due; `rejected` is one that met a 401.
+        """Return the current token, requested or renewed where that is due; `rejected` is one that met a 401.
 
-        Raises AuthenticationError when there is none to be had.
+        Raise AuthenticationError if no token can be had.
         """
         now, token = self._clock.monotonic(), self._token
         if token is None or token.ends_at <= now:
             return await self._renewed()
         if rejected == token.text and token.settled_until <= now:
-            token.renew_at = now  # for the others, who wait with this one
+            token.renew_at = now  # for other callers, who then wait for the same renewal
             return await self._renewed()
         if token.renew_at <= now:
             return await self._renewed_or(token)
         return token.text
 
+    async def aclose_idle(self) -> None:
+        """End a renewal that nobody waits for any more, so that no task is left.
+
+        A closing session calls it. The credentials stay usable.
+        """
+        await self._renewal.aclose()
+
     async def _renewed(self) -> str:
-        outcome = await self._renewal.result()
+        try:
+            outcome = await self._renewal.result()
+        except RunCancelledError as error:
+            raise AuthenticationError(f"no token could be had from {self._host}: the request was cancelled") from error
         if isinstance(outcome, AuthenticationError):
             raise copy_error(outcome)
         return outcome.text
 
     async def _renewed_or(self, good: _Token) -> str:
-        """Try to renew a token that is still good, and go on with it where that fails or takes long."""
+        """Renew a token that is still good; return it where that fails or takes long, and the renewal goes on."""
         try:
             outcome = await self._renewal.result(_PATIENCE)
-        except TimeoutError:
-            good.renew_at = self._clock.monotonic() + _PAUSE_AFTER_FAILURE
+        except (TimeoutError, RunCancelledError):
+            good.renew_at = self._clock.monotonic() + _RENEWAL_DELAY
             return good.text
         return good.text if isinstance(outcome, AuthenticationError) else outcome.text
 
+    @property
+    def _host(self) -> str | None:
+        return URL(self._endpoint.url).host
+
     async def _renew(self) -> _Token | AuthenticationError:
-        """Ask for a token, three times at most; the outcome is for all who wait."""
+        """Request a token, in three attempts at most; return the outcome for all callers that wait."""
         now = self._clock.monotonic()
-        if self._refusal is not None and self._refusal[0] > now:
-            return self._refusal[1]
+        if self._closed is not None and self._closed[0] > now:
+            return self._closed[1]
         attempt = 1
-        while isinstance(outcome := await self._ask(), SchedulesError):
-            pause = pause_after(outcome, attempt, random.random())
-            if pause is None:
+        while isinstance(outcome := await self._request(), SchedulesError):
+            delay = retry_delay(outcome, attempt, random.random())
+            if delay is None:
                 return self._fail(outcome)
             attempt += 1
-            await self._clock.sleep(pause)
+            await self._clock.sleep(delay)
         return self._keep(outcome)
 
-    async def _ask(self) -> _Token | SchedulesError:
+    async def _request(self) -> _Token | SchedulesError:
         sent = self._clock.monotonic()
         self._in_flight += 1
         try:
-            text, life = read_grant(await self._endpoint.ask())
+            text, life = read_grant(await self._endpoint.request())
         except SchedulesError as error:
             return copy_error(error)  # without the frames that hold the answer
         finally:
@@ -149,24 +171,23 @@ class ClientCredentials:
 
     def _keep(self, token: _Token) -> _Token:
         if self._token is not None and self._token.text == token.text:
-            token.settled_until = self._clock.monotonic() + _PAUSE_AFTER_FAILURE
-        self._token, self._refusal = token, None
+            token.settled_until = self._clock.monotonic() + _RENEWAL_DELAY
+        self._token, self._closed = token, None
         return token
 
     def _fail(self, fault: SchedulesError) -> AuthenticationError:
-        """Remember until when the identity server wants to be left alone, and go easy on it in any case."""
+        """Return the error for all callers; send nothing before the identity server's Retry-After has passed."""
         now, response = self._clock.monotonic(), fault if isinstance(fault, ResponseError) else ResponseError("")
-        said = f"{fault} {response.code}" if response.code else str(fault)
         error = AuthenticationError(
-            f"no token could be had from {URL(self._endpoint.url).host}: {said}",
+            f"no token could be had from {self._host}: {fault}",
             code=response.code,
             retry_after=response.retry_after,
         )
         error.__cause__ = fault
         if response.retry_after is not None:
-            self._refusal = (now + response.retry_after, error)
+            self._closed = (now + response.retry_after, error)
         if self._token is not None:
-            self._token.renew_at = now + _PAUSE_AFTER_FAILURE
+            self._token.renew_at = now + _RENEWAL_DELAY
         return error
 
 
@@ -174,12 +195,12 @@ def _check(name: str, value: str, form: re.Pattern[str]) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be text, not {type(value).__name__}")
     if not form.fullmatch(value):
-        raise ValueError(f"{name} is empty, or has a character that it must not have (RFC 6749 appendix A)")
+        raise ValueError(f"{name} is empty, or contains a character that RFC 6749 (appendix A) does not allow")
     return value
 
 
 def _to_basic(client_id: str, client_secret: str) -> str:
-    """Write both as HTTP Basic does, form-encoded before (RFC 6749 section 2.3.1).
+    """Return the value for HTTP Basic, both parts form-encoded before (RFC 6749 section 2.3.1).
 
     Every server supports that; the platform's own client, @itwin/service-authorization, does the same.
     """
@@ -189,34 +210,34 @@ def _to_basic(client_id: str, client_secret: str) -> str:
 
 @frozen(eq=False, repr=False)
 class _Endpoint:
-    """The identity server's token endpoint, and how this client shows there who it is."""
+    """The identity server's token endpoint, and what this client authenticates itself with."""
 
     url: str
     authorization: str
     scope: str
+    borrowed: aiohttp.ClientSession | None
 
-    async def ask(self) -> Answer:
-        """Send one token request over a connection of its own; TransportError when no complete answer came in time."""
+    async def request(self) -> Answer:
+        """Send one token request with a client of its own; TransportError when no complete answer came in time."""
         fault: Exception
         try:
-            async with asyncio.timeout(LONGEST_ATTEMPT), self._open() as http:
+            async with asyncio.timeout(ATTEMPT_TIMEOUT), self._open() as http:
                 form = {"grant_type": "client_credentials", "scope": self.scope}
                 response = await http.post(URL(self.url, encoded=True), data=form, allow_redirects=False)
                 return await read_whole(response)
         except FAULTS as error:
             fault = error
-        raise to_transport_error(fault)
+        raise to_transport_error(fault, is_transient=self.borrowed is None or not self.borrowed.closed)
 
     def _open(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(force_close=True),
+        return open_client(
+            self.borrowed,
+            url=self.url,
+            connector_factory=partial(aiohttp.TCPConnector, force_close=True),
             headers={
                 "Accept": "application/json",
                 "Accept-Encoding": "gzip, deflate",
                 "Authorization": self.authorization,
                 "User-Agent": f"schedules-async/{__version__}",
             },
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(),
-            auto_decompress=False,
         )

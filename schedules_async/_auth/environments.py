@@ -1,11 +1,11 @@
-"""Where the service lives."""
+"""The deployments of the service, and their URLs."""
 
 from attrs import frozen
 
 
 @frozen
 class Environment:
-    """The hosts of one deployment: the API's, and the token endpoint of its identity server.
+    """One deployment of the service: the URL of its API, and that of the token endpoint of its identity server.
 
     >>> PRODUCTION.api_url, PRODUCTION.token_url
     ('https://api.bentley.com', 'https://ims.bentley.com/connect/token')

@@ -1,62 +1,99 @@
-"""One run of something at a time, for all who wait for it."""
+"""One run of a coroutine function at a time, shared by all callers that wait for it."""
 
 import asyncio
+import contextvars
+import math
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 from attrs import define, field
 
+from schedules_async._operations.base_errors import copy_error
+
 Value = TypeVar("Value")
+_MAX_RUNS = 3  # for one caller, where each was cancelled by somebody else
+
+
+class RunCancelledError(Exception):
+    """The run was cancelled from outside, and so were those that were started in its place."""
 
 
 @define(eq=False, repr=False)
 class _Run(Generic[Value]):
+    """A run, and who waits for it; `is_detached` once a caller that wants it to end well waits no longer."""
+
     task: asyncio.Task[Value]
-    users: int = 0
+    callers: int = 0
+    is_detached: bool = False
 
 
 @define(eq=False, repr=False)
-class Shared(Generic[Value]):
-    """Runs a coroutine function once for all who wait at the same time; the last one to leave ends the run.
+class SingleFlight(Generic[Value]):
+    """Runs a coroutine function once for all callers that wait at the same time, in a context of its own.
 
-    Cancelling one who waits, the first included, costs the others nothing.
+    Cancelling a caller, the first included, costs the others nothing. The last caller to be cancelled ends the run,
+    unless another ran out of patience before.
     """
 
     _start: Callable[[], Coroutine[Any, Any, Value]]
+    _context: contextvars.Context = field(factory=contextvars.copy_context)
     _run: _Run[Value] | None = field(init=False, default=None)
 
-    async def result(self, patience: float | None = None) -> Value:
-        """Wait for the run's result; TimeoutError after `patience` seconds of the event loop."""
-        run = self._join()
-        try:
-            await asyncio.wait({run.task}, timeout=patience)
-        except asyncio.CancelledError:
-            await self._leave(run)
-            raise
-        if not run.task.done():
-            await self._leave(run)
-            raise TimeoutError
-        return run.task.result()
+    async def result(self, patience: float = math.inf) -> Value:
+        """Return the result of the run under way, or of a new one; each caller gets a copy of its exception.
 
-    def _join(self) -> _Run[Value]:
+        Raise TimeoutError after `patience` seconds of the event loop; the run goes on. A run that somebody else
+        cancels is started again, and is a RunCancelledError in the end.
+        """
         loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience
+        for _ in range(_MAX_RUNS):
+            task = await self._wait(self._join(loop), deadline)
+            if task.cancelled():
+                continue
+            if (error := task.exception()) is not None:
+                raise copy_error(error)
+            return task.result()
+        raise RunCancelledError
+
+    def _join(self, loop: asyncio.AbstractEventLoop) -> _Run[Value]:
         run = self._run
-        if run is None or run.task.done() or run.task.get_loop() is not loop:  # the loop may be another one's
-            run = self._run = _Run(asyncio.Task(self._start(), loop=loop))  # never eager, whatever the task factory
-            run.task.add_done_callback(_look_at)
-        run.users += 1
+        if run is None or run.task.done() or run.task.get_loop() is not loop:
+            # A task made in this way is never eager, whatever the loop's task factory is.
+            run = self._run = _Run(asyncio.Task(self._start(), loop=loop, context=self._context))
+            run.task.add_done_callback(_retrieve_exception)
+        run.callers += 1
         return run
 
-    async def _leave(self, run: _Run[Value]) -> None:
-        """Let one go; with the last one the run ends, and is waited for, so that nothing of it is left."""
-        run.users -= 1
-        if run.users == 0 and not run.task.done():
-            self._run = None
+    async def _wait(self, run: _Run[Value], deadline: float) -> asyncio.Task[Value]:
+        left = deadline - asyncio.get_running_loop().time()
+        try:
+            await asyncio.wait({run.task}, timeout=left if left < math.inf else None)
+        except asyncio.CancelledError:
+            run.callers -= 1
+            if not run.is_detached:
+                await self._end_idle(run)
+            raise
+        run.callers -= 1
+        if not run.task.done():
+            run.is_detached = True
+            raise TimeoutError
+        return run.task
+
+    async def aclose(self) -> None:
+        """End a run that no caller waits for, and wait until it has ended."""
+        if self._run is not None and self._run.task.get_loop() is asyncio.get_running_loop():
+            await self._end_idle(self._run)
+
+    async def _end_idle(self, run: _Run[Value]) -> None:
+        if run.callers == 0 and not run.task.done():
+            if self._run is run:
+                self._run = None
             run.task.cancel()
             await asyncio.wait({run.task})
 
 
-def _look_at(task: "asyncio.Task[Any]") -> None:
-    """Read the exception, so that asyncio does not complain where all who waited have left."""
+def _retrieve_exception(task: "asyncio.Task[Any]") -> None:
+    """Keep asyncio from reporting an exception that no caller is left to receive."""
     if not task.cancelled():
         task.exception()

@@ -1,5 +1,6 @@
-"""What the identity server's answer to a token request means, and when to ask again. Pure."""
+"""The identity server's answer to a token request, and when to retry it. Pure."""
 
+import json
 from typing import Any
 
 from multidict import CIMultiDict
@@ -11,9 +12,9 @@ from schedules_async._operations.operation import read_json
 from schedules_async.errors import MalformedResponseError, ResponseError, SchedulesError
 
 _RETRY = RetryPolicy(attempts=3)
-_LONGEST_PAUSE = 5.0  # seconds between two attempts; a longer Retry-After ends them
+_MAX_DELAY = 5.0  # seconds between two attempts; a longer Retry-After ends them
 _USUAL_LIFE = 3600.0  # seconds: Bentley's, for an answer that names none
-_SHORTEST_LIFE, _LONGEST_LIFE = 1.0, 86400.0  # seconds: what is believed
+_SHORTEST_LIFE, _LONGEST_LIFE = 1.0, 86400.0  # seconds; other values are clipped
 _ERROR_CODES = (  # RFC 6749 section 5.2
     "invalid_client",
     "invalid_grant",
@@ -25,7 +26,7 @@ _ERROR_CODES = (  # RFC 6749 section 5.2
 
 
 def read_grant(answer: Answer) -> tuple[str, float]:
-    """Read a token and its life in seconds out of the identity server's answer; raise the error that it is."""
+    """Return a token and its life in seconds, or raise the error that the identity server's answer is."""
     if answer.status >= 300:
         raise _read_failure(answer)
     if answer.status != 200:
@@ -53,11 +54,11 @@ def _read_object(body: bytes) -> dict[str, Any]:
 
 
 def _read_failure(answer: Answer) -> ResponseError:
-    """Read the status, the times and a code of the standard's: anything else might repeat the secret."""
+    """Return the error with status, delay and a code of the standard's: anything else might repeat the secret."""
     times = [(name, value) for name, value in answer.headers.items() if name.title() in ("Date", "Retry-After")]
-    error = read_error(Answer(answer.status, CIMultiDict(times)))
-    error.code = _read_code(answer.body)
-    return error
+    code = _read_code(answer.body)
+    body = json.dumps({"error": {"code": code}}).encode() if code else b""
+    return read_error(Answer(answer.status, CIMultiDict(times), body, received=answer.received))
 
 
 def _read_code(body: bytes) -> str | None:
@@ -69,21 +70,21 @@ def _read_code(body: bytes) -> str | None:
 
 
 def read_life(expires_in: object) -> float:
-    """Give the seconds that a token lives; what names no such time counts as absent, and a 401 then renews it."""
+    """Return the life of a token in seconds; what is no such time counts as absent, and a 401 then renews it."""
     if isinstance(expires_in, bool) or not isinstance(expires_in, int | float) or not expires_in > 0:
         return _USUAL_LIFE
     return float(min(max(expires_in, _SHORTEST_LIFE), _LONGEST_LIFE))
 
 
 def renewal_age(life: float) -> float:
-    """Give the age at which a token is renewed: at 90 % of its life or a minute before its end, after half of it."""
+    """Return the age at which a token is renewed: 90 % of its life or a minute before its end, at least half of it."""
     return max(life / 2, min(0.9 * life, life - 60))
 
 
-def pause_after(fault: SchedulesError, attempt: int, sample: float) -> float | None:
-    """Give the seconds before the next attempt, `sample` in [0, 1) of the longest; None where there is to be none."""
-    status, asked = (fault.status, fault.retry_after) if isinstance(fault, ResponseError) else (None, None)
+def retry_delay(fault: SchedulesError, attempt: int, sample: float) -> float | None:
+    """Return the seconds before the next attempt, `sample` in [0, 1) of the longest; None if there is to be none."""
+    status, retry_after = (fault.status, fault.retry_after) if isinstance(fault, ResponseError) else (None, None)
     if attempt == _RETRY.attempts or not (is_transient(fault) or status == 429):
         return None
-    pause = max(backoff_delay(_RETRY, attempt, sample), asked or 0.0)
-    return pause if pause <= _LONGEST_PAUSE else None
+    delay = max(backoff_delay(_RETRY, attempt, sample), retry_after or 0.0)
+    return delay if delay <= _MAX_DELAY else None

@@ -1,12 +1,16 @@
-"""What comes back from aiohttp: answers, whole and within a bound, and faults that do not show the request."""
+"""What comes back from aiohttp: complete answers within a bound, and faults without the bytes of either side."""
 
+import os
+import socket
+import ssl
 import zlib
+from datetime import UTC, datetime
 
 import aiohttp
 from aiohttp.http import HttpProcessingError
 from attrs import define, field
 
-from schedules_async._http.responses import Answer
+from schedules_async._http.responses import Answer, status_line
 from schedules_async._operations.ref import OperationRef
 from schedules_async.errors import TransportError
 
@@ -14,6 +18,7 @@ LARGEST_BODY = 1024 * 1024
 MOST_VALUES = 32_768  # in one body: three bytes of JSON can take 250 of memory
 FAULTS = (aiohttp.ClientError, HttpProcessingError, OSError, EOFError, ValueError, RuntimeError)
 _GZIP, _ZLIB, _RAW_DEFLATE = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
+_BLOCK = 4096  # bytes decoded at a time, as zlib copies what follows the end of a gzip member
 _CERTIFICATE_FAULTS = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
 
 
@@ -22,20 +27,31 @@ def to_transport_error(
 ) -> TransportError:
     """Return the error that a fault is to the caller, with what lies behind it as its cause.
 
-    A certificate failure is never transient. Call this outside the except clause: what aiohttp raised may carry the
-    request's headers, and would be the context.
+    A certificate failure is never transient. Neither the text nor the cause holds bytes of the request, of an answer
+    or of a proxy's login. Call this outside the except clause: what aiohttp raised would be the context.
     """
-    cause = _without_request(fault)
+    cause = _find_cause(fault)
     is_transient = is_transient and not isinstance(fault, _CERTIFICATE_FAULTS)
-    error = TransportError(str(cause) or type(fault).__name__, ref=ref, is_transient=is_transient)
+    error = TransportError(_describe(cause), ref=ref, is_transient=is_transient)
     error.__cause__ = cause
     return error
 
 
-def _without_request(fault: BaseException) -> BaseException:
-    """Give what lies behind an error that carries the request (and with it a secret), in its repr or in its frames."""
-    if isinstance(fault, aiohttp.ClientResponseError):
-        fault = fault.__cause__ or aiohttp.ClientError(fault.message)
+def _find_cause(fault: BaseException) -> BaseException:
+    """Return the fault without its frames, or in its place an error of aiohttp that has none of its bytes."""
+    if isinstance(fault, aiohttp.ClientHttpProxyError):
+        return aiohttp.ClientError(f"the proxy answered {status_line(fault.status)}")
+    if isinstance(fault, aiohttp.ClientPayloadError):
+        return aiohttp.ClientPayloadError("the answer was cut off")
+    if isinstance(fault, aiohttp.ServerDisconnectedError):
+        message = fault.message if isinstance(fault.message, str) else "Server disconnected"
+        return aiohttp.ServerDisconnectedError(message)
+    if isinstance(fault, aiohttp.ClientResponseError | HttpProcessingError):
+        return aiohttp.ClientError("the answer holds bytes that are not HTTP")
+    if isinstance(fault, aiohttp.ClientConnectorError):
+        key = fault.args[0]._replace(proxy=None, proxy_auth=None, proxy_headers_hash=None)
+        fault.args = (key, *fault.args[1:])
+        vars(fault)["_conn_key"] = key
     part: BaseException | None = fault
     while part is not None and part.__traceback__ is not None:
         part.__traceback__ = None
@@ -43,19 +59,43 @@ def _without_request(fault: BaseException) -> BaseException:
     return fault
 
 
+def _describe(cause: BaseException) -> str:
+    if isinstance(cause, aiohttp.ServerFingerprintMismatch):
+        return f"the certificate of {_address(cause.host, cause.port)} has another fingerprint"
+    if not isinstance(cause, aiohttp.ClientConnectorError):
+        return str(cause) or type(cause).__name__
+    address = _address(cause.host, cause.port)
+    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
+        reason = cause.certificate_error
+        return f"the certificate of {address} is not trusted: {getattr(reason, 'verify_message', reason)}"
+    role = "the proxy " if isinstance(cause, aiohttp.ClientProxyConnectionError) else ""
+    return f"cannot connect to {role}{address}: {_reason(cause.os_error)}"
+
+
+def _address(host: str, port: int | None) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _reason(error: OSError) -> str:
+    """Return the system's words; asyncio's, beside an error number of the system's, name the address once more."""
+    if error.errno and not isinstance(error, ssl.SSLError | socket.gaierror):
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
+
+
 async def read_whole(response: aiohttp.ClientResponse) -> Answer:
-    """Read an answer to its end, and give its connection back."""
+    """Return a complete answer, and release its connection."""
     try:
-        if response.status == 304:
-            return Answer(304, response.headers)
-        return Answer(response.status, response.headers, *await _read_body(response))
+        received = datetime.now(UTC)
+        body, problem = (b"", None) if response.status == 304 else await _read_body(response)
+        return Answer(response.status, response.headers, body, problem, received)
     finally:
         if not response.closed:
             response.release()
 
 
 async def _read_body(response: aiohttp.ClientResponse) -> tuple[bytes, str | None]:
-    """Read and decode a body piece by piece; give it, or why it cannot be had, never holding more than the bound."""
+    """Return a decoded body, or why there is none; never hold more than the bound."""
     decoder = _Decoder(",".join(response.headers.getall("Content-Encoding", ())))
     body, received = bytearray(), 0
     async for piece in response.content.iter_any():
@@ -72,13 +112,13 @@ async def _read_body(response: aiohttp.ClientResponse) -> tuple[bytes, str | Non
 
 
 def _count_values(body: bytearray) -> int:
-    """Count at least the values of a JSON text, from the marks between them; short texts hold few."""
+    """Return no less than the number of values in a JSON text, from the marks between them; short texts hold few."""
     return sum(map(body.count, b",[{")) if len(body) > MOST_VALUES else 0
 
 
 @define(eq=False, repr=False)
 class _Decoder:
-    """Undoes one Content-Encoding within a bound; what it cannot decode it leaves out and says so."""
+    """Decodes one Content-Encoding within a bound, gzip also in several members (RFC 1952 section 2.2)."""
 
     _encoding: str
     _zlib: "zlib._Decompress | None" = field(init=False, default=None)
@@ -89,26 +129,33 @@ class _Decoder:
         self._is_broken = self._encoding not in ("", "identity", "gzip", "x-gzip", "deflate")
 
     def decode(self, piece: bytes, most: int) -> bytes:
-        """Decode the next piece, to `most` bytes at the most."""
+        """Return the next piece decoded, `most` bytes of it at the most; nothing if it cannot be decoded."""
         if self._is_broken or self._encoding in ("", "identity"):
             return b"" if self._is_broken else piece
-        if self._zlib is None:
-            self._zlib = zlib.decompressobj(self._window_bits(piece[0]))
+        decoded = bytearray()
         try:
-            return self._zlib.decompress(piece, most)
+            for start in range(0, len(piece), _BLOCK):
+                self._decode_block(piece[start : start + _BLOCK], decoded, most)
         except zlib.error:
             self._is_broken = True
-            return b""
+        return bytes(decoded)
 
-    def _window_bits(self, first_byte: int) -> int:
-        """Tell gzip, zlib and raw deflate apart; servers send both of the latter as deflate (RFC 9110 8.4.1.2)."""
+    def _decode_block(self, block: bytes, decoded: bytearray, most: int) -> None:
+        while block and len(decoded) < most:
+            if self._zlib is None or self._zlib.eof:
+                self._zlib = self._next_member(block[0])
+            decoded += self._zlib.decompress(block, most - len(decoded))
+            block = self._zlib.unused_data
+
+    def _next_member(self, first_byte: int) -> "zlib._Decompress":
+        """Servers send zlib and raw deflate as deflate (RFC 9110 section 8.4.1.2), told apart by the first byte."""
         if self._encoding != "deflate":
-            return _GZIP
-        return _ZLIB if first_byte & 0x0F == zlib.DEFLATED else _RAW_DEFLATE
+            return zlib.decompressobj(_GZIP)
+        if self._zlib is not None:
+            raise zlib.error("bytes after the end")
+        return zlib.decompressobj(_ZLIB if first_byte & 0x0F == zlib.DEFLATED else _RAW_DEFLATE)
 
     @property
     def is_complete(self) -> bool:
-        """Tell whether everything fed could be decoded, to the end of the stream."""
-        if self._is_broken or self._zlib is None:
-            return not self._is_broken
-        return self._zlib.eof and not self._zlib.unused_data
+        """True if everything fed could be decoded, to the end of the stream."""
+        return not self._is_broken and (self._zlib is None or self._zlib.eof)

@@ -1,4 +1,4 @@
-"""Header values and timestamps: text in, value or None out. Pure; the RFC section stands with each rule."""
+"""Header values: text in, value or None out. Pure; the RFC section stands with each rule."""
 
 import math
 import re
@@ -17,12 +17,12 @@ _HTTP_DATES = tuple(
         rf"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) {_MONTH} (?P<day>[ \d]\d) {_TIME} (?P<year>\d{{4}})",
     )
 )
-_LONGEST_PAUSE = 1e9  # seconds; more is no pause anybody means, and keeps sums of pauses finite
+_LONGEST_DELAY = 1e9  # seconds; nobody means more, and sums of delays stay finite
 
 
 @lru_cache(maxsize=16)
 def parse_http_date(text: str) -> datetime | None:
-    """Read an HTTP-date in any of its three forms (RFC 9110 section 5.6.7); None for anything else."""
+    """Return the datetime of an HTTP-date in any of its three forms (RFC 9110 section 5.6.7), else None."""
     for form in _HTTP_DATES:
         if match := form.fullmatch(text):
             return _from_fields(match.groupdict())
@@ -43,16 +43,17 @@ def _from_fields(fields: dict[str, str]) -> datetime | None:
 
 
 def parse_retry_after(fields: Sequence[str], date: datetime | None) -> float | None:
-    """Read how many seconds to stay away (RFC 9110 section 10.2.3), never negative.
+    """Return the delay in seconds that Retry-After asks for (RFC 9110 section 10.2.3), never negative.
 
-    A date counts against the answer's own `Date`; several fields, or anything else, count as absent.
+    A date counts against `date`, which is the answer's own or when it was received. Several fields count as absent,
+    and so does anything else.
     """
     if len(fields) != 1:
         return None
     text = fields[0].strip(" \t")
     if text.isascii() and text.isdigit():
-        return min(float(text), _LONGEST_PAUSE)
+        return min(float(text), _LONGEST_DELAY)
     until = parse_http_date(text)
     if until is None or date is None:
         return None
-    return float(min(max(math.ceil((until - date).total_seconds()), 0), _LONGEST_PAUSE))
+    return float(min(max(math.ceil((until - date).total_seconds()), 0), _LONGEST_DELAY))

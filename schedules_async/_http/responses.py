@@ -1,9 +1,10 @@
-"""What to ask, and what an answer means: headers out, a snapshot or an error back. Pure."""
+"""The headers of a request, and what its answer means: a snapshot or an error. Pure."""
 
 import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from http import HTTPStatus
 
 from attrs import evolve, frozen
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -52,13 +53,15 @@ _LIMIT_HEADERS = tuple(f"ITwinPlatform-RateLimited-{name}" for name in ("Tier", 
 class Answer:
     """One complete HTTP answer.
 
-    `problem` says why there is no usable body (too large, undecodable); then `body` is empty.
+    `problem` says why there is no usable body (too large, undecodable); then `body` is empty. `received` is when its
+    head came, by the wall clock.
     """
 
     status: int
     headers: Headers
     body: bytes = b""
     problem: str | None = None
+    received: datetime | None = None
 
 
 @frozen
@@ -97,7 +100,7 @@ def request_headers(token: str, tag: str | None) -> dict[str, str]:
 
 
 def redact(token: str, answer: Answer) -> Answer:
-    """Blank out the token where an answer repeats it, as gateways do that explain what they were sent."""
+    """Return the answer with the token blanked out where it repeats it, as gateways do in their explanations."""
     if len(token) < _SHORTEST_SECRET:
         return answer
     body = _redact_body(token, answer.body)
@@ -108,16 +111,16 @@ def redact(token: str, answer: Answer) -> Answer:
 
 
 def _redact_body(token: str, body: bytes) -> bytes:
-    """Blank out the token also where JSON writes it in another way: many put a backslash before a slash."""
-    hidden = body.replace(token.encode(), b"***")
-    if b"\\" not in hidden:
-        return hidden
+    """Blank out the token also where JSON spells it in another way: many writers escape a slash."""
+    redacted = body.replace(token.encode(), b"***")
+    if b"\\" not in redacted:
+        return redacted
     try:
-        text = json.dumps(read_json(hidden))
+        text = json.dumps(read_json(redacted))
     except (ValueError, RecursionError):
-        return hidden  # not JSON: nothing will be read from it
+        return redacted  # not JSON, so nothing will be read from it
     written = json.dumps(token)[1:-1]
-    return text.replace(written, "***").encode() if written in text else hidden
+    return text.replace(written, "***").encode() if written in text else redacted
 
 
 def read_answer(ref: OperationRef, held: Operation | None, answer: Answer) -> Reading:
@@ -149,10 +152,10 @@ def _read_ok(ref: OperationRef, answer: Answer) -> Fetched:
 
 
 def _own_id(ref: OperationRef, document: Mapping[str, object]) -> str:
-    """Give the id as asked for; the service may write a GUID in the other case (RFC 9562 section 4)."""
+    """Return the id as requested; the service may write a GUID in the other case (RFC 9562 section 4)."""
     named = document.get("id")
     if named != ref.operation_id and not (isinstance(named, str) and _is_same_guid(named, ref.operation_id)):
-        raise MalformedResponseError(f"asked for operation {ref.operation_id!r}, the answer is of another")
+        raise MalformedResponseError(f"the answer is about another operation than {ref.operation_id!r}")
     return ref.operation_id
 
 
@@ -161,14 +164,14 @@ def _is_same_guid(one: str, other: str) -> bool:
 
 
 def _read_not_modified(held: Operation | None, answer: Answer) -> Fetched:
-    """Take the held snapshot as it stands (RFC 9110 section 15.4.5); a tag beside it must agree weakly."""
+    """Return the held snapshot itself (RFC 9110 section 15.4.5); a tag of the answer must match it weakly."""
     if held is None or not _is_usable(held, answer):
         raise MalformedResponseError("304 to an unconditional request, or with the tag of another snapshot")
     return _to_fetched(held, answer, is_not_modified=True)
 
 
 def _is_usable(held: Operation | None, answer: Answer) -> bool:
-    """Tell whether a 304 can refer to the snapshot whose tag was sent."""
+    """Return True if a 304 can refer to the snapshot whose tag was sent."""
     if held is None or held.etag is None:
         return False
     tag = parse_tag(answer.headers.getall("ETag", ()))
@@ -176,42 +179,42 @@ def _is_usable(held: Operation | None, answer: Answer) -> bool:
 
 
 def _to_fetched(operation: Operation, answer: Answer, *, is_not_modified: bool = False) -> Fetched:
-    date = _date(answer.headers)
-    return Fetched(operation, is_not_modified, _may_keep(answer.headers), _retry_after(answer.headers, date), date)
+    date = parse_http_date(answer.headers.get("Date", ""))
+    return Fetched(operation, is_not_modified, _may_keep(answer.headers), _retry_after(answer), date)
 
 
 def _may_keep(headers: Headers) -> bool:
-    """Obey `no-store` (RFC 9111 section 5.2.2.5)."""
+    """Return False where `no-store` forbids it (RFC 9111 section 5.2.2.5)."""
     if "Cache-Control" not in headers:
         return True
     directives = ",".join(headers.getall("Cache-Control")).lower().split(",")
     return "no-store" not in (directive.strip() for directive in directives)
 
 
-def _date(headers: Headers) -> datetime | None:
-    return parse_http_date(headers.get("Date", ""))
-
-
-def _retry_after(headers: Headers, date: datetime | None) -> float | None:
-    return parse_retry_after(headers.getall("Retry-After"), date) if "Retry-After" in headers else None
+def _retry_after(answer: Answer) -> float | None:
+    """Return the delay that an answer asks for; without a Date it was sent when it was received (RFC 9110 6.6.1)."""
+    if "Retry-After" not in answer.headers:
+        return None
+    date = parse_http_date(answer.headers.get("Date", "")) or answer.received
+    return parse_retry_after(answer.headers.getall("Retry-After"), date)
 
 
 def read_error(answer: Answer) -> ResponseError:
-    """Give the error that an answer is by its status, whatever its body holds."""
-    said, details = _read_envelope(answer.body)
-    retry_after = _retry_after(answer.headers, _date(answer.headers))
+    """Return the error that an answer is by its status, whatever its body holds."""
+    facts, details = _read_envelope(answer.body)
+    retry_after = _retry_after(answer)
     parts = (
-        str(answer.status),
-        said.code and said.code[:200],
-        said.message and f"({said.message[:200]})",
-        None if retry_after is None else f"Retry-After: {retry_after:g} s",
+        str(answer.status) if facts.code or facts.message else status_line(answer.status),
+        facts.code and facts.code[:200],
+        facts.message and f"({facts.message[:200]})",
+        None if retry_after is None else f"Retry-After: {retry_after:.0f} s",
     )
     error = _error_class(answer.status)(
         " ".join(part for part in parts if part),
         status=answer.status,
-        code=said.code,
-        message=said.message,
-        target=said.target,
+        code=facts.code,
+        message=facts.message,
+        target=facts.target,
         details=details,
         retry_after=retry_after,
         correlation_id=_text(answer.headers.get("x-correlation-id")),
@@ -219,6 +222,14 @@ def read_error(answer: Answer) -> ResponseError:
     if isinstance(error, RateLimitedError):
         error.limits = _read_limits(answer.headers)
     return error
+
+
+def status_line(status: int) -> str:
+    """Return a status with the standard's phrase for it, not the one that was sent; the status alone if it has none."""
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
 
 
 def _error_class(status: int) -> type[ResponseError]:
@@ -230,11 +241,11 @@ def _read_limits(headers: Headers) -> dict[str, str]:
 
 
 def _read_envelope(body: bytes) -> tuple[ErrorDetail, tuple[ErrorDetail, ...]]:
-    """Read the contract's error object, each field of the right type on its own; gateways send anything."""
+    """Return the fields of the contract's error object, each one that is of the right type; gateways send anything."""
     try:
         document = read_json(body)
     except (ValueError, RecursionError):
-        return ErrorDetail(), ()  # not JSON: the status alone tells
+        return ErrorDetail(), ()  # not JSON, so only the status counts
     error = document.get("error") if isinstance(document, dict) else None
     details = error.get("details") if isinstance(error, dict) else None
     entries = details if isinstance(details, list) else []

@@ -51,7 +51,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_throttled(error: ResponseError) -> bool:
-    """True for an answer that pauses the session: a 429, or a 503 with Retry-After."""
+    """Return True for an answer that pauses the session: a 429, or a 503 with Retry-After."""
     return error.status == 429 or (error.status == 503 and error.retry_after is not None)
 
 

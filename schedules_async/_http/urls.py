@@ -1,4 +1,4 @@
-"""Where a secret may be sent: https, or this machine. Pure."""
+"""URLs to which a secret may be sent: https, or this machine. Pure."""
 
 import ipaddress
 
@@ -6,7 +6,7 @@ from yarl import URL
 
 
 def check_base_url(base_url: str | URL) -> str:
-    """Give the URL that paths are appended to; ValueError unless it is https, or http to this machine."""
+    """Return the URL that paths are appended to; raise ValueError unless it is https, or http to this machine."""
     url = _check("base_url", base_url)
     if url.raw_query_string or url.raw_fragment:
         raise ValueError("base_url must not carry a query or a fragment")
@@ -14,7 +14,7 @@ def check_base_url(base_url: str | URL) -> str:
 
 
 def check_token_url(token_url: str | URL) -> str:
-    """Give the URL of a token endpoint, under the same rule; it may have a query (RFC 6749 section 3.2)."""
+    """Return the URL of a token endpoint, under the same rule; it may have a query (RFC 6749 section 3.2)."""
     url = _check("token_url", token_url)
     if url.raw_fragment:
         raise ValueError("token_url must not carry a fragment")
@@ -28,14 +28,14 @@ def _check(name: str, value: str | URL) -> URL:
     if url.user is not None or url.password is not None:
         raise ValueError(f"{name} must not carry credentials")
     if url.scheme not in ("https", "http") or not url.host:
-        raise ValueError(f"{name} must be an absolute https URL (or http to this machine), and is {value}")
+        raise ValueError(f"{name} must be an absolute https URL (or http to this machine), not {value}")
     if url.scheme == "http" and not is_loopback(url.host):
         raise ValueError(f"plain http would show the token to the network: use https for {url.host}")
     return url
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name is this machine's own."""
+    """Return True if a host is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:  # a name, no address

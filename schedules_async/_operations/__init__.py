@@ -1,1 +1,1 @@
-"""Values: operation references, snapshots, how they are parsed, and the foot of the error tree."""
+"""Values: operation references, snapshots, how they are parsed, and the base of the error tree."""

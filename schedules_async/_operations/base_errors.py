@@ -1,4 +1,4 @@
-"""The foot of the error tree: what values themselves can raise. The tree is drawn in `errors`."""
+"""The base of the error tree: what values themselves can raise, and copies of errors. The tree is drawn in `errors`."""
 
 from contextlib import suppress
 from types import GetSetDescriptorType, MemberDescriptorType
@@ -29,7 +29,7 @@ AnyError = TypeVar("AnyError", bound=BaseException)
 
 
 def copy_error(error: AnyError, ref: OperationRef | None = None) -> AnyError:
-    """Return a copy of an exception of any class, so that each caller can be given one of its own.
+    """Return a copy of an exception of any class, one for each caller that gets it.
 
     The copy keeps the facts, notes, cause and context. No method of the exception's class is called. An error of
     this library is copied without its traceback; any other keeps the frames in which it was raised. `ref` replaces

@@ -11,7 +11,7 @@ _TIMESTAMP = re.compile(
 
 
 def parse_tag(fields: Sequence[str]) -> str | None:
-    """Read the ETag header; None unless there is exactly one field with one well-formed tag.
+    """Return the tag of the ETag header; None unless there is exactly one field with one well-formed tag.
 
     The tag keeps its quotes and `W/`, to be sent back byte for byte (RFC 9110 section 8.8.3).
     """
@@ -21,14 +21,15 @@ def parse_tag(fields: Sequence[str]) -> str | None:
 
 
 def is_same_tag(one: str, other: str) -> bool:
-    """Compare two tags weakly, as If-None-Match does (RFC 9110 section 8.8.3.2)."""
+    """Return True if two tags match weakly, as in If-None-Match (RFC 9110 section 8.8.3.2)."""
     return one.removeprefix("W/") == other.removeprefix("W/")
 
 
 def parse_timestamp(text: str) -> datetime | None:
-    """Read a timestamp of the service, None when it is unreadable.
+    """Return a timestamp of the service as an aware datetime, None if it is unreadable.
 
-    No offset means UTC; any number of fraction digits is cut to microseconds.
+    No offset means UTC; any number of fraction digits is cut to microseconds. Years outside 1 to 9999, in UTC too,
+    are unreadable.
     """
     match = _TIMESTAMP.fullmatch(text)
     if match is None:
@@ -38,13 +39,15 @@ def parse_timestamp(text: str) -> datetime | None:
     microsecond = int((fraction or "")[:6].ljust(6, "0"))
     try:
         zone = _zone(sign, int(hours or 0), int(minutes or 0))
-        return datetime(year, month, day, hour, minute, second, microsecond, zone)
-    except ValueError:  # a field out of its range
+        moment = datetime(year, month, day, hour, minute, second, microsecond, zone)
+        moment.astimezone(UTC)
+        return moment
+    except (ValueError, OverflowError):  # a field out of its range, or the year in UTC
         return None
 
 
 def _zone(sign: str | None, hours: int, minutes: int) -> timezone:
     if hours > 23 or minutes > 59:
-        raise ValueError("no such offset")
+        raise ValueError("an offset out of its range")
     offset = timedelta(hours=hours, minutes=minutes)
     return timezone(-offset if sign == "-" else offset) if offset else UTC

@@ -1,4 +1,4 @@
-"""What the service says of an operation, as frozen values, and the JSON they come from and go to."""
+"""Snapshots of operations as frozen values, and the JSON that they are read from and written to."""
 
 import json
 import math
@@ -18,7 +18,7 @@ from schedules_async._operations.ref import OperationRef
 
 
 class OperationStatus(StrEnum):
-    """Where an operation stands, spelled as the service spells it; only Succeeded and Failed are final.
+    """The status of an operation, spelled as the service spells it; only Succeeded and Failed are final.
 
     A status that this library does not know reads as UNKNOWN, its text in `Operation.raw_status`.
 
@@ -39,16 +39,22 @@ _STATUSES = {status.value: status for status in OperationStatus}
 
 
 def know_status(text: str) -> OperationStatus:
-    """Give the status that the service spells so, UNKNOWN for any other text."""
+    """Return the status that the service spells so, UNKNOWN for any other text."""
     return _STATUSES.get(text, OperationStatus.UNKNOWN)
+
+
+def _to_status(value: str) -> OperationStatus:
+    if not isinstance(value, str):
+        raise TypeError(f"status must be an OperationStatus, not {type(value).__name__}")
+    return OperationStatus(value)
 
 
 @frozen
 class Operation:
-    """One snapshot of a long-running operation, as the service gave it.
+    """One snapshot of a long-running operation, as the service sent it.
 
-    `percent_complete` is as sent, whatever it is worth; null or absent reads 0.0. `etag` does not count
-    when snapshots are compared.
+    `percent_complete` is as sent, also outside 0 to 100; null or absent reads 0.0. `etag` does not count
+    when snapshots are compared. `status` may also be given as the text of one.
 
     >>> Operation("1", "s", OperationStatus.STARTED, etag='"a"') == Operation("1", "s", OperationStatus.STARTED)
     True
@@ -56,7 +62,7 @@ class Operation:
 
     id: str
     schedule_id: str
-    status: OperationStatus
+    status: OperationStatus = field(converter=_to_status)
     raw_status: str = field()
     percent_complete: float = 0.0
     sub_status: str | None = None
@@ -74,29 +80,39 @@ class Operation:
         if know_status(value) is not self.status:
             raise ValueError(f"raw_status {value!r} does not read as {self.status!r}")
 
+    def __str__(self) -> str:
+        """Return one short line with ref, status, progress, and why the operation failed.
+
+        >>> print(Operation("1", "s", OperationStatus.STARTED, percent_complete=42.5))
+        s/1 Started 42.5 %
+        """
+        reason = " ".join((self.failure_description or "").split())[:100]
+        parts = (f"{self.ref} {self.raw_status[:100]} {self.percent_complete:g} %", reason and f"({reason})")
+        return " ".join(part for part in parts if part)
+
     @property
     def ref(self) -> OperationRef:
-        """Name the operation."""
+        """The operation's ref."""
         return OperationRef(self.schedule_id, self.id)
 
     @property
     def is_done(self) -> bool:
-        """Tell whether the status can no longer change."""
+        """True if the status is final."""
         return self.is_succeeded or self.is_failed
 
     @property
     def is_succeeded(self) -> bool:
-        """Tell whether the operation ended well."""
+        """True if the status is Succeeded."""
         return self.status is OperationStatus.SUCCEEDED
 
     @property
     def is_failed(self) -> bool:
-        """Tell whether the operation ended badly."""
+        """True if the status is Failed."""
         return self.status is OperationStatus.FAILED
 
     @property
     def fraction(self) -> float:
-        """Give the progress for a bar: 0 to 1, and 1.0 once done.
+        """The progress from 0 to 1, for bars; 1.0 once done.
 
         >>> [Operation("1", "s", OperationStatus.STARTED, percent_complete=sent).fraction for sent in (-5, 50, 105)]
         [0.0, 0.5, 1.0]
@@ -106,20 +122,39 @@ class Operation:
         return 1.0 if self.is_done else min(max(self.percent_complete / 100, 0.0), 1.0)
 
     def to_json(self) -> str:
-        """Write the service's own form, with `scheduleId` and `etag` added.
+        """Return JSON text in the service's own form, with `scheduleId` and `etag` added.
 
         >>> operation = Operation("1", "s", OperationStatus.SUCCEEDED, percent_complete=100, etag='"a"')
         >>> Operation.from_json(operation.to_json()) == operation
         True
         """
-        return json.dumps({"operation": to_document(self)})
+        return json.dumps({"operation": self.to_dict()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the object that `to_json` writes under `operation`, of values that JSON has.
+
+        >>> operation = Operation("1", "s", OperationStatus.SUCCEEDED)
+        >>> operation.to_dict()["status"]
+        'Succeeded'
+        """
+        return {
+            "id": self.id,
+            "scheduleId": self.schedule_id,
+            "status": self.raw_status,
+            "percentComplete": self.percent_complete,
+            "subStatus": self.sub_status,
+            "failureDescription": self.failure_description,
+            "createdAt": self.created_at and self.created_at.isoformat(),
+            "updatedAt": self.updated_at and self.updated_at.isoformat(),
+            "etag": self.etag,
+        }
 
     @classmethod
     def from_json(cls, text: str | bytes, schedule_id: str | None = None) -> "Operation":
-        """Read an answer of the service, or what `to_json` wrote.
+        """Return the snapshot in an answer of the service, or in text that `to_json` wrote.
 
-        `schedule_id` is needed where the text does not name the schedule (ValueError), and wins where it
-        does. Text that breaks the contract is a MalformedResponseError.
+        `schedule_id` is required where the text does not name the schedule (ValueError), and wins where it
+        does. Raise MalformedResponseError for text that breaks the contract.
 
         >>> Operation.from_json('{"operation": {"id": "1", "status": "Started", "percentComplete": "50"}}', "s")
         Traceback (most recent call last):
@@ -131,12 +166,12 @@ class Operation:
         tag = document.get("etag")
         named = document.get("scheduleId") if schedule_id is None else schedule_id
         if named is None:
-            raise ValueError("schedule_id is needed: the text does not name the schedule")
+            raise ValueError("schedule_id is required: the text does not name the schedule")
         return structure_operation(document, named, parse_tag([tag] if isinstance(tag, str) else []))
 
 
 def read_document(text: str | bytes) -> dict[str, Any]:
-    """Read the JSON object under `operation`; UTF-8, a byte order mark ignored, the last of equal names wins."""
+    """Return the JSON object under `operation`; a byte order mark is ignored, the last of equal names wins."""
     try:
         answer = read_json(text)
     except (ValueError, RecursionError) as error:
@@ -148,15 +183,15 @@ def read_document(text: str | bytes) -> dict[str, Any]:
 
 
 def read_json(text: str | bytes) -> Any:
-    """Read JSON, which is UTF-8 whatever else is said of it; ValueError or RecursionError when it is not."""
+    """Return the value of a JSON text, which is UTF-8; raise ValueError or RecursionError for anything else."""
     return json.loads((text.decode() if isinstance(text, bytes) else text).removeprefix("\ufeff"))
 
 
 def structure_operation(document: dict[str, Any], schedule_id: object, etag: str | None) -> Operation:
-    """Make a snapshot of the object under `operation`."""
+    """Return the snapshot in the JSON object under `operation`."""
     try:
         operation = _converter().structure({**document, "scheduleId": schedule_id, "etag": etag}, Operation)
-        OperationRef(operation.schedule_id, operation.id)  # ids that name one
+        OperationRef(operation.schedule_id, operation.id)  # checks the ids
         return operation
     except KeyError as error:
         raise MalformedResponseError(f"the operation lacks {error}") from error
@@ -164,23 +199,8 @@ def structure_operation(document: dict[str, Any], schedule_id: object, etag: str
         raise MalformedResponseError(f"the operation breaks the contract: {error}") from error
 
 
-def to_document(operation: Operation) -> dict[str, Any]:
-    """Make the JSON object that `structure_operation` reads."""
-    return {
-        "id": operation.id,
-        "scheduleId": operation.schedule_id,
-        "status": operation.raw_status,
-        "percentComplete": operation.percent_complete,
-        "subStatus": operation.sub_status,
-        "failureDescription": operation.failure_description,
-        "createdAt": operation.created_at and operation.created_at.isoformat(),
-        "updatedAt": operation.updated_at and operation.updated_at.isoformat(),
-        "etag": operation.etag,
-    }
-
-
 def is_well_formed(value: object) -> TypeGuard[str]:
-    """Tell whether a value is text without lone surrogates."""
+    """Return True if a value is text without lone surrogates."""
     if not isinstance(value, str):
         return False
     try:
@@ -219,14 +239,14 @@ def _read_timestamp(value: object, _: object) -> datetime:
 
 
 def _kind(value: object) -> str:
-    """Say what a value is; only what cannot be deep is shown."""
-    shown = f" {str(value)[:40]!a}" if isinstance(value, str | int | float) else ""
-    return f"{type(value).__name__}{shown}"
+    """Describe a value; only values that cannot be nested are quoted."""
+    quoted = f" {str(value)[:40]!a}" if isinstance(value, str | int | float) else ""
+    return f"{type(value).__name__}{quoted}"
 
 
 @cache
 def _converter() -> Converter:
-    """Teach cattrs the service's names, and to convert nothing on its own (it makes 50.0 of "50")."""
+    """Return a converter with the service's names, which converts nothing on its own (cattrs makes 50.0 of "50")."""
     converter = Converter(detailed_validation=False)
     converter.register_structure_hook(str, _read_text)
     converter.register_structure_hook(OperationStatus, _read_status)

@@ -1,4 +1,4 @@
-"""Which operation: its two ids, and where they are read from."""
+"""References to operations: the two ids of one, and where they are read from."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,10 +11,10 @@ from yarl import URL
 
 
 class SupportsItems(Protocol):
-    """Headers as aiohttp, httpx and a plain dict give them."""
+    """Headers as aiohttp, httpx and a plain dict represent them."""
 
     def items(self) -> Iterable[tuple[str, str]]:
-        """Give every header with its value."""
+        """Return every header with its value."""
 
 
 def _check_id(_: object, attribute: "Attribute[str]", value: str) -> None:
@@ -28,10 +28,10 @@ def _check_id(_: object, attribute: "Attribute[str]", value: str) -> None:
 
 @frozen(cache_hash=True)
 class OperationRef:
-    """Names one operation of one schedule.
+    """A reference to one operation of one schedule.
 
-    Both ids are opaque text; `""`, `"."` and `".."` are a ValueError, for they would name another
-    resource. A ref unpacks into its two ids and prints as `schedule_id/operation_id`.
+    Both ids are opaque text; `""`, `"."` and `".."` are a ValueError, because in a URL they address another
+    resource. A ref is hashable, unpacks into its two ids and prints as `schedule_id/operation_id`.
 
     >>> ref = OperationRef("my schedule", "1")
     >>> print(ref, *ref)
@@ -47,11 +47,11 @@ class OperationRef:
     operation_id: str = field(validator=_check_id)
 
     def __iter__(self) -> Iterator[str]:
-        """Give the schedule's id, then the operation's."""
+        """Iterate over the schedule's id and the operation's id."""
         return iter((self.schedule_id, self.operation_id))
 
     def __str__(self) -> str:
-        """Write `schedule_id/operation_id`."""
+        """Return `schedule_id/operation_id`."""
         return f"{self.schedule_id}/{self.operation_id}"
 
     @property
@@ -60,8 +60,19 @@ class OperationRef:
         return _path(self.schedule_id, self.operation_id)
 
     @classmethod
+    def parse(cls, text: str) -> "OperationRef":
+        """Return the ref in `schedule_id/operation_id` or in an operation URL; raise ValueError for other text.
+
+        >>> OperationRef.parse("schedule/1") == OperationRef.parse("https://any.example/schedules/schedule/operations/1")
+        True
+        """
+        if isinstance(text, str) and text.count("/") == 1:
+            return cls(*text.split("/"))
+        return cls.from_url(text)
+
+    @classmethod
     def from_url(cls, url: str | URL) -> "OperationRef":
-        """Read the ids from an operation URL of any host and prefix; ValueError for another URL.
+        """Return the ref in an operation URL of any host and prefix; raise ValueError for another URL.
 
         >>> print(OperationRef.from_url("https://any.example/prefix/schedules/my%20schedule/operations/1?x=y"))
         my schedule/1
@@ -77,9 +88,9 @@ class OperationRef:
     def from_response(
         cls, headers: SupportsItems, body: "Mapping[str, object] | str | bytes | None" = None
     ) -> "OperationRef | None":
-        """Read which operation a 202 (or 200) answer started; None when it started none.
+        """Return the ref of the operation that a 202 (or 200) answer started; None if it started none.
 
-        Takes the header `Operation-Location` (in any case), else `_links.operationLocation.href` of the
+        The location is the header `Operation-Location` (in any case), else `_links.operationLocation.href` of the
         body: parsed JSON, or its text. A location that is no operation URL is a ValueError.
 
         >>> print(OperationRef.from_response({"operation-location": "https://any.example/schedules/s/operations/1"}))
@@ -99,18 +110,21 @@ RefLike = OperationRef | tuple[str, str] | str | URL
 
 
 def as_ref(value: RefLike) -> OperationRef:
-    """Accept a ref, a pair of ids, or the URL of an operation; TypeError or ValueError for anything else."""
+    """Return the ref that a ref, a pair of ids, a URL or the text `schedule_id/operation_id` means.
+
+    Raise TypeError or ValueError for anything else.
+    """
     if isinstance(value, OperationRef):
         return value
     if isinstance(value, str | URL):
-        return OperationRef.from_url(value)
+        return OperationRef.parse(str(value))
     if not isinstance(value, tuple | list) or len(value) != 2:
-        raise TypeError(f"expected an OperationRef, a pair of ids or the URL of an operation, not {value!r:.80}")
+        raise TypeError(f"expected an OperationRef, a pair of ids, their text or a URL, not {value!r:.80}")
     return OperationRef(*value)
 
 
 def as_refs(values: Iterable[RefLike]) -> tuple[OperationRef, ...]:
-    """Accept the operations of a group."""
+    """Return the refs of a group's operations."""
     if isinstance(values, OperationRef | str | URL):
         raise TypeError(f"expected an iterable of operations, not one {type(values).__name__}")
     return tuple(as_ref(value) for value in values)
@@ -122,14 +136,14 @@ def _path(schedule_id: str, operation_id: str) -> str:
 
 
 def _linked_location(body: "Mapping[str, object] | str | bytes | None") -> str | None:
-    """Follow `_links.operationLocation.href` as far as it goes."""
+    """Return `_links.operationLocation.href`, None where the body has no such text."""
     value: object = body
     if isinstance(body, str | bytes):
         try:
             text = body.decode() if isinstance(body, bytes) else body
             value = json.loads(text.removeprefix("\ufeff"))
         except (ValueError, RecursionError):
-            return None  # not JSON: nothing that could hold a link
+            return None  # not JSON, so without links
     for name in ("_links", "operationLocation", "href"):
         value = value.get(name) if isinstance(value, Mapping) else None
     return value if isinstance(value, str) and value else None

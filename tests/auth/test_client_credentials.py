@@ -1,4 +1,4 @@
-"""Client credentials: one request however many wait, renewed early, and a bounded end where there is no token."""
+"""Client credentials: one request however many callers wait, early renewal, and an end where no token can be had."""
 
 import asyncio
 import base64
@@ -7,17 +7,19 @@ import itertools
 import math
 import pickle
 import ssl
+import traceback
 import tracemalloc
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
+import aiohttp
 import pytest
 import trustme
 from conftest import HastyLoop, MakeSession, turns
 
 from schedules_async import AuthenticationError, ClientCredentials, SessionClosedError, TokenProvider, TransportError
-from schedules_async._auth.client_credentials import LONGEST_ATTEMPT
+from schedules_async._auth.client_credentials import ATTEMPT_TIMEOUT
 from schedules_async._http.body import LARGEST_BODY
 from schedules_async.testing import (
     Answer,
@@ -40,7 +42,7 @@ def grant(token: str, expires_in: object = 3600, **more: object) -> Answer:
     return Answer(200, {"access_token": token, "token_type": "Bearer", "expires_in": expires_in, **more})
 
 
-def refusal(code: str) -> Answer:
+def oauth_error(code: str) -> Answer:
     return Answer(400, {"error": code, "error_description": f"{SECRET} is wrong"})
 
 
@@ -84,14 +86,15 @@ def own_tasks() -> set[asyncio.Task[Any]]:
         ({"token_url": 5}, TypeError, "token_url"),
     ],
 )
-def test_what_cannot_work_is_refused_at_once(options: dict[str, Any], error: type[Exception], text: str) -> None:
+def test_unusable_argument_is_an_error_at_once(options: dict[str, Any], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text) as caught:
         ClientCredentials(**{"client_id": "id", "client_secret": SECRET, **options})
     assert "canary" not in repr(caught.value)
     assert "word" not in str(caught.value)
 
 
-def test_it_shows_no_secret_and_is_never_pickled_or_copied() -> None:
+def test_credentials_show_no_secret_nor_copy() -> None:
+    """Neither their repr shows it, nor can they be pickled or copied."""
     credentials = ClientCredentials("service-id", SECRET)
     assert repr(credentials) == "<ClientCredentials service-id at https://qa-ims.bentley.com/connect/token>"
     for make in (pickle.dumps, copy.copy, copy.deepcopy):
@@ -100,13 +103,19 @@ def test_it_shows_no_secret_and_is_never_pickled_or_copied() -> None:
     assert isinstance(credentials, TokenProvider)
 
 
-async def test_the_request_is_the_standards() -> None:
+def test_signature_help_shows_the_class_docstring() -> None:
+    """Editors prefer the docstring of `__init__` where there is one."""
+    assert "client_secret" in (ClientCredentials.__doc__ or "")
+    assert ClientCredentials.__init__.__doc__ is None
+
+
+async def test_token_request_follows_the_standard() -> None:
     """RFC 6749 sections 2.3.1 and 4.4.2: both halves form-encoded before they are encoded."""
-    heard: list[str] = []
+    received: list[str] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heard.append((await reader.readuntil(b"\r\n\r\n")).decode())
-        heard.append((await reader.readuntil(b"two")).decode())
+        received.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        received.append((await reader.readuntil(b"two")).decode())
         writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 23\r\n\r\n{"access_token": "t-1"}')
         writer.close()
 
@@ -114,19 +123,52 @@ async def test_the_request_is_the_standards() -> None:
         url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/token?tenant=x"
         credentials = ClientCredentials("a:b", "c d+%", token_url=url, scope="one two")
         assert await credentials.get_token() == "t-1"
-    lines = heard[0].split("\r\n")
+    lines = received[0].split("\r\n")
     pair = base64.b64encode(b"a%3Ab:c+d%2B%25").decode()
     assert lines[0] == "POST /token?tenant=x HTTP/1.1"
     assert {f"Authorization: Basic {pair}", "Accept: application/json"} <= set(lines)
     assert "Content-Type: application/x-www-form-urlencoded" in lines
-    assert "cookie" not in heard[0].lower()
-    assert heard[1] == "grant_type=client_credentials&scope=one+two"
+    assert "cookie" not in received[0].lower()
+    assert received[1] == "grant_type=client_credentials&scope=one+two"
+
+
+# A borrowed aiohttp session
+
+
+async def test_borrowed_session_lends_connector_and_proxy(server: FakeSchedules) -> None:
+    """Its cookies, default headers and `raise_for_status` are not used, and it stays open."""
+    lines: list[str] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines.extend((await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n"))
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 23\r\n\r\n{"access_token": "t-1"}')
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as listening:
+        proxy = f"http://user:word@127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        async with aiohttp.ClientSession(proxy=proxy, headers={"X-Own": "1"}, cookies={"a": "b"}) as http:
+            assert await server.credentials(http=http).get_token() == "t-1"
+            assert not http.closed
+            assert http.connector is not None
+            assert not http.connector.closed
+    assert lines[0] == f"POST {server.token_url} HTTP/1.1"
+    assert f"Proxy-Authorization: Basic {base64.b64encode(b'user:word').decode()}" in lines
+    assert not any(line.startswith(("X-Own", "Cookie")) for line in lines)
+    assert server.token_requests == []
+
+
+async def test_closed_borrowed_session_is_asked_once(server: FakeSchedules, clock: FakeClock) -> None:
+    http = aiohttp.ClientSession()
+    await http.close()
+    with pytest.raises(AuthenticationError, match="the borrowed http session is closed"):
+        await server.credentials(http=http).get_token()
+    assert clock.pauses == []
 
 
 # One request
 
 
-async def test_it_is_asked_for_once_however_many_wait(server: FakeSchedules, credentials: ClientCredentials) -> None:
+async def test_many_callers_share_one_token_request(server: FakeSchedules, credentials: ClientCredentials) -> None:
     tokens = await asyncio.gather(*(credentials.get_token() for _ in range(100)))
     assert set(tokens) == {"test-token-1"}
     assert await credentials.get_token() == "test-token-1"
@@ -134,9 +176,10 @@ async def test_it_is_asked_for_once_however_many_wait(server: FakeSchedules, cre
 
 
 @pytest.mark.parametrize("left", [1, 9])
-async def test_cancelling_the_one_that_asks_strands_nobody_and_costs_nothing(
+async def test_cancelled_first_callers_strand_nobody(
     server: FakeSchedules, credentials: ClientCredentials, left: int
 ) -> None:
+    """Nor does it cost the others a second request."""
     tasks = [asyncio.create_task(credentials.get_token()) for _ in range(10)]
     await until(lambda: bool(server.token_requests))
     for task in tasks[:left]:
@@ -146,7 +189,9 @@ async def test_cancelling_the_one_that_asks_strands_nobody_and_costs_nothing(
     assert len(server.token_requests) == 1
 
 
-async def test_sessions_share_it_and_leave_nothing(server: FakeSchedules, credentials: ClientCredentials) -> None:
+async def test_sessions_share_credentials_leaving_nothing(
+    server: FakeSchedules, credentials: ClientCredentials
+) -> None:
     before = own_tasks()
     server.interrupt_tokens(stall())
     async with server.session(auth=credentials) as first:
@@ -163,10 +208,10 @@ async def test_sessions_share_it_and_leave_nothing(server: FakeSchedules, creden
     await until(lambda: server.open_connections == 0)
 
 
-def test_another_event_loop_may_use_it() -> None:
+def test_credentials_serve_another_event_loop() -> None:
     credentials: list[ClientCredentials] = []
 
-    async def look() -> list[int | None]:
+    async def statuses() -> list[int | None]:
         async with FakeSchedules(port=0) as server:
             if not credentials:
                 credentials.append(server.credentials())
@@ -176,14 +221,40 @@ def test_another_event_loop_may_use_it() -> None:
                 await session.get_operation(*server.script_operation(DONE))
             return [request.status for request in server.token_requests]
 
-    assert [asyncio.run(look()), asyncio.run(look())] == [[200], []]
+    assert [asyncio.run(statuses()), asyncio.run(statuses())] == [[200], []]
+
+
+async def cancel_renewals(server: FakeSchedules, spared: set[asyncio.Task[Any]], most: int = 3) -> None:
+    """Cancel each renewal, but no caller, as soon as its request has come."""
+    for number in range(len(server.token_requests), len(server.token_requests) + most):
+        await until(partial(has_come, server, number + 1))
+        for task in own_tasks() - spared - {asyncio.current_task()}:
+            task.cancel()
+
+
+async def test_renewals_cancelled_from_outside_are_no_cancellation(
+    server: FakeSchedules, clock: FakeClock, credentials: ClientCredentials
+) -> None:
+    """Somebody cancels tasks of the loop that are not his: a caller that was spared gets an error, or its token."""
+    before = own_tasks()
+    server.interrupt_tokens(*[stall()] * 3)
+    call = asyncio.create_task(credentials.get_token())
+    await cancel_renewals(server, before | {call})
+    with pytest.raises(AuthenticationError, match=r"no token could be had .*: the request was cancelled"):
+        await call
+    good = await credentials.get_token()
+    await clock.sleep(3240)
+    server.interrupt_tokens(*[stall()] * 3)
+    call = asyncio.create_task(credentials.get_token())
+    await cancel_renewals(server, before | {call})
+    assert await call == good
 
 
 # Renewal
 
 
 @pytest.mark.parametrize(("life", "age"), [(3600, 3240), (100, 50)])
-async def test_it_is_renewed_before_it_ends(
+async def test_token_is_renewed_before_its_end(
     server: FakeSchedules, clock: FakeClock, credentials: ClientCredentials, life: float, age: float
 ) -> None:
     server.token_life = life
@@ -196,7 +267,7 @@ async def test_it_is_renewed_before_it_ends(
     assert [request.time for request in server.token_requests] == [0, age]
 
 
-async def test_no_request_meets_a_401_because_of_the_time(server: FakeSchedules, make_session: MakeSession) -> None:
+async def test_expiry_costs_no_request_a_401(server: FakeSchedules, make_session: MakeSession) -> None:
     session = make_session(auth=server.credentials())
     server.token_life = 20
     assert (await session.wait_for_operation(*server.start_operation(duration=100))).is_succeeded
@@ -211,11 +282,11 @@ async def test_many_rejections_of_one_token_renew_it_once(
     asked = [credentials.get_token(rejected=old) for _ in range(50)] + [credentials.get_token() for _ in range(50)]
     assert set(await asyncio.gather(*asked)) == {"test-token-2"}
     assert await credentials.get_token(rejected=old) == "test-token-2"
-    assert await credentials.get_token(rejected="never seen") == "test-token-2"
+    assert await credentials.get_token(rejected="never issued") == "test-token-2"
     assert len(server.token_requests) == 2
 
 
-async def test_a_401_of_many_looks_renews_once(server: FakeSchedules, make_session: MakeSession) -> None:
+async def test_401_of_many_requests_renews_once(server: FakeSchedules, make_session: MakeSession) -> None:
     credentials = server.credentials()
     sessions = [make_session(auth=credentials) for _ in range(2)]
     refs = [server.script_operation(DONE) for _ in range(30)]
@@ -225,7 +296,7 @@ async def test_a_401_of_many_looks_renews_once(server: FakeSchedules, make_sessi
     assert len(server.token_requests) == 2
 
 
-async def test_the_same_token_again_is_no_reason_to_ask_again(
+async def test_same_token_again_is_not_renewed(
     server: FakeSchedules, clock: FakeClock, make_session: MakeSession
 ) -> None:
     """An identity server that keeps its tokens: the 401 is raised, and nothing storms."""
@@ -243,7 +314,7 @@ async def test_the_same_token_again_is_no_reason_to_ask_again(
 
 
 @pytest.mark.parametrize("expires_in", [None, "3600", "soon", 0, -1, math.nan, math.inf, 10**400], ids=repr)
-async def test_a_life_that_means_nothing_neither_crashes_nor_storms(
+async def test_meaningless_life_causes_no_token_storm(
     server: FakeSchedules, clock: FakeClock, credentials: ClientCredentials, expires_in: object
 ) -> None:
     server.interrupt_tokens(*[grant("odd", expires_in)] * 10)
@@ -253,7 +324,7 @@ async def test_a_life_that_means_nothing_neither_crashes_nor_storms(
     assert len(server.token_requests) == 1
 
 
-async def test_a_very_short_life_is_no_storm_either(
+async def test_very_short_life_causes_no_token_storm(
     server: FakeSchedules, clock: FakeClock, credentials: ClientCredentials
 ) -> None:
     server.token_life = 1e-9
@@ -279,8 +350,8 @@ async def test_a_very_short_life_is_no_storm_either(
         (throttled(None), 3),
         (throttled(3), 3),
         (throttled(600), 1),
-        (refusal("invalid_client"), 1),
-        (refusal(SECRET), 1),
+        (oauth_error("invalid_client"), 1),
+        (oauth_error(SECRET), 1),
         (Answer(401, SECRET.encode()), 1),
         (Answer(418), 1),
         (Answer(200, b"<html>" + SECRET.encode()), 1),
@@ -289,7 +360,7 @@ async def test_a_very_short_life_is_no_storm_either(
         (Answer(204), 1),
     ],
 )
-async def test_a_failing_identity_server_is_an_authentication_error(
+async def test_failing_identity_server_is_an_authentication_error(
     server: FakeSchedules, clock: FakeClock, make_session: MakeSession, answer: Answer, requests: int
 ) -> None:
     server.interrupt_tokens(*[answer] * 4)
@@ -304,8 +375,35 @@ async def test_a_failing_identity_server_is_an_authentication_error(
     assert clock.monotonic() <= 10
 
 
-async def test_each_who_waited_gets_an_error_of_his_own(server: FakeSchedules, credentials: ClientCredentials) -> None:
-    server.interrupt_tokens(refusal("invalid_client"))
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nBad Header: @\r\n\r\n",
+        b"HTTP/1.1 2OO @\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: @\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n@\r\n",
+        b"HTTP/1.1 400 @\r\nWWW-Authenticate: @\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 @\r\nLocation: https://@/\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: @\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 37\r\n\r\n{@}",
+        b"@\r\n\r\n",
+    ],
+)
+async def test_identity_servers_bytes_are_never_shown(
+    server: FakeSchedules, credentials: ClientCredentials, caplog: pytest.LogCaptureFixture, answer: bytes
+) -> None:
+    """Not in a text, a traceback, the variables of its frames, or a log: it may repeat what it was sent."""
+    server.interrupt_tokens(*[raw(answer.replace(b"@", SECRET.encode()))] * 4)
+    with caplog.at_level("DEBUG"), pytest.raises(AuthenticationError) as caught:
+        await credentials.get_token()
+    frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    shown = f"{caught.value!r} {vars(caught.value)} {caught.value.__cause__!r} {caplog.text}" + "".join(frames.format())
+    assert "no token could be had from 127.0.0.1" in shown
+    assert SECRET not in shown
+
+
+async def test_each_caller_gets_its_own_error(server: FakeSchedules, credentials: ClientCredentials) -> None:
+    server.interrupt_tokens(oauth_error("invalid_client"))
     results = await asyncio.gather(*(credentials.get_token() for _ in range(5)), return_exceptions=True)
     assert {str(result) for result in results} == {"no token could be had from 127.0.0.1: 400 invalid_client"}
     assert len({id(result) for result in results}) == 5
@@ -314,7 +412,7 @@ async def test_each_who_waited_gets_an_error_of_his_own(server: FakeSchedules, c
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirect_is_not_followed(server: FakeSchedules, credentials: ClientCredentials, status: int) -> None:
+async def test_redirect_is_not_followed(server: FakeSchedules, credentials: ClientCredentials, status: int) -> None:
     server.interrupt_tokens(Answer(status, b"", {"Location": server.token_url + "?elsewhere"}))
     with pytest.raises(AuthenticationError, match=str(status)):
         await credentials.get_token()
@@ -322,17 +420,17 @@ async def test_a_redirect_is_not_followed(server: FakeSchedules, credentials: Cl
 
 
 @pytest.mark.parametrize("status", [200, 400])
-async def test_a_body_over_the_bound_is_never_held(
+async def test_body_over_the_bound_is_never_held(
     server: FakeSchedules, credentials: ClientCredentials, status: int
 ) -> None:
     body = b'{"access_token": "big", "error": "invalid_client"' + b" " * LARGEST_BODY + b"}"
     server.interrupt_tokens(Answer(status, body), Answer(200, body[: LARGEST_BODY // 2] + b"}"))
-    with pytest.raises(AuthenticationError, match="larger than" if status == 200 else "400$"):
+    with pytest.raises(AuthenticationError, match="larger than" if status == 200 else "400 Bad Request$"):
         await credentials.get_token()
     assert await credentials.get_token() == "big"
 
 
-async def test_a_body_without_an_end_takes_no_memory() -> None:
+async def test_endless_body_takes_no_memory() -> None:
     async def pour(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         while not writer.is_closing():
@@ -350,9 +448,10 @@ async def test_a_body_without_an_end_takes_no_memory() -> None:
             tracemalloc.stop()
 
 
-async def test_a_good_token_goes_on_being_used_while_renewals_fail(
+async def test_good_token_serves_while_renewals_fail(
     server: FakeSchedules, clock: FakeClock, credentials: ClientCredentials
 ) -> None:
+    """Attempts to renew it are rare; without a good token their error is raised."""
     assert await credentials.get_token() == "test-token-1"
     server.interrupt_tokens(*[fault(500)] * 1000)
     await clock.sleep(3240)
@@ -365,20 +464,22 @@ async def test_a_good_token_goes_on_being_used_while_renewals_fail(
         await credentials.get_token()
 
 
-async def test_a_rejected_token_that_cannot_be_renewed_is_an_error_to_who_met_the_401_alone(
+async def test_failed_renewal_concerns_the_rejected_caller_alone(
     server: FakeSchedules, credentials: ClientCredentials
 ) -> None:
+    """The others go on with the token, and it is renewed later."""
     old = await credentials.get_token()
-    server.interrupt_tokens(refusal("invalid_client"))
+    server.interrupt_tokens(oauth_error("invalid_client"))
     with pytest.raises(AuthenticationError, match="invalid_client"):
         await credentials.get_token(rejected=old)
     assert await credentials.get_token() == old
     assert await credentials.get_token(rejected=old) == "test-token-2"
 
 
-async def test_an_identity_server_that_names_a_time_is_left_alone_until_then(
+async def test_identity_servers_retry_after_is_respected(
     server: FakeSchedules, clock: FakeClock, credentials: ClientCredentials
 ) -> None:
+    """Until then every caller gets the error of that answer."""
     server.interrupt_tokens(throttled(60))
     for _ in range(6):
         with pytest.raises(AuthenticationError, match="Retry-After: 60 s") as caught:
@@ -389,7 +490,7 @@ async def test_an_identity_server_that_names_a_time_is_left_alone_until_then(
     assert [request.time for request in server.token_requests] == [0, 60]
 
 
-async def test_an_untrusted_certificate_is_not_asked_again() -> None:
+async def test_untrusted_certificate_is_not_retried() -> None:
     connections = []
 
     async def count(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -423,14 +524,14 @@ def play(use: Callable[[FakeSchedules, ClientCredentials, HastyLoop], Coroutine[
         runner.run(begin())
 
 
-def test_hanging_it_ends_after_three_attempts() -> None:
+def test_hanging_identity_server_gets_three_attempts() -> None:
     async def use(server: FakeSchedules, credentials: ClientCredentials, loop: HastyLoop) -> None:
         server.interrupt_tokens(*[stall()] * 4)
         call = asyncio.create_task(credentials.get_token())
         for number in (1, 2, 3):
             await until(partial(has_come, server, number))
             assert not call.done()
-            loop.ahead += LONGEST_ATTEMPT
+            loop.ahead += ATTEMPT_TIMEOUT
         with pytest.raises(AuthenticationError, match="TimeoutError"):
             await call
         assert len(server.token_requests) == 3
@@ -438,7 +539,9 @@ def test_hanging_it_ends_after_three_attempts() -> None:
     play(use)
 
 
-def test_while_it_hangs_a_good_token_goes_on_being_used() -> None:
+def test_good_token_serves_while_its_renewal_hangs() -> None:
+    """No caller waits long, and the renewal itself goes on without them, to its next attempt."""
+
     async def use(server: FakeSchedules, credentials: ClientCredentials, loop: HastyLoop) -> None:
         assert await credentials.get_token() == "test-token-1"
         await server.clock.sleep(3240)
@@ -449,20 +552,41 @@ def test_while_it_hangs_a_good_token_goes_on_being_used() -> None:
         assert await asyncio.gather(*calls) == ["test-token-1"] * 5
         assert await credentials.get_token() == "test-token-1"
         assert len(server.token_requests) == 2
+        loop.ahead += ATTEMPT_TIMEOUT - 2
+        await until(lambda: len(server.token_requests) == 3)
+        await turns(50)
+        assert await credentials.get_token() == "test-token-2"
+        assert len(server.token_requests) == 3
+
+    play(use)
+
+
+def test_renewal_without_callers_ends_on_close() -> None:
+    async def use(server: FakeSchedules, credentials: ClientCredentials, loop: HastyLoop) -> None:
+        await credentials.get_token()
+        await server.clock.sleep(3240)
+        server.interrupt_tokens(stall())
+        call = asyncio.create_task(credentials.get_token())
+        await until(lambda: len(server.token_requests) == 2)
+        loop.ahead += 2
+        assert await call == "test-token-1"
+        assert credentials.in_flight == 1
+        await credentials.aclose_idle()
+        assert credentials.in_flight == 0
         await server.clock.sleep(30)
         assert await credentials.get_token() == "test-token-2"
 
     play(use)
 
 
-def test_a_dripping_answer_is_an_attempt_that_hangs() -> None:
+def test_dripping_answer_is_a_hanging_attempt() -> None:
     async def use(server: FakeSchedules, credentials: ClientCredentials, loop: HastyLoop) -> None:
         head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"
         server.interrupt_tokens(raw(head, close=False))
         call = asyncio.create_task(credentials.get_token())
         await until(lambda: len(server.token_requests) == 1)
         await turns(50)
-        loop.ahead += LONGEST_ATTEMPT
+        loop.ahead += ATTEMPT_TIMEOUT
         assert await call == "test-token-1"
 
     play(use)

@@ -13,6 +13,6 @@ from schedules_async._auth.environments import DEV, PRODUCTION, QA, Environment
         (PRODUCTION, "https://api.bentley.com", "https://ims.bentley.com"),
     ],
 )
-def test_each_deployment_has_its_hosts(environment: Environment, api: str, identity: str) -> None:
+def test_environments_have_their_hosts(environment: Environment, api: str, identity: str) -> None:
     assert environment == Environment(api_url=api, token_url=f"{identity}/connect/token")
     assert hash(environment) == hash(Environment(api, f"{identity}/connect/token"))

@@ -1,4 +1,4 @@
-"""What an identity server may answer, and what is made of it: tables."""
+"""The identity server's possible answers, and what they mean: tables."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from schedules_async._auth.token_response import pause_after, read_grant, read_life, renewal_age
+from schedules_async._auth.token_response import read_grant, read_life, renewal_age, retry_delay
 from schedules_async._http.responses import Answer
 from schedules_async.errors import MalformedResponseError, ResponseError, SchedulesError, TransportError
 
@@ -31,7 +31,7 @@ def answer(status: int = 200, body: object = None, headers: Mapping[str, str] | 
         ({}, 3600),
     ],
 )
-def test_a_token_and_its_life_are_read(grant: dict[str, object], life: float) -> None:
+def test_token_and_its_life_are_read(grant: dict[str, object], life: float) -> None:
     assert read_grant(answer(200, {"access_token": SECRET, **grant})) == (SECRET, life)
 
 
@@ -56,25 +56,25 @@ def test_a_token_and_its_life_are_read(grant: dict[str, object], life: float) ->
         ([60], 3600),
     ],
 )
-def test_a_life_that_means_nothing_is_an_hour(expires_in: object, life: float) -> None:
+def test_meaningless_life_is_an_hour(expires_in: object, life: float) -> None:
     assert read_life(expires_in) == life
 
 
 @pytest.mark.parametrize(
     ("life", "age"), [(3600, 3240), (86400, 77760), (600, 540), (300, 240), (120, 60), (60, 30), (10, 5), (1, 0.5)]
 )
-def test_a_token_is_renewed_early(life: float, age: float) -> None:
+def test_renewal_age_is_early(life: float, age: float) -> None:
     assert renewal_age(life) == age
 
 
 @given(st.floats(1, 86400))
-def test_it_is_renewed_in_time_and_never_at_once(life: float) -> None:
+def test_renewal_age_is_within_the_life(life: float) -> None:
     assert 0 < life / 2 <= renewal_age(life) <= max(0.9 * life, life / 2)
     assert life < 120 or renewal_age(life) <= life - 60
 
 
 @pytest.mark.parametrize(
-    "given_answer",
+    "malformed",
     [
         answer(200, b""),
         answer(200, b"<html>" + SECRET.encode()),
@@ -93,9 +93,9 @@ def test_it_is_renewed_in_time_and_never_at_once(life: float) -> None:
         Answer(200, CIMultiDict(), b"", "the body is larger than 1048576 bytes"),
     ],
 )
-def test_an_answer_that_gives_no_token_is_malformed(given_answer: Answer) -> None:
+def test_answer_without_token_is_malformed(malformed: Answer) -> None:
     with pytest.raises(MalformedResponseError, match=r"\w") as caught:
-        read_grant(given_answer)
+        read_grant(malformed)
     assert SECRET not in repr(caught.value)
     assert caught.value.__cause__ is None
 
@@ -113,7 +113,8 @@ def test_an_answer_that_gives_no_token_is_malformed(given_answer: Answer) -> Non
         (999, b"", None),
     ],
 )
-def test_a_refusal_shows_its_status_and_a_known_code_alone(status: int, body: object, code: str | None) -> None:
+def test_error_answer_shows_status_and_known_code(status: int, body: object, code: str | None) -> None:
+    """Any other text of the answer might repeat the secret."""
     with pytest.raises(ResponseError) as caught:
         read_grant(answer(status, body, {"x-correlation-id": SECRET, "Retry-After": "7", "Set-Cookie": SECRET}))
     error = caught.value
@@ -122,7 +123,7 @@ def test_a_refusal_shows_its_status_and_a_known_code_alone(status: int, body: ob
 
 
 @pytest.mark.parametrize(
-    ("fault", "pauses"),
+    ("fault", "delays"),
     [
         (TransportError("reset"), [0.25, 0.5, None]),
         (TransportError("untrusted", is_transient=False), [None]),
@@ -136,12 +137,12 @@ def test_a_refusal_shows_its_status_and_a_known_code_alone(status: int, body: ob
         (ResponseError("429", status=429, retry_after=60.0), [None]),
     ],
 )
-def test_only_what_may_pass_is_asked_for_again(fault: SchedulesError, pauses: list[Any]) -> None:
-    assert [pause_after(fault, attempt, 0.5) for attempt in range(1, len(pauses) + 1)] == pauses
+def test_only_transient_faults_are_retried(fault: SchedulesError, delays: list[Any]) -> None:
+    assert [retry_delay(fault, attempt, 0.5) for attempt in range(1, len(delays) + 1)] == delays
 
 
 @given(st.integers(200, 999), st.binary(), st.dictionaries(st.sampled_from(["Retry-After", "Date"]), st.text()))
-def test_no_bytes_are_anything_but_a_token_or_a_typed_error(status: int, body: bytes, headers: dict[str, str]) -> None:
+def test_any_bytes_are_token_or_typed_error(status: int, body: bytes, headers: dict[str, str]) -> None:
     with suppress(SchedulesError):
         token, life = read_grant(answer(status, body, headers))
         assert token

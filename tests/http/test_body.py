@@ -1,14 +1,26 @@
-"""What a fault of aiohttp becomes; how bodies are read is shown in test_transport.py."""
+"""What a fault of aiohttp becomes, and what is decoded of a body."""
 
+import asyncio
+import gzip
+import ssl
 import traceback
+import tracemalloc
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
 
 import aiohttp
 import pytest
+import trustme
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from schedules_async._http.body import to_transport_error
+from schedules_async._http.body import FAULTS, LARGEST_BODY, MOST_VALUES, read_whole, to_transport_error
+from schedules_async._http.responses import Answer
 from schedules_async._operations.ref import OperationRef
+from schedules_async.errors import TransportError
 
 REF = OperationRef("schedule", "operation")
 SECRET = "Bearer secret"
@@ -33,7 +45,7 @@ def response_error() -> aiohttp.ClientResponseError:
 @pytest.mark.parametrize(
     "fault", [OSError("reset"), TimeoutError(), response_error()], ids=lambda fault: type(fault).__name__
 )
-def test_an_error_shows_nothing_of_the_request(fault: Exception, cause: Exception | None) -> None:
+def test_error_shows_nothing_of_the_request(fault: Exception, cause: Exception | None) -> None:
     """Not in its repr, nor in the variables of a frame, which some tools print."""
     behind = raised_with(cause, {"Authorization": SECRET}) if cause else None
     error = to_transport_error(raised_with(fault, {"Authorization": SECRET}, behind), REF)
@@ -45,9 +57,15 @@ def test_an_error_shows_nothing_of_the_request(fault: Exception, cause: Exceptio
 
 
 @pytest.mark.parametrize(
-    ("fault", "text"), [(OSError("reset"), "reset"), (TimeoutError(), "TimeoutError"), (response_error(), "bad bytes")]
+    ("fault", "text"),
+    [
+        (OSError("reset"), "reset"),
+        (TimeoutError(), "TimeoutError"),
+        (response_error(), "the answer holds bytes that are not HTTP"),
+        (aiohttp.ServerDisconnectedError("an answer came unasked"), "an answer came unasked"),
+    ],
 )
-def test_an_error_says_what_the_fault_was(fault: Exception, text: str) -> None:
+def test_error_text_names_the_fault(fault: Exception, text: str) -> None:
     error = to_transport_error(fault)
     assert (str(error), error.ref, error.is_transient) == (text, None, True)
 
@@ -56,3 +74,213 @@ def test_fault_known_to_last_is_not_transient() -> None:
     assert not to_transport_error(RuntimeError("Session is closed"), is_transient=False).is_transient
     mismatch = aiohttp.ServerFingerprintMismatch(b"expected", b"got", "host", 443)
     assert not to_transport_error(mismatch, is_transient=True).is_transient
+
+
+@asynccontextmanager
+async def serve(answer: bytes) -> AsyncIterator[str]:
+    """Yield the address of a server that answers each request with these bytes."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def ask(url: str, **options: Any) -> Answer | TransportError:
+    async with aiohttp.ClientSession(auto_decompress=False, **options) as http:
+        try:
+            return await read_whole(await http.get(url, allow_redirects=False))
+        except FAULTS as error:
+            fault = error
+        return to_transport_error(fault, REF)
+
+
+def shown_by(error: BaseException) -> str:
+    """Return everything that a log, a traceback with the frames' variables, or a debugger shows of an error."""
+    shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    parts: list[BaseException | None] = [error]
+    for part in parts:
+        if part is not None:
+            shown += f"{part!r} {part.args!r} {vars(part)!r}"
+            parts += [part.__cause__, part.__context__]
+    return shown
+
+
+NOT_HTTP = "the answer holds bytes that are not HTTP"
+CUT_OFF = "the answer was cut off"
+CLOSED = "Server disconnected"
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (b"HTTP/1.1 200 OK\r\nBad Header: @\r\n\r\n", NOT_HTTP),
+        (b"HTTP/1.1 2OO @\r\n\r\n", NOT_HTTP),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n@\r\n", NOT_HTTP),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: @\r\n\r\n", NOT_HTTP),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"@" * 9000 + b"\r\n\r\n", NOT_HTTP),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}@\r\n\r\n", NOT_HTTP),
+        (b"HTTP/1.1 304 Not Modified\r\n\r\n@ more", NOT_HTTP),
+        (b"@\r\n\r\n", NOT_HTTP),
+        (b"HTTP/1.1 200 OK\r\nX: @\r\n", CLOSED),
+        (b"", CLOSED),
+        (b"HTTP/1.1 200 OK\r\nX: @\r\nContent-Length: 99\r\n\r\n@", CUT_OFF),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n90\r\n@", CUT_OFF),
+    ],
+)
+async def test_fault_shows_no_byte_of_the_answer(answer: bytes, text: str) -> None:
+    """A server that explains what it was sent may repeat the token, or another secret."""
+    async with serve(answer.replace(b"@", SECRET.encode())) as address:
+        error = await ask(f"http://{address}/")
+    assert isinstance(error, TransportError)
+    assert (str(error), error.ref, error.is_transient) == (text, REF, True)
+    assert isinstance(error.__cause__, aiohttp.ClientError)
+    assert "secret" not in shown_by(error)
+
+
+async def test_refused_connection_names_the_host_plainly() -> None:
+    assert str(await ask("http://127.0.0.1:1/")) == "cannot connect to 127.0.0.1:1: Connection refused"
+    nobody = await ask("http://nobody.invalid/")
+    assert str(nobody).startswith("cannot connect to nobody.invalid:80: ")
+    assert isinstance(nobody, TransportError)
+    assert isinstance(nobody.__cause__, aiohttp.ClientConnectorError)
+
+
+async def test_unreachable_proxy_is_named_without_login() -> None:
+    error = await ask("http://127.0.0.2:1/", proxy="http://user:secret@127.0.0.1:1")
+    assert isinstance(error, TransportError)
+    assert str(error) == "cannot connect to the proxy 127.0.0.1:1: Connection refused"
+    assert "secret" not in shown_by(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [(407, "407 Proxy Authentication Required"), (502, "502 Bad Gateway"), (777, "777")],
+)
+async def test_answer_of_the_proxy_is_called_that(status: int, text: str) -> None:
+    async with serve(b"HTTP/1.1 %d secret\r\nContent-Length: 0\r\n\r\n" % status) as proxy:
+        error = await ask("https://api.example.com/", proxy=f"http://user:secret@{proxy}")
+    assert isinstance(error, TransportError)
+    assert str(error) == f"the proxy answered {text}"
+    assert "secret" not in shown_by(error)
+
+
+async def test_failure_behind_a_proxy_shows_no_login() -> None:
+    """The tunnel is there, and what is at its end speaks no TLS."""
+    async with serve(b"HTTP/1.1 200 OK\r\n\r\nno TLS") as proxy:
+        error = await ask("https://api.example.com/", proxy=f"http://user:secret@{proxy}")
+    assert isinstance(error, TransportError)
+    assert "secret" not in shown_by(error)
+
+
+async def test_untrusted_certificate_is_named_plainly() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+
+    def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0, ssl=context) as server:
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        untrusted = await ask(f"https://{address}/")
+        other = await ask(f"https://{address}/", connector=aiohttp.TCPConnector(ssl=aiohttp.Fingerprint(b"0" * 32)))
+    assert str(untrusted).startswith(f"the certificate of {address} is not trusted: unable to get local issuer")
+    assert str(other) == f"the certificate of {address} has another fingerprint"
+    for error in (untrusted, other):
+        assert isinstance(error, TransportError)
+        assert not error.is_transient
+
+
+def test_ipv6_address_is_written_in_brackets() -> None:
+    mismatch = aiohttp.ServerFingerprintMismatch(b"expected", b"got", "::1", 443)
+    assert str(to_transport_error(mismatch)) == "the certificate of [::1]:443 has another fingerprint"
+
+
+async def test_answer_knows_when_it_was_received() -> None:
+    before = datetime.now(UTC)
+    async with serve(b"HTTP/1.1 304 Not Modified\r\n\r\n") as address:
+        answer = await ask(f"http://{address}/")
+    assert isinstance(answer, Answer)
+    assert answer.received is not None
+    assert before <= answer.received <= datetime.now(UTC)
+
+
+BODY = b"a body of some length " * 10
+EMPTY = gzip.compress(b"")
+
+
+async def decoded(encoding: str, body: bytes) -> Answer:
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {len(body)}\r\n\r\n"
+    async with serve(head.encode() + body) as address:
+        answer = await ask(f"http://{address}/")
+    assert isinstance(answer, Answer)
+    return answer
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        gzip.compress(BODY),
+        gzip.compress(BODY[:20]) + gzip.compress(BODY[20:]),
+        EMPTY + gzip.compress(BODY),
+        gzip.compress(BODY) + EMPTY,
+        EMPTY * 300 + b"".join(gzip.compress(BODY[start : start + 1]) for start in range(len(BODY))) + EMPTY * 300,
+    ],
+    ids=["one", "two", "empty one first", "empty one last", "many"],
+)
+async def test_gzip_of_several_members_is_decoded(body: bytes) -> None:
+    answer = await decoded("gzip", body)
+    assert (answer.body, answer.problem) == (BODY, None)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("gzip", gzip.compress(BODY) + b"more"),
+        ("gzip", gzip.compress(BODY) + EMPTY[:-1]),
+        ("gzip", EMPTY + gzip.compress(BODY)[:-1]),
+        ("gzip", gzip.compress(BODY) + b"\0" * 20),
+        ("deflate", zlib.compress(BODY) + zlib.compress(BODY)),
+        ("deflate", zlib.compress(BODY) + b"x"),
+        ("gzip, gzip", gzip.compress(BODY)),
+        ("br", BODY),
+    ],
+)
+async def test_damaged_body_is_a_problem(encoding: str, body: bytes) -> None:
+    answer = await decoded(encoding, body)
+    assert (answer.body, answer.problem) == (b"", "the body cannot be decoded")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        gzip.compress(b" " * 50_000_000),
+        gzip.compress(b" " * LARGEST_BODY) + gzip.compress(b" "),
+        gzip.compress(b" " * 1000) * 2000,
+        EMPTY * 60_000,
+    ],
+    ids=["one member", "two members", "many members", "many empty members"],
+)
+async def test_gzip_over_the_bound_is_never_held(body: bytes) -> None:
+    """Of the many empty members it is the bytes received that are too many."""
+    tracemalloc.start()
+    try:
+        answer = await decoded("gzip", body)
+        assert tracemalloc.get_traced_memory()[1] < 16_000_000
+    finally:
+        tracemalloc.stop()
+    assert (answer.body, answer.problem) == (b"", f"the body is larger than {LARGEST_BODY} bytes")
+
+
+async def test_body_of_too_many_values_is_a_problem() -> None:
+    """A value takes a hundred times the memory of its text."""
+    body = b"[" + b"1," * MOST_VALUES + b"1]"
+    assert (await decoded("identity", body)).problem == f"the body holds more than {MOST_VALUES} values"
+
+
+async def test_gzip_up_to_the_bound_is_held_whole() -> None:
+    half = b" " * (LARGEST_BODY // 2)
+    assert len((await decoded("gzip", gzip.compress(half) * 2)).body) == LARGEST_BODY

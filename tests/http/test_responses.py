@@ -1,4 +1,4 @@
-"""What to ask, and what each answer means, by literals."""
+"""The headers of a request, and what each answer means, by literals."""
 
 import copy
 import json
@@ -18,13 +18,13 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from schedules_async._http.responses import (
     SAME_FOR_ALL,
     Answer,
-    Seen,
-    hide,
+    Fetched,
     read_answer,
     read_error,
-    read_refusal,
+    redact,
     request_headers,
 )
+from schedules_async._http.retry import is_throttled
 from schedules_async._operations.base_errors import MalformedResponseError, SchedulesError
 from schedules_async._operations.operation import Operation, OperationStatus, is_well_formed
 from schedules_async._operations.ref import OperationRef
@@ -65,6 +65,21 @@ def error_body(error: object) -> bytes:
     return json.dumps({"error": error}).encode()
 
 
+def fetched(held: Operation | None, single: Answer, ref: OperationRef = REF) -> Fetched:
+    reading = read_answer(ref, held, single)
+    assert isinstance(reading.outcome, Fetched)
+    assert (reading.status, reading.error) == (single.status, None)
+    return reading.outcome
+
+
+def error_in(held: Operation | None, single: Answer, ref: OperationRef = REF) -> SchedulesError:
+    reading = read_answer(ref, held, single)
+    assert reading.error is reading.outcome
+    assert isinstance(reading.error, SchedulesError)
+    assert (reading.status, reading.error.ref) == (single.status, ref)
+    return reading.error
+
+
 BASE_HEADERS = {
     "Authorization": "Bearer token",
     "Accept": "application/vnd.bentley.itwin-platform.v1+json",
@@ -73,29 +88,24 @@ BASE_HEADERS = {
 
 
 @pytest.mark.parametrize(
-    ("held", "conditional"),
-    [
-        (None, {}),
-        (UNTAGGED, {}),
-        (HELD, {"If-None-Match": 'W/"1"'}),
-        (Operation("o", "s", OperationStatus.FAILED, etag='"a b"'), {"If-None-Match": '"a b"'}),
-    ],
+    ("tag", "conditional"),
+    [(None, {}), ('W/"1"', {"If-None-Match": 'W/"1"'}), ('"a b"', {"If-None-Match": '"a b"'})],
 )
-def test_the_tag_goes_back_byte_for_byte(held: Operation | None, conditional: dict[str, str]) -> None:
-    headers = {**SAME_FOR_ALL, **request_headers("token", held)}
+def test_tag_goes_back_byte_for_byte(tag: str | None, conditional: dict[str, str]) -> None:
+    headers = {**SAME_FOR_ALL, **request_headers("token", tag)}
     assert headers == {**BASE_HEADERS, "Accept-Encoding": headers["Accept-Encoding"], **conditional}
     assert "gzip" in headers["Accept-Encoding"]
 
 
-def test_a_200_is_a_snapshot() -> None:
-    seen = read_answer(REF, HELD, ok({"ETag": '"2"', "Date": DATE, "Content-Type": "text/plain; charset=utf-16"}))
-    assert seen == Seen(Operation("o", "s", OperationStatus.STARTED, percent_complete=42.0), date=NOON)
-    assert seen.operation.etag == '"2"'
+def test_200_is_a_snapshot() -> None:
+    found = fetched(HELD, ok({"ETag": '"2"', "Date": DATE, "Content-Type": "text/plain; charset=utf-16"}))
+    assert found == Fetched(Operation("o", "s", OperationStatus.STARTED, percent_complete=42.0), date=NOON)
+    assert found.operation.etag == '"2"'
 
 
-def test_failed_work_is_an_ordinary_answer() -> None:
-    seen = read_answer(REF, None, ok({}, body_of(status="Failed", failureDescription="disk full")))
-    assert (seen.operation.is_failed, seen.operation.failure_description) == (True, "disk full")
+def test_failed_operation_is_an_ordinary_answer() -> None:
+    found = fetched(None, ok({}, body_of(status="Failed", failureDescription="disk full")))
+    assert (found.operation.is_failed, found.operation.failure_description) == (True, "disk full")
 
 
 @pytest.mark.parametrize(
@@ -110,13 +120,13 @@ def test_failed_work_is_an_ordinary_answer() -> None:
     ],
 )
 def test_only_one_well_formed_tag_is_kept(fields: list[tuple[str, str]], tag: str | None) -> None:
-    assert read_answer(REF, HELD, ok(fields)).operation.etag == tag
+    assert fetched(HELD, ok(fields)).operation.etag == tag
 
 
-def test_tag_and_schedule_are_not_read_from_the_body() -> None:
-    seen = read_answer(REF, None, ok({}, body_of(etag='"2"', scheduleId="other")))
-    assert seen.operation.etag is None
-    assert seen.operation.ref == REF
+def test_body_does_not_set_tag_or_schedule() -> None:
+    found = fetched(None, ok({}, body_of(etag='"2"', scheduleId="other")))
+    assert found.operation.etag is None
+    assert found.operation.ref == REF
 
 
 @pytest.mark.parametrize("status", [200, 304])
@@ -133,7 +143,7 @@ def test_tag_and_schedule_are_not_read_from_the_body() -> None:
 )
 def test_no_store_forbids_keeping(status: int, fields: list[tuple[str, str]], is_kept: bool) -> None:
     body = body_of() if status == 200 else b""
-    assert read_answer(REF, HELD, answer(status, fields, body)).is_kept is is_kept
+    assert fetched(HELD, answer(status, fields, body)).is_kept is is_kept
 
 
 @pytest.mark.parametrize("status", [200, 304])
@@ -151,32 +161,49 @@ def test_no_store_forbids_keeping(status: int, fields: list[tuple[str, str]], is
         ([("Retry-After", "-7"), ("Date", "today")], None, None),
     ],
 )
-def test_the_wish_to_wait_is_read_off_every_answer(
+def test_retry_after_is_read_from_every_answer(
     status: int, fields: list[tuple[str, str]], retry_after: float | None, date: datetime | None
 ) -> None:
-    seen = read_answer(REF, HELD, answer(status, fields, body_of() if status == 200 else b""))
-    assert (seen.retry_after, seen.date) == (retry_after, date)
+    found = fetched(HELD, answer(status, fields, body_of() if status == 200 else b""))
+    assert (found.retry_after, found.date) == (retry_after, date)
     if status == 200:
         assert read_error(answer(500, fields)).retry_after == retry_after
 
 
 @pytest.mark.parametrize(
+    ("fields", "retry_after"),
+    [
+        ({}, 30.0),
+        ({"Date": "today"}, 30.0),
+        ({"Date": "Thu, 02 Jan 2020 12:00:10 GMT"}, 20.0),
+        ({"Date": "Thu, 02 Jan 2020 13:00:00 GMT"}, 0.0),
+    ],
+)
+def test_retry_after_date_counts_from_the_time_received(fields: dict[str, str], retry_after: float) -> None:
+    """Unless the answer has a Date of its own (RFC 9110 section 6.6.1)."""
+    headers = CIMultiDict({"Retry-After": "Thu, 02 Jan 2020 12:00:30 GMT", **fields})
+    assert read_error(Answer(503, headers, received=NOON)).retry_after == retry_after
+    assert fetched(None, Answer(200, headers, body_of(), received=NOON)).retry_after == retry_after
+    assert fetched(None, Answer(200, CIMultiDict(), body_of(), received=NOON)).date is None
+
+
+@pytest.mark.parametrize(
     "fields", [[], [("ETag", 'W/"1"')], [("ETag", '"1"')], [("ETag", "odd")], [("ETag", '"8"'), ("ETag", '"9"')]]
 )
-def test_a_304_gives_back_the_very_object_that_was_held(fields: list[tuple[str, str]]) -> None:
-    seen = read_answer(REF, HELD, answer(304, fields))
-    assert seen.operation is HELD
-    assert seen.is_not_modified
+def test_304_returns_the_held_object_itself(fields: list[tuple[str, str]]) -> None:
+    found = fetched(HELD, answer(304, fields))
+    assert found.operation is HELD
+    assert found.is_not_modified
 
 
 @pytest.mark.parametrize(
     ("held", "fields"),
     [(None, {}), (None, {"ETag": '"1"'}), (UNTAGGED, {}), (UNTAGGED, {"ETag": '"1"'}), (HELD, {"ETag": '"2"'})],
 )
-def test_a_304_that_refers_to_nothing_held_is_malformed(held: Operation | None, fields: Fields) -> None:
-    with pytest.raises(MalformedResponseError, match="304") as caught:
-        read_answer(REF, held, answer(304, fields))
-    assert caught.value.ref == REF
+def test_304_without_matching_snapshot_is_malformed(held: Operation | None, fields: Fields) -> None:
+    error = error_in(held, answer(304, fields))
+    assert isinstance(error, MalformedResponseError)
+    assert "304" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -196,19 +223,18 @@ def test_a_304_that_refers_to_nothing_held_is_malformed(held: Operation | None, 
         (GUID + "x", (GUID + "x").upper()),
     ],
 )
-def test_another_operations_answer_is_malformed(asked: str, named: object) -> None:
+def test_answer_about_another_operation_is_malformed(asked: str, named: object) -> None:
     ref = OperationRef("s", asked)
-    with pytest.raises(MalformedResponseError) as caught:
-        read_answer(ref, None, ok({}, body_of(id=named)))
-    assert caught.value.ref == ref
-    str(caught.value).encode()
+    error = error_in(None, ok({}, body_of(id=named)), ref)
+    assert isinstance(error, MalformedResponseError)
+    str(error).encode()
 
 
 @pytest.mark.parametrize("named", [GUID, GUID.upper(), GUID.title()])
-def test_a_guid_may_come_back_in_the_other_case(named: str) -> None:
+def test_guid_may_return_in_other_case(named: str) -> None:
     for asked in (GUID, GUID.upper()):
-        seen = read_answer(OperationRef("s", asked), None, ok({}, body_of(id=named)))
-        assert seen.operation.ref == OperationRef("s", asked)
+        found = fetched(None, ok({}, body_of(id=named)), OperationRef("s", asked))
+        assert found.operation.ref == OperationRef("s", asked)
 
 
 @pytest.mark.parametrize(
@@ -228,11 +254,10 @@ def test_a_guid_may_come_back_in_the_other_case(named: str) -> None:
     ],
     ids=lambda malformed: f"{malformed.status}-{malformed.problem or malformed.body!r}",
 )
-def test_an_answer_that_breaks_the_contract_is_malformed(malformed: Answer) -> None:
-    with pytest.raises(MalformedResponseError) as caught:
-        read_answer(REF, HELD, malformed)
-    assert caught.value.ref == REF
-    assert malformed.problem is None or malformed.problem in str(caught.value)
+def test_answer_breaking_the_contract_is_malformed(malformed: Answer) -> None:
+    error = error_in(HELD, malformed)
+    assert isinstance(error, MalformedResponseError)
+    assert malformed.problem is None or malformed.problem in str(error)
 
 
 @pytest.mark.parametrize(
@@ -248,14 +273,12 @@ def test_an_answer_that_breaks_the_contract_is_malformed(malformed: Answer) -> N
         ((600, 601, 777, 999, 1000), ServerError),
     ],
 )
-def test_the_status_decides_the_class(statuses: tuple[int, ...], kind: type[ResponseError]) -> None:
+def test_status_decides_the_error_class(statuses: tuple[int, ...], kind: type[ResponseError]) -> None:
     for status in statuses:
         for body, problem in ((body_of(), None), (b"", None), (b"", "too large")):
-            with pytest.raises(ResponseError) as caught:
-                read_answer(REF, HELD, answer(status, {"ETag": '"1"', "Location": "/"}, body, problem))
-            assert type(caught.value) is kind
-            assert (caught.value.status, caught.value.ref) == (status, REF)
-            assert (caught.value.code, caught.value.message) == (None, None)
+            error = error_in(HELD, answer(status, {"ETag": '"1"', "Location": "/"}, body, problem))
+            assert type(error) is kind
+            assert (error.status, error.code, error.message) == (status, None, None)
 
 
 FULL = {
@@ -301,17 +324,18 @@ FULL = {
     ],
     ids=range(21),
 )
-def test_each_field_of_the_envelope_is_kept_on_its_own(
-    body: bytes, said: ErrorDetail, details: tuple[ErrorDetail, ...]
-) -> None:
+def test_each_error_field_is_kept_alone(body: bytes, said: ErrorDetail, details: tuple[ErrorDetail, ...]) -> None:
     for status in (400, 401, 404, 429, 500):
         error = read_error(answer(status, {}, body))
         assert ErrorDetail(error.code, error.message, error.target) == said
         assert error.details == details
 
 
-def test_the_text_of_an_error_says_what_the_service_said() -> None:
-    assert str(read_error(answer(502))) == "502"
+def test_error_text_holds_status_code_and_message() -> None:
+    assert str(read_error(answer(502))) == "502 Bad Gateway"
+    assert str(read_error(answer(599))) == "599"
+    assert str(read_error(answer(429, {"Retry-After": "9" * 30}))) == "429 Too Many Requests Retry-After: 1000000000 s"
+    assert str(read_error(answer(404, {}, error_body({"code": "OperationNotFound"})))) == "404 OperationNotFound"
     text = str(read_error(answer(422, {}, error_body(FULL))))
     assert "422" in text
     assert "InvalidRequest" in text
@@ -324,7 +348,7 @@ def test_the_text_of_an_error_says_what_the_service_said() -> None:
     ("fields", "correlation_id"),
     [({}, None), ({"X-Correlation-Id": "c0ffee"}, "c0ffee"), ({"x-correlation-id": "\udcff"}, None)],
 )
-def test_the_correlation_id_is_carried(fields: Fields, correlation_id: str | None) -> None:
+def test_error_keeps_the_correlation_id(fields: Fields, correlation_id: str | None) -> None:
     error = read_error(answer(500, {**dict(fields), "ETag": 'W/"1"'}, b"text"))
     assert error.correlation_id == correlation_id
 
@@ -351,14 +375,14 @@ def test_the_correlation_id_is_carried(fields: Fields, correlation_id: str | Non
         ({"ITwinPlatform-RateLimited-API": "\udcff", "X-Other": "x"}, {}),
     ],
 )
-def test_a_429_names_its_limits(fields: dict[str, str], limits: dict[str, str]) -> None:
+def test_429_keeps_its_limits(fields: dict[str, str], limits: dict[str, str]) -> None:
     error = read_error(Answer(429, CIMultiDictProxy(CIMultiDict(fields)), error_body({"code": "TooManyRequests"})))
     assert isinstance(error, RateLimitedError)
     assert error.limits == limits
 
 
 @pytest.mark.parametrize(
-    ("status", "fields", "is_refusal"),
+    ("status", "fields", "expected"),
     [
         (429, {}, True),
         (429, {"Retry-After": "7"}, True),
@@ -370,17 +394,13 @@ def test_a_429_names_its_limits(fields: dict[str, str], limits: dict[str, str]) 
         (503, {"Retry-After": "soon"}, False),
         (503, {}, False),
         (500, {"Retry-After": "7"}, False),
-        (200, {"Retry-After": "7"}, False),
-        (304, {"Retry-After": "7"}, False),
         (404, {"Retry-After": "7"}, False),
     ],
 )
-def test_a_429_or_a_503_that_names_a_time_is_a_refusal(status: int, fields: dict[str, str], is_refusal: bool) -> None:
-    refusal = read_refusal(answer(status, fields))
-    assert (refusal is not None) is is_refusal
-    if refusal is not None:
-        assert isinstance(refusal, RateLimitedError if status == 429 else ServerError)
-        assert refusal.status == status
+def test_429_or_503_with_retry_after_is_throttled(status: int, fields: dict[str, str], expected: bool) -> None:
+    error = read_error(answer(status, fields))
+    assert is_throttled(error) is expected
+    assert error.status == status
 
 
 NAMES = st.sampled_from(
@@ -451,21 +471,20 @@ HELDS = st.sampled_from([None, UNTAGGED, HELD])
 
 
 @given(held=HELDS, anything=ANSWERS)
-def test_whatever_the_server_sends_is_seen_or_the_error_that_its_status_is(
-    held: Operation | None, anything: Answer
-) -> None:
-    found = outcome_of(held, anything)
-    if isinstance(found, Seen):
-        assert anything.status == (304 if found.is_not_modified else 200)
-        check_seen(found, held, anything)
+def test_any_answer_is_snapshot_or_typed_error(held: Operation | None, anything: Answer) -> None:
+    """The status alone decides which error it is."""
+    reading = read_answer(REF, held, anything)
+    assert reading.status == anything.status
+    if isinstance(reading.outcome, Fetched):
+        assert anything.status == (304 if reading.outcome.is_not_modified else 200)
+        check_snapshot(reading.outcome, held, anything)
     else:
+        error = reading.outcome
         kinds = [kind for (first, last), kind in KINDS.items() if first <= anything.status <= last]
-        assert type(found) is (kinds[0] if kinds else ResponseError)
-        assert getattr(found, "status", anything.status) == anything.status
-        assert (found.ref, len(str(found)) < 1000) == (REF, True)
-        check_facts(found)
-    refusal = read_refusal(anything)
-    assert refusal is None or (type(refusal) is type(found) and vars(refusal) | {"ref": REF} == vars(found))
+        assert type(error) is (kinds[0] if kinds else ResponseError)
+        assert getattr(error, "status", anything.status) == anything.status
+        assert (error.ref, len(str(error)) < 1000) == (REF, True)
+        check_facts(error)
 
 
 KINDS = {  # the first that fits
@@ -479,21 +498,21 @@ KINDS = {  # the first that fits
 }
 
 
-def check_seen(seen: Seen, held: Operation | None, anything: Answer) -> None:
-    """What is seen can be written down, and its tag is the answer's own, fit to be sent."""
-    operation, tags = seen.operation, anything.headers.getall("ETag", ())
-    if seen.is_not_modified:
+def check_snapshot(found: Fetched, held: Operation | None, anything: Answer) -> None:
+    """The snapshot can be written down, and its tag is the answer's own, fit to be sent."""
+    operation, tags = found.operation, anything.headers.getall("ETag", ())
+    if found.is_not_modified:
         assert operation is held
     elif operation.etag is not None:
         assert [operation.etag] == tags
         assert re.fullmatch('(W/)?"[ !#-~]*"', operation.etag)
     assert operation.ref == REF
-    assert seen.retry_after is None or 0 <= seen.retry_after <= 1e9
+    assert found.retry_after is None or 0 <= found.retry_after <= 1e9
     assert math.isfinite(operation.percent_complete)
     assert 0 <= operation.fraction <= 1
     again = Operation.from_json(operation.to_json().encode())
     assert (again, again.etag) == (operation, operation.etag)
-    assert pickle.loads(pickle.dumps(seen)) == seen
+    assert pickle.loads(pickle.dumps(found)) == found
 
 
 def check_facts(error: SchedulesError) -> None:
@@ -509,13 +528,6 @@ def check_facts(error: SchedulesError) -> None:
     assert all(text is None or is_well_formed(text) for text in texts)
 
 
-def outcome_of(held: Operation | None, anything: Answer) -> Seen | SchedulesError:
-    try:
-        return read_answer(REF, held, anything)
-    except SchedulesError as error:
-        return error
-
-
 @pytest.mark.parametrize(
     ("headers", "body", "shown_headers", "shown_body"),
     [
@@ -525,24 +537,24 @@ def outcome_of(held: Operation | None, anything: Answer) -> Seen | SchedulesErro
         ({"A": "Bearer canary-of-16-chars", "B": "c"}, b"body", {"A": "Bearer ***", "B": "c"}, b"body"),
     ],
 )
-def test_a_token_that_an_answer_repeats_is_blanked_out(
+def test_token_repeated_by_answer_is_redacted(
     headers: Fields, body: bytes, shown_headers: Fields, shown_body: bytes
 ) -> None:
-    given_answer = answer(400, headers, body)
-    assert hide("canary-of-16-chars", given_answer) == answer(400, shown_headers, shown_body)
-    assert hide("body", given_answer) is given_answer  # it may be just a word
+    original = answer(400, headers, body)
+    assert redact("canary-of-16-chars", original) == answer(400, shown_headers, shown_body)
+    assert redact("body", original) is original  # it may be just a word
 
 
 TOKENS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=14, max_size=30).map("~{}~".format)
 
 
 @given(token=TOKENS | st.just('canary/of"16\\chars'), escaped=st.sets(st.integers(0, 30)), around=st.text(max_size=5))
-def test_a_token_is_blanked_out_however_json_writes_it(token: str, escaped: set[int], around: str) -> None:
+def test_token_is_redacted_however_json_spells_it(token: str, escaped: set[int], around: str) -> None:
     written = "".join(
         f"\\u{ord(character):04x}" if number in escaped else json.dumps(character)[1:-1]
         for number, character in enumerate(token)
     ).replace("/", "\\/")
     message = json.dumps(around)[1:-1]
     body = f'{{"error": {{"code": "c", "message": "{message}{written}{message}", "target": "t"}}}}'.encode()
-    error = read_error(hide(token, answer(403, {}, body)))
+    error = read_error(redact(token, answer(403, {}, body)))
     assert (error.code, error.message, error.target) == ("c", f"{around}{token}{around}".replace(token, "***"), "t")

@@ -1,4 +1,4 @@
-"""What is repeated after a fault, and after how long."""
+"""Which faults are retried, and after which delay."""
 
 import math
 from datetime import timedelta
@@ -22,7 +22,7 @@ from schedules_async.errors import (
 SECONDS = ("base", "max_pause", "max_retry_after", "max_outage")
 
 
-def test_the_defaults() -> None:
+def test_defaults_are_as_documented() -> None:
     assert RetryPolicy() == RetryPolicy(attempts=5, base=0.5, max_pause=30.0, max_retry_after=120.0, max_outage=300.0)
     assert hash(RetryPolicy()) == hash(RetryPolicy())
 
@@ -34,14 +34,14 @@ def test_seconds_may_be_a_timedelta() -> None:
 
 @pytest.mark.parametrize("name", SECONDS)
 @pytest.mark.parametrize("value", [-1, -0.001, math.nan, -math.inf, timedelta(seconds=-1)])
-def test_seconds_that_mean_nothing_are_refused(name: str, value: Any) -> None:
+def test_seconds_negative_or_nan_are_an_error(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=name):
         RetryPolicy(**{name: value})
 
 
 @pytest.mark.parametrize("name", SECONDS)
 @pytest.mark.parametrize("value", ["1", None, True, b"x"])
-def test_what_is_no_seconds_is_refused(name: str, value: Any) -> None:
+def test_seconds_of_another_type_are_an_error(name: str, value: Any) -> None:
     with pytest.raises(TypeError):
         RetryPolicy(**{name: value})
 
@@ -53,21 +53,21 @@ def test_seconds_may_be_zero_or_infinite(name: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(("attempts", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("5", TypeError)])
-def test_at_least_one_attempt_is_made(attempts: int, error: type[Exception]) -> None:
+def test_attempts_below_one_are_an_error(attempts: int, error: type[Exception]) -> None:
     with pytest.raises(error):
         RetryPolicy(attempts=attempts)
 
 
-def test_a_policy_is_frozen() -> None:
+def test_policy_is_frozen() -> None:
     for name in ("attempts", *SECONDS):
         with pytest.raises(AttributeError):
             setattr(RetryPolicy(), name, 1)
 
 
-def test_only_passing_statuses_are_repeated() -> None:
-    passing = {status for status in range(1000) if is_transient(ResponseError("x", status=status))}
-    assert passing == {408, 500, 502, 503, 504}
-    assert {status for status in range(500, 1000) if is_transient(ServerError("x", status=status))} == passing - {408}
+def test_only_transient_statuses_are_retried() -> None:
+    transient = {status for status in range(1000) if is_transient(ResponseError("x", status=status))}
+    assert transient == {408, 500, 502, 503, 504}
+    assert {status for status in range(500, 1000) if is_transient(ServerError("x", status=status))} == transient - {408}
     assert not is_transient(ResponseError("no token"))
 
 
@@ -86,12 +86,12 @@ def test_only_passing_statuses_are_repeated() -> None:
         (ValueError(), False),
     ],
 )
-def test_only_passing_faults_are_repeated(error: Exception, expected: bool) -> None:
+def test_only_transient_faults_are_retried(error: Exception, expected: bool) -> None:
     assert is_transient(error) is expected
 
 
 @pytest.mark.parametrize(
-    ("repeat", "sample", "pause"),
+    ("retry", "sample", "delay"),
     [
         (1, 1.0, 0.5),
         (2, 1.0, 1.0),
@@ -105,8 +105,8 @@ def test_only_passing_faults_are_repeated(error: Exception, expected: bool) -> N
         (100_000, 0.5, 15.0),
     ],
 )
-def test_the_pause_is_drawn_from_a_doubling_span(repeat: int, sample: float, pause: float) -> None:
-    assert backoff_delay(RetryPolicy(), repeat, sample) == pause
+def test_delay_is_drawn_from_doubling_range(retry: int, sample: float, delay: float) -> None:
+    assert backoff_delay(RetryPolicy(), retry, sample) == delay
 
 
 @pytest.mark.parametrize(
@@ -119,5 +119,5 @@ def test_the_pause_is_drawn_from_a_doubling_span(repeat: int, sample: float, pau
         (RetryPolicy(base=1, max_pause=math.inf), [1.0, 2.0, 4.0]),
     ],
 )
-def test_base_and_max_pause_bound_it(policy: RetryPolicy, longest: list[float]) -> None:
-    assert [backoff_delay(policy, repeat, 1.0) for repeat in (1, 2, 3)] == longest
+def test_delay_is_bounded_by_base_and_maximum(policy: RetryPolicy, longest: list[float]) -> None:
+    assert [backoff_delay(policy, retry, 1.0) for retry in (1, 2, 3)] == longest

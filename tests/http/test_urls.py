@@ -1,4 +1,4 @@
-"""Where a secret may go, and what is refused before it could."""
+"""Where a secret may be sent, and which URLs are an error before anything is sent."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,18 +15,18 @@ CHECKS = [check_base_url, check_token_url]
     ("host", "is_own"),
     [("localhost", True), ("127.8.8.8", True), ("::1", True), ("10.0.0.1", False), ("localhost.example.com", False)],
 )
-def test_what_is_this_machine(host: str, is_own: bool) -> None:
+def test_loopback_host_is_this_machine(host: str, is_own: bool) -> None:
     assert is_loopback(host) is is_own
 
 
-def test_a_url_keeps_its_encoding() -> None:
+def test_url_keeps_its_encoding() -> None:
     assert check_base_url("https://example.com/a%2Fb/") == "https://example.com/a%2Fb"
     assert check_token_url("https://example.com/a%2Fb/?tenant=x") == "https://example.com/a%2Fb/?tenant=x"
 
 
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("url", ["https://example.com/t", URL("http://127.0.0.2:80/t"), "http://[::1]:8080/t"])
-def test_https_and_this_machine_are_taken(check: Callable[[str | URL], str], url: str | URL) -> None:
+def test_https_and_loopback_urls_are_accepted(check: Callable[[str | URL], str], url: str | URL) -> None:
     assert check(url) == str(url)
 
 
@@ -47,12 +47,13 @@ def test_https_and_this_machine_are_taken(check: Callable[[str | URL], str], url
         (None, TypeError, "_url must be a URL, not NoneType"),
     ],
 )
-def test_anything_else_is_refused(check: Callable[[Any], str], url: Any, error: type[Exception], text: str) -> None:
+def test_any_other_url_is_an_error(check: Callable[[Any], str], url: Any, error: type[Exception], text: str) -> None:
+    """The error does not repeat a password."""
     with pytest.raises(error, match=text) as caught:
         check(url)
     assert "word" not in str(caught.value)
 
 
-def test_a_base_url_has_no_query() -> None:
+def test_base_url_with_query_is_an_error() -> None:
     with pytest.raises(ValueError, match="query"):
         check_base_url("https://example.com/?q=1")

@@ -1,4 +1,4 @@
-"""The foot of the error tree, and copies of an error."""
+"""The base of the error tree, and copies of an error."""
 
 import traceback
 from pathlib import Path
@@ -133,7 +133,7 @@ def facts_of(error: BaseException) -> dict[str, Any]:
     return {name: getattr(error, name, ...) for name in FIELDS}
 
 
-def test_an_error_says_what_happened_and_where() -> None:
+def test_error_keeps_its_message_and_ref() -> None:
     error = MalformedResponseError("not JSON", ref=REF)
     assert isinstance(error, SchedulesError)
     assert str(error) == "not JSON"

@@ -1,4 +1,4 @@
-"""Snapshots: what is read of the service's JSON, what is refused, and the way back."""
+"""Snapshots: what is read from the service's JSON, what is malformed, and the way back."""
 
 import json
 import math
@@ -43,7 +43,7 @@ def read(text: str | bytes) -> Operation:
     return Operation.from_json(text, "s")
 
 
-def test_the_vendors_sample_is_read() -> None:
+def test_vendors_sample_is_read() -> None:
     assert Operation.from_json(SAMPLE, "s") == Operation(
         id="bdc8fb5d-ce72-42f9-8818-bb2942927428",
         schedule_id="s",
@@ -81,7 +81,7 @@ def test_only_succeeded_and_failed_are_final(raw: str, status: OperationStatus, 
     assert operation.is_failed is (raw == "Failed")
 
 
-def test_a_status_is_its_text() -> None:
+def test_status_is_its_text() -> None:
     assert [str(status) for status in OperationStatus] == ["Queued", "Started", "Succeeded", "Failed", "Unknown"]
 
 
@@ -111,7 +111,7 @@ def test_percent_is_as_sent(sent: object, expected: float) -> None:
     "sent",
     ['"50"', '""', "true", "false", "NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1" + "0" * 400, "[50]", "{}"],
 )
-def test_a_percent_that_is_no_finite_number_is_malformed(sent: str) -> None:
+def test_percent_without_finite_number_is_malformed(sent: str) -> None:
     with pytest.raises(MalformedResponseError):
         read(f'{{"operation": {{"id": "o", "status": "Started", "percentComplete": {sent}}}}}')
 
@@ -139,7 +139,7 @@ def test_a_percent_that_is_no_finite_number_is_malformed(sent: str) -> None:
         ("etag", "etag", 'W/"1"', 'W/"1"'),
     ],
 )
-def test_each_other_field_is_optional(name: str, attribute: str, sent: object, expected: object) -> None:
+def test_other_fields_are_optional(name: str, attribute: str, sent: object, expected: object) -> None:
     assert getattr(read(written(**{name: sent})), attribute) == expected
 
 
@@ -156,13 +156,13 @@ WRONG: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize(("name", "sent"), [(name, sent) for name in WRONG for sent in WRONG[name]], ids=ascii)
-def test_a_field_of_the_wrong_kind_is_malformed(name: str, sent: object) -> None:
+def test_field_of_wrong_type_is_malformed(name: str, sent: object) -> None:
     with pytest.raises(MalformedResponseError, match="operation"):
         read(written(**{name: sent}))
 
 
 @pytest.mark.parametrize("name", ["id", "status", "percentComplete", "subStatus", "createdAt", "surprise"])
-def test_text_that_nests_too_deeply_is_malformed(name: str) -> None:
+def test_text_nested_too_deeply_is_malformed(name: str) -> None:
     for opening, closing in (("[", "]"), ('{"a":', "}")):
         nested = f"{opening * 100_000}1{closing * 100_000}"
         with pytest.raises(MalformedResponseError):
@@ -170,7 +170,7 @@ def test_text_that_nests_too_deeply_is_malformed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["id", "status", "percentComplete", "subStatus", "createdAt"])
-def test_a_value_too_deep_to_be_shown_is_malformed(name: str) -> None:
+def test_value_nested_too_deeply_is_malformed(name: str) -> None:
     """What JSON can still nest, `str` need not be able to write: under a tracer its limit is lower."""
     nested: list[object] = []
     for _ in range(20_000):
@@ -204,7 +204,7 @@ def test_a_value_too_deep_to_be_shown_is_malformed(name: str) -> None:
         written().encode("utf-32"),
     ],
 )
-def test_what_is_not_the_contracts_json_is_malformed(text: str | bytes) -> None:
+def test_text_without_contracts_json_is_malformed(text: str | bytes) -> None:
     with pytest.raises(MalformedResponseError):
         read(text)
 
@@ -219,7 +219,8 @@ def test_what_is_not_the_contracts_json_is_malformed(text: str | bytes) -> None:
         '\r\n\t {"operation": {"status": "Started", "id": "\\u006f"}} \n',
     ],
 )
-def test_the_last_of_equal_names_wins_and_a_byte_order_mark_is_ignored(text: str | bytes) -> None:
+def test_last_of_equal_names_wins(text: str | bytes) -> None:
+    """A byte order mark is ignored."""
     assert read(text) == Operation("o", "s", OperationStatus.STARTED)
 
 
@@ -239,7 +240,7 @@ OPERATIONS = [
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_to_json_and_back_gives_an_equal_snapshot(operation: Operation) -> None:
+def test_to_json_and_back_is_equal(operation: Operation) -> None:
     text = operation.to_json()
     document = json.loads(text)["operation"]
     assert (document["scheduleId"], document["etag"]) == (operation.schedule_id, operation.etag)
@@ -250,18 +251,57 @@ def test_to_json_and_back_gives_an_equal_snapshot(operation: Operation) -> None:
     assert pickle.loads(pickle.dumps(operation)) == operation
 
 
-def test_the_named_schedule_gives_way_to_the_callers() -> None:
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_to_dict_is_what_json_holds(operation: Operation) -> None:
+    assert json.loads(operation.to_json()) == {"operation": operation.to_dict()}
+    assert json.loads(json.dumps(operation.to_dict())) == operation.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("operation", "text"),
+    [
+        (STARTED, "s/o Started 50 %"),
+        (Operation("o", "s", OperationStatus.UNKNOWN, "Paused", 12.345), "s/o Paused 12.345 %"),
+        (Operation("o", "s", OperationStatus.SUCCEEDED, percent_complete=100, etag='"1"'), "s/o Succeeded 100 %"),
+        (
+            Operation("o", "s", OperationStatus.FAILED, failure_description="disk\n full " + "!" * 200),
+            "s/o Failed 0 % (disk full " + "!" * 90 + ")",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_text_of_snapshot_is_one_short_line(operation: Operation, text: str) -> None:
+    assert str(operation) == text
+
+
+@pytest.mark.parametrize("status", OperationStatus)
+def test_status_may_be_given_as_text(status: OperationStatus) -> None:
+    assert Operation("o", "s", OperationStatus(status.value)).status is status
+    operation = Operation("o", "s", str(status))
+    assert (operation.status, operation.raw_status) == (status, status.value)
+    assert operation == Operation("o", "s", status)
+
+
+def test_status_of_another_kind_is_an_error() -> None:
+    odd: Any = 5
+    with pytest.raises(TypeError, match="status must be an OperationStatus, not int"):
+        Operation("o", "s", odd)
+    with pytest.raises(ValueError, match="'started' is not a valid OperationStatus"):
+        Operation("o", "s", "started")
+
+
+def test_callers_schedule_precedes_the_named_one() -> None:
     assert Operation.from_json(STARTED.to_json(), "t").ref == OperationRef("t", "o")
 
 
-def test_without_a_schedule_an_answer_is_not_read() -> None:
+def test_answer_without_schedule_is_an_error() -> None:
     for text in (written(), written(scheduleId=None)):
         with pytest.raises(ValueError, match="schedule_id"):
             Operation.from_json(text)
 
 
 @pytest.mark.parametrize("named", [5, True, [], "", ".", "..", "\ud800"])
-def test_a_text_that_names_an_unusable_schedule_is_malformed(named: object) -> None:
+def test_text_naming_unusable_schedule_is_malformed(named: object) -> None:
     with pytest.raises(MalformedResponseError):
         Operation.from_json(written(scheduleId=named))
 
@@ -269,12 +309,12 @@ def test_a_text_that_names_an_unusable_schedule_is_malformed(named: object) -> N
 @pytest.mark.parametrize(
     ("schedule_id", "error"), [("", ValueError), (".", ValueError), ("..", ValueError), (5, TypeError)]
 )
-def test_an_unusable_schedule_of_the_caller_is_the_callers_mistake(schedule_id: Any, error: type[Exception]) -> None:
+def test_callers_unusable_schedule_is_an_argument_error(schedule_id: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match="schedule_id"):
         Operation.from_json(written(), schedule_id)
 
 
-def test_equality_and_hash_leave_the_tag_out() -> None:
+def test_equality_and_hash_ignore_the_tag() -> None:
     tagged = Operation("o", "s", OperationStatus.STARTED, percent_complete=50.0, etag='"1"')
     assert tagged == STARTED
     assert hash(tagged) == hash(STARTED)
@@ -296,7 +336,7 @@ def test_equality_and_hash_leave_the_tag_out() -> None:
     assert Operation("o", "s", OperationStatus.UNKNOWN, "a") != Operation("o", "s", OperationStatus.UNKNOWN, "b")
 
 
-def test_a_snapshot_is_frozen_and_names_its_operation() -> None:
+def test_snapshot_is_frozen_and_has_its_ref() -> None:
     assert STARTED.ref == OperationRef("s", "o")
     for name in ("status", "percent_complete", "etag"):
         with pytest.raises(AttributeError):
@@ -330,7 +370,7 @@ def test_status_and_raw_status_cannot_disagree(status: OperationStatus, raw: str
         ("Failed", 42.0, 1.0),
     ],
 )
-def test_the_fraction_fits_a_bar(status: str, percent: float, fraction: float) -> None:
+def test_fraction_is_between_zero_and_one(status: str, percent: float, fraction: float) -> None:
     assert math.isclose(Operation("o", "s", know_status(status), percent_complete=percent).fraction, fraction)
 
 

@@ -9,7 +9,7 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from schedules_async._operations.ref import OperationRef
+from schedules_async._operations.ref import OperationRef, RefLike, as_ref, as_refs
 
 LINK = "https://api.bentley.com/schedules/s/operations/o"
 OTHER_LINK = "https://api.bentley.com/schedules/other/operations/other"
@@ -20,7 +20,7 @@ def body_with(href: object) -> dict[str, object]:
     return {"operation": {"id": "o"}, "_links": {"operationLocation": {"href": href}}}
 
 
-def test_a_ref_is_a_value() -> None:
+def test_ref_is_a_hashable_value() -> None:
     schedule_id, operation_id = OperationRef("s", "o")
     assert (schedule_id, operation_id) == ("s", "o")
     assert str(OperationRef("s", "o")) == "s/o"
@@ -42,14 +42,14 @@ def test_a_ref_is_a_value() -> None:
         ("a\r\nb", "~-_.", "/schedules/a%0D%0Ab/operations/~-_."),
     ],
 )
-def test_each_id_is_one_segment_of_the_path(schedule_id: str, operation_id: str, path: str) -> None:
+def test_each_id_is_one_path_segment(schedule_id: str, operation_id: str, path: str) -> None:
     ref = OperationRef(schedule_id, operation_id)
     assert ref.path == path
     assert OperationRef.from_url("https://host" + path) == ref
 
 
 @pytest.mark.parametrize("bad", ["", ".", "..", "\ud800", "a\udfff"])
-def test_an_id_that_names_something_else_is_refused(bad: str) -> None:
+def test_id_of_another_resource_is_an_error(bad: str) -> None:
     with pytest.raises(ValueError, match="schedule_id"):
         OperationRef(bad, "o")
     with pytest.raises(ValueError, match="operation_id"):
@@ -57,7 +57,7 @@ def test_an_id_that_names_something_else_is_refused(bad: str) -> None:
 
 
 @pytest.mark.parametrize("bad", [None, 5, b"s", ["s"]])
-def test_an_id_that_is_not_text_is_refused(bad: Any) -> None:
+def test_id_of_another_type_is_an_error(bad: Any) -> None:
     with pytest.raises(TypeError, match="schedule_id"):
         OperationRef(bad, "o")
     with pytest.raises(TypeError, match="operation_id"):
@@ -79,7 +79,7 @@ def test_an_id_that_is_not_text_is_refused(bad: Any) -> None:
         URL(LINK),
     ],
 )
-def test_a_url_of_any_host_and_prefix_is_read(url: str | URL) -> None:
+def test_url_of_any_host_and_prefix_is_read(url: str | URL) -> None:
     assert OperationRef.from_url(url) == REF
 
 
@@ -119,20 +119,64 @@ def test_percent_encoded_ids_are_decoded(url: str | URL, ref: OperationRef) -> N
         URL("https://host/schedules/s"),
     ],
 )
-def test_another_url_is_refused(url: str | URL) -> None:
+def test_url_of_another_resource_is_an_error(url: str | URL) -> None:
     with pytest.raises(ValueError, match=r"operation|schedule_id|decode|IPv6"):
         OperationRef.from_url(url)
 
 
 @pytest.mark.parametrize("url", [None, 5, LINK.encode(), ["schedules", "s", "operations", "o"]])
-def test_what_is_no_url_is_refused(url: Any) -> None:
+def test_url_of_another_type_is_an_error(url: Any) -> None:
     with pytest.raises(TypeError):
         OperationRef.from_url(url)
 
 
+@pytest.mark.parametrize(
+    ("text", "ref"),
+    [
+        ("s/o", REF),
+        ("my schedule/o?x#y", OperationRef("my schedule", "o?x#y")),
+        ("a%2Fb/c", OperationRef("a%2Fb", "c")),
+        (LINK, REF),
+        ("/schedules/s/operations/o", REF),
+        ("https://host/schedules/a%2Fb/operations/c", OperationRef("a/b", "c")),
+    ],
+)
+def test_ref_is_parsed_from_its_text_or_url(text: str, ref: OperationRef) -> None:
+    assert OperationRef.parse(text) == as_ref(text) == ref
+    assert as_refs([text]) == (ref,)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "s", "/", "s/", "/o", "../o", "s/o/p", "a/b/c/d", "https://host", "s/\ud800", "s//"]
+)
+def test_other_text_is_no_ref(text: str) -> None:
+    for read in (OperationRef.parse, as_ref):
+        with pytest.raises(ValueError, match=r"operation|schedule_id"):
+            read(text)
+
+
+@pytest.mark.parametrize("value", [None, 5, b"s/o", ["s"], ("s", "o", "p"), object()])
+def test_value_of_another_type_is_no_ref(value: Any) -> None:
+    for read in (OperationRef.parse, as_ref):
+        with pytest.raises(TypeError):
+            read(value)
+
+
+@pytest.mark.parametrize("value", [REF, ("s", "o"), "s/o", LINK, URL(LINK)], ids=repr)
+def test_ref_is_accepted_in_each_form(value: RefLike) -> None:
+    assert as_ref(value) == REF
+    assert as_refs([value, value]) == (REF, REF)
+
+
+@pytest.mark.parametrize("values", [REF, "s/o", URL(LINK)], ids=repr)
+def test_single_operation_is_no_group(values: Any) -> None:
+    with pytest.raises(TypeError, match="iterable of operations"):
+        as_refs(values)
+
+
 @pytest.mark.parametrize("name", ["Operation-Location", "operation-location", "OPERATION-LOCATION"])
 @pytest.mark.parametrize("kind", [dict, CIMultiDict, lambda headers: CIMultiDictProxy(CIMultiDict(headers))])
-def test_the_header_names_the_operation_in_any_case(kind: type[dict[str, str]], name: str) -> None:
+def test_header_names_operation_in_any_case(kind: type[dict[str, str]], name: str) -> None:
     headers = kind({"Content-Type": "application/json", "Location": OTHER_LINK, name: LINK})
     assert OperationRef.from_response(headers) == REF
     assert OperationRef.from_response(headers, body_with(OTHER_LINK)) == REF
@@ -149,7 +193,7 @@ def test_the_header_names_the_operation_in_any_case(kind: type[dict[str, str]], 
         "\ufeff" + json.dumps(body_with(LINK)),
     ],
 )
-def test_without_the_header_the_body_names_it(
+def test_body_names_operation_without_the_header(
     headers: dict[str, str], body: Mapping[str, object] | str | bytes
 ) -> None:
     assert OperationRef.from_response(headers, body) == REF
@@ -176,11 +220,11 @@ def test_without_the_header_the_body_names_it(
         b'{"n": ' + b"9" * 5000 + b"}",
     ],
 )
-def test_no_operation_was_started(body: Mapping[str, object] | str | bytes | None) -> None:
+def test_response_without_operation_is_none(body: Mapping[str, object] | str | bytes | None) -> None:
     assert OperationRef.from_response({}, body) is None
 
 
-def test_a_location_that_is_no_operation_is_refused() -> None:
+def test_location_of_another_resource_is_an_error() -> None:
     with pytest.raises(ValueError, match="not the URL of an operation"):
         OperationRef.from_response({"Operation-Location": "https://host/tasks/1"}, body_with(LINK))
     with pytest.raises(ValueError, match="not the URL of an operation"):
