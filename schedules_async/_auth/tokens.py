@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 from attrs import define, field
 
 from schedules_async._auth.bearer_token import BearerToken, check_token, to_bearer_token
-from schedules_async._auth.single_flight import Shared as SingleFlight
+from schedules_async._auth.single_flight import RunCancelledError, SingleFlight
 from schedules_async._hooks import Hooks
 from schedules_async.errors import AuthenticationError
 from schedules_async.events import TokenRenewed
@@ -106,8 +106,11 @@ class Tokens:
                 return token
         renewal = self._renewals.get(rejected)
         if renewal is None:
-            renewal = self._renewals[rejected] = SingleFlight(partial(self._replace, rejected))
-        return await renewal.result()
+            renewal = self._renewals[rejected] = SingleFlight(partial(self._replace, rejected), self._context.copy())
+        try:
+            return await renewal.result()
+        except RunCancelledError as error:
+            raise AuthenticationError("no token could be obtained: its renewal was cancelled") from error
 
     async def _replace(self, rejected: BearerToken) -> BearerToken:
         try:
@@ -123,4 +126,5 @@ class Tokens:
 
     async def aclose(self) -> None:
         """End a renewal that nobody waits for."""
-        del self
+        if isinstance(self._provider, ClientCredentials):
+            await self._provider.aclose_idle()

@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import urllib.request
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Protocol
@@ -20,8 +19,8 @@ from schedules_async._http.aiohttp_gaps import (
     make_request_class,
 )
 from schedules_async._http.body import read_whole, to_transport_error
+from schedules_async._http.borrowed import open_client
 from schedules_async._http.responses import SAME_FOR_ALL, Answer, redact, request_headers
-from schedules_async._http.urls import is_loopback
 from schedules_async._operations.ref import OperationRef
 
 MAX_CONNECTIONS = 100
@@ -107,17 +106,14 @@ class Transport:
 
     def _open(self) -> aiohttp.ClientSession:
         borrowed = self._borrowed
-        self._http = aiohttp.ClientSession(
-            connector=borrowed.connector if borrowed else _new_connector(),
-            connector_owner=borrowed is None,
+        self._http = open_client(
+            borrowed,
+            url=self._base_url,
+            connector_factory=_new_connector,
             trace_configs=[*borrowed.trace_configs, self._trace_queueing()] if borrowed else None,
-            proxy=_find_proxy(self._base_url) if borrowed and borrowed.trust_env else None,
             headers=SAME_FOR_ALL,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(),
             request_class=make_request_class(self._may_leave, is_connector_own=borrowed is None),
             response_class=Response,
-            auto_decompress=False,
         )
         return self._http
 
@@ -200,14 +196,3 @@ def _new_connector() -> aiohttp.TCPConnector:
 @lru_cache(maxsize=1024)
 def _to_url(text: str) -> URL:
     return URL(text, encoded=True)
-
-
-def _find_proxy(url: str) -> str | None:
-    """Return the environment's proxy; aiohttp's own `trust_env` would let ~/.netrc stand in for the token.
-
-    Plain http is for this machine: another one's proxy would see the token, and reach itself.
-    """
-    scheme, host = url.partition(":")[0], URL(url).host or ""
-    proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(scheme)
-    is_usable = proxy is not None and (scheme == "https" or is_loopback(URL(proxy).host or ""))
-    return proxy if is_usable else None

@@ -13,7 +13,7 @@ from attrs import frozen
 
 from schedules_async._operations.base_errors import MalformedResponseError
 from schedules_async._operations.fields import parse_tag
-from schedules_async._operations.operation import Operation, read_json, structure_operation, to_document
+from schedules_async._operations.operation import Operation, read_json, structure_operation
 from schedules_async._operations.ref import OperationRef
 
 _FORMAT = "schedules_async checkpoint"
@@ -89,7 +89,7 @@ def _read_wait(wait: dict[str, Any], digest: str) -> Checkpoint:
 
 
 def _to_entry(ref: OperationRef, saved: Operation | None) -> dict[str, Any]:
-    return {"id": ref.operation_id, "scheduleId": ref.schedule_id} if saved is None else to_document(saved)
+    return {"id": ref.operation_id, "scheduleId": ref.schedule_id} if saved is None else saved.to_dict()
 
 
 def _read_entry(entry: dict[str, Any]) -> tuple[OperationRef, Operation | None]:
