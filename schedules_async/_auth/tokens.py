@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 from attrs import define, field
 
 from schedules_async._auth.bearer_token import BearerToken, check_token, to_bearer_token
+from schedules_async._auth.client_credentials import ClientCredentials
 from schedules_async._auth.single_flight import RunCancelledError, SingleFlight
 from schedules_async._hooks import Hooks
 from schedules_async.errors import AuthenticationError

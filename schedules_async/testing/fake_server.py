@@ -124,7 +124,7 @@ class FakeSchedules:
     def credentials(self, **options: Any) -> ClientCredentials:
         """Return credentials that this server accepts, on its clock: `server.session(auth=server.credentials())`."""
         defaults = {"client_id": self.client_id, "client_secret": self.client_secret, "token_url": self.token_url}
-        credentials = ClientCredentials(**{**defaults, "_clock": self.clock, **options})
+        credentials = ClientCredentials(**{**defaults, "clock": self.clock, **options})
         self._credentials.add(credentials)
         return credentials
 

@@ -190,7 +190,7 @@ async def test_a_bad_certificate_is_never_repeated(
     ):
         with pytest.raises(TransportError, match=reason) as caught:
             await session.get_operation(SCHEDULE, "operation")
-        assert caught.value.is_certificate_failure
+        assert not caught.value.is_transient
         assert session.stats.requests == 1
 
 
