@@ -7,7 +7,7 @@ from functools import partial
 from typing import cast
 
 import pytest
-from conftest import turns
+from event_loops import turns
 
 from schedules_async._clock import SystemClock, Timers, to_seconds
 from schedules_async.testing import FakeClock

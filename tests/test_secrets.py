@@ -10,7 +10,8 @@ import pickle
 from collections.abc import Iterator
 
 import pytest
-from conftest import MakeSession, render, shows_secret
+from leaks import render, shows_secret
+from sessions import MakeSession
 
 from schedules_async import (
     AuthenticationError,

@@ -5,7 +5,7 @@ import gc
 from typing import Any
 
 import pytest
-from conftest import turns
+from event_loops import turns
 
 from schedules_async._auth.single_flight import Shared
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import pytest
 from attrs import define, field, frozen
-from conftest import UNLIMITED
+from sessions import UNLIMITED
 
 from schedules_async import Operation, RetryPolicy, SchedulesError, SchedulesSession
 

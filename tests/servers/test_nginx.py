@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
-from conftest import UNLIMITED
+from sessions import UNLIMITED
 
 from schedules_async import (
     NotFoundError,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from conftest import environment
+from environment import environment
 
 from schedules_async import RetryPolicy, SchedulesSession, TransportError
 from servers.running import SCHEDULE, Server, Site, free_ports
