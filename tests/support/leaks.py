@@ -22,7 +22,7 @@ def shows_secret(text: str) -> bool:
 
 
 def render(error: BaseException) -> str:
-    """Return everything that an error shows: its traceback with the variables in each frame, its facts and its chain."""
+    """Return all that an error shows: its traceback with the variables in each frame, its facts and its chain."""
     lines = list(traceback.TracebackException.from_exception(error, capture_locals=True).format())
     part: BaseException | None = error
     while part is not None:
