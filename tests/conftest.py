@@ -15,12 +15,19 @@ from schedules_async.testing import FakeClock, FakeSchedules
 pytest_plugins = ("early_results", "leaks")
 
 # HYPOTHESIS_PROFILE=long searches for minutes and anew each time, the others in seconds and always the same.
-settings.register_profile("short", deadline=None, derandomize=True, database=None, stateful_step_count=30)
+settings.register_profile(
+    "short", max_examples=50, stateful_step_count=30, deadline=None, derandomize=True, database=None
+)
 settings.register_profile("unshrunk", settings.get_profile("short"), phases=[Phase.explicit, Phase.generate])
 settings.register_profile(
     "long", deadline=None, max_examples=5_000, stateful_step_count=100, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
+
+
+def pytest_collection_finish() -> None:
+    """Exempt what collection has loaded from garbage collection: it lives as long as the process."""
+    gc.freeze()
 
 
 @pytest.fixture
