@@ -97,14 +97,14 @@ def test_imports_have_no_cycles() -> None:
     TopologicalSorter({module: own_imports(module) for module in MODULES}).prepare()
 
 
-def test_what_is_above_the_public_names_uses_them() -> None:
+def test_folders_on_top_use_the_public_surface() -> None:
     above = HOUSE[1 : HOUSE.index("__init__")]
     pairs = {(top_of(module), other) for module, other in imports_between_folders()}
     private = {pair for pair in pairs if pair[0] in above and top_of(pair[1]) not in PUBLIC}
     assert private == {*PRIVATE_USES}
 
 
-def test_imports_stand_at_module_level_alone() -> None:
+def test_imports_stand_at_module_level_only() -> None:
     """An extra may be missing: only its door may try the import, and only `progress` may import by name."""
     wrong = []
     for module, tree in MODULES.items():
@@ -122,7 +122,7 @@ def test_imports_stand_at_module_level_alone() -> None:
     assert wrong == []
 
 
-def test_each_door_has_its_keepers() -> None:
+def test_dependency_is_imported_where_allowed_only() -> None:
     strangers = [
         f"{module} imports {door}"
         for module in MODULES
@@ -132,7 +132,7 @@ def test_each_door_has_its_keepers() -> None:
     assert strangers == []
 
 
-def test_every_module_has_its_test_file() -> None:
+def test_module_has_its_test_file() -> None:
     """The public names test the `__init__` of each folder, the exports and the version."""
     wanted = {
         Path(*(part.strip("_") for part in module.split(".")[:-1]), f"test_{module.split('.')[-1].strip('_')}.py")
@@ -142,11 +142,11 @@ def test_every_module_has_its_test_file() -> None:
     assert [str(path) for path in sorted(wanted) if not (TESTS / path).exists()] == []
 
 
-def test_the_root_holds_at_most_a_dozen_modules() -> None:
+def test_root_holds_at_most_a_dozen_modules() -> None:
     assert len([module for module in MODULES if "." not in module]) <= 12
 
 
-def test_the_types_are_published() -> None:
+def test_types_are_published() -> None:
     assert (PACKAGE / "py.typed").is_file()
 
 
@@ -169,7 +169,7 @@ def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
 
 
-def test_no_function_is_over_25_lines() -> None:
+def test_function_has_at_most_25_lines() -> None:
     long = {
         f"{module}.{node.name}": lines_of(node)
         for module, tree in MODULES.items()

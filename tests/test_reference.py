@@ -22,14 +22,14 @@ def build() -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("early", [build], indirect=True)
-def test_nothing_public_is_missing(early: tuple[str, str]) -> None:
-    said, _ = early
-    assert said.endswith("missing: nothing\n")
+def test_reference_lacks_nothing_public(early: tuple[str, str]) -> None:
+    output, _ = early
+    assert output.endswith("missing: nothing\n")
     assert {"schedules_async", "schedules_async.errors", "schedules_async.events"} <= {*reference.public_modules()}
 
 
 @pytest.mark.parametrize("early", [build], indirect=True)
-def test_an_entry_that_is_missing_is_found(early: tuple[str, str], tmp_path: Path) -> None:
+def test_missing_entry_is_reported(early: tuple[str, str], tmp_path: Path) -> None:
     _, page = early
     for entry in ("SchedulesSession.stats", "OperationGroupWaiter.aclose", "DEV"):
         page = page.replace(f'id="{entry}"', "")
