@@ -80,6 +80,8 @@ async def test_closing_forgets_every_timer(clock: FakeClock) -> None:
 
 async def test_clock_that_wakes_early_is_asked_again() -> None:
     class Hasty:
+        """A `FakeClock` cannot take its place: it never wakes early."""
+
         now = 0.0
 
         def monotonic(self) -> float:
