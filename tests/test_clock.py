@@ -7,13 +7,13 @@ from functools import partial
 from typing import cast
 
 import pytest
-from conftest import turns
+from event_loops import turns
 
 from schedules_async._clock import SystemClock, Timers, to_seconds
 from schedules_async.testing import FakeClock
 
 
-async def test_callbacks_come_in_order_of_their_times(clock: FakeClock) -> None:
+async def test_timers_fire_in_order_of_their_times(clock: FakeClock) -> None:
     timers, heard = Timers(clock, asyncio.get_running_loop()), []
 
     def note(when: float) -> None:
@@ -25,8 +25,8 @@ async def test_callbacks_come_in_order_of_their_times(clock: FakeClock) -> None:
     assert heard == [(1.0, 1.0), (1.0, 1.0), (2.0, 2.0), (3.0, 3.0)]
 
 
-async def test_only_the_earliest_is_slept_for(clock: FakeClock) -> None:
-    """An earlier timer shortens the sleep, a cancelled one lengthens it, and without any there is none."""
+async def test_only_the_earliest_timer_is_slept_for(clock: FakeClock) -> None:
+    """An earlier timer shortens the sleep, a cancelled one lengthens it; without a timer there is no sleep."""
     timers = Timers(clock, asyncio.get_running_loop())
     late = timers.call_at(100, lambda: None)
     await turns(2)
@@ -43,7 +43,7 @@ async def test_only_the_earliest_is_slept_for(clock: FakeClock) -> None:
     assert not late.is_pending
 
 
-async def test_a_timer_may_set_another(clock: FakeClock) -> None:
+async def test_timer_may_set_another(clock: FakeClock) -> None:
     timers, heard = Timers(clock, asyncio.get_running_loop()), []
 
     def again() -> None:
@@ -56,8 +56,8 @@ async def test_a_timer_may_set_another(clock: FakeClock) -> None:
     assert heard == [1, 2, 3]
 
 
-async def test_timers_that_were_cancelled_do_not_pile_up(clock: FakeClock) -> None:
-    """As the timeouts of waits that end long before."""
+async def test_cancelled_timers_do_not_pile_up(clock: FakeClock) -> None:
+    """The timeouts of waits that end long before are such timers."""
     timers, heard = Timers(clock, asyncio.get_running_loop()), list[int]()
     timers.call_at(5000, lambda: heard.append(1))
     for number in range(1000):
@@ -78,8 +78,10 @@ async def test_closing_forgets_every_timer(clock: FakeClock) -> None:
     assert heard == []
 
 
-async def test_a_clock_that_wakes_early_is_asked_again() -> None:
+async def test_clock_that_wakes_early_is_asked_again() -> None:
     class Hasty:
+        """A `FakeClock` cannot take its place: it never wakes early."""
+
         now = 0.0
 
         def monotonic(self) -> float:
@@ -96,7 +98,7 @@ async def test_a_clock_that_wakes_early_is_asked_again() -> None:
     assert clock.now >= 1
 
 
-async def test_the_system_clock_counts_seconds() -> None:
+async def test_system_clock_counts_seconds() -> None:
     clock = SystemClock()
     before = clock.monotonic()
     await clock.sleep(0.01)
@@ -104,7 +106,7 @@ async def test_the_system_clock_counts_seconds() -> None:
     assert abs(clock.monotonic() - time.monotonic()) < 60
 
 
-def test_a_timer_after_the_loop_is_gone_is_harmless() -> None:
+def test_timer_after_the_loop_is_closed_is_harmless() -> None:
     loop = asyncio.new_event_loop()
     timer = Timers(SystemClock(), loop).call_at(1, lambda: None)
     loop.close()
@@ -113,11 +115,11 @@ def test_a_timer_after_the_loop_is_gone_is_harmless() -> None:
 
 
 @pytest.mark.parametrize(("value", "seconds"), [(5, 5.0), (0.5, 0.5), (timedelta(minutes=1), 60.0)])
-def test_seconds_are_numbers_or_timedeltas(value: float | timedelta, seconds: float) -> None:
+def test_numbers_and_timedeltas_are_seconds(value: float | timedelta, seconds: float) -> None:
     assert to_seconds(value) == seconds
 
 
 @pytest.mark.parametrize("value", ["5", True, None])
-def test_anything_else_is_no_time(value: object) -> None:
+def test_other_types_are_not_seconds(value: object) -> None:
     with pytest.raises(TypeError, match="seconds"):
         to_seconds(cast("float", value))

@@ -8,7 +8,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-from conftest import MakeSession, turns
+from event_loops import turns
+from sessions import MakeSession
 
 from schedules_async import (
     NotFoundError,

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from conftest import HastyLoop, turns
+from event_loops import HastyLoop, turns
 
 from schedules_async._auth.tokens import TokenProvider, Tokens, as_token_provider, check_token, request_token
 from schedules_async._hooks import Hooks

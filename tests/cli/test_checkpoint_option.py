@@ -2,7 +2,7 @@ from pathlib import Path
 
 import click
 import pytest
-from conftest import turns
+from event_loops import turns
 
 from schedules_async import OperationGroupWaiter, OperationRef, SchedulesSession
 from schedules_async._waiters.checkpoint import read_checkpoint

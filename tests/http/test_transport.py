@@ -13,7 +13,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 import trustme
-from conftest import MakeSession, environment, turns
+from environment import environment
+from event_loops import turns
+from sessions import MakeSession
 
 from schedules_async import (
     MalformedResponseError,

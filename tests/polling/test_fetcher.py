@@ -3,7 +3,8 @@
 import asyncio
 
 import pytest
-from conftest import MakeSession, turns
+from event_loops import turns
+from sessions import MakeSession
 
 from schedules_async import (
     OperationRef,

@@ -4,7 +4,8 @@ import asyncio
 from typing import Any
 
 import pytest
-from conftest import MakeSession, turns
+from event_loops import turns
+from sessions import MakeSession
 
 from schedules_async import Operation, PollingPolicy, SchedulesSession
 from schedules_async.testing import FakeClock, FakeSchedules, operation_answer

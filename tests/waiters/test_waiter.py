@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from attrs import evolve
-from conftest import EVERY_SECOND, MakeSession, turns
+from event_loops import turns
+from sessions import EVERY_SECOND, MakeSession
 
 from schedules_async import (
     MalformedResponseError,
