@@ -1,8 +1,13 @@
 """The counts of a session."""
 
-import pytest
+import asyncio
 
-from schedules_async._stats import DetectionDelay, SessionStats, Tally
+import pytest
+from conftest import MakeSession
+
+from schedules_async import RetryPolicy, SchedulesSession
+from schedules_async._stats import DetectionDelay, SessionStats
+from schedules_async.testing import FakeClock, FakeSchedules, fault, not_modified, operation_answer, throttled
 
 
 @pytest.mark.parametrize(
@@ -21,21 +26,33 @@ def test_delays_are_averaged(delays: list[float], expected: DetectionDelay) -> N
     assert delay == expected
 
 
-def test_the_stats_are_the_tally_at_that_moment() -> None:
-    tally = Tally()
-    assert tally.stats() == SessionStats(0, 0, 0, 0, 0, DetectionDelay())
-    tally.requests, tally.not_modified, tally.throttled, tally.retried, tally.updates = 1, 2, 3, 4, 5
-    tally.detection_delay = tally.detection_delay.with_one_more(6.0)
-    stats = tally.stats()
-    tally.requests += 1
-    assert stats == SessionStats(
-        requests=1,
-        not_modified=2,
-        throttled=3,
-        retried=4,
-        updates=5,
-        detection_delay=DetectionDelay(count=1, mean=6.0, max=6.0),
-    )
+def test_stats_of_an_unused_session_are_zero() -> None:
+    assert SchedulesSession("token").stats == SessionStats(0, 0, 0, 0, 0, DetectionDelay(), 0, 0.0)
+
+
+async def test_stats_count_what_was_answered(make_session: MakeSession, server: FakeSchedules) -> None:
+    session = make_session(retry=RetryPolicy(base=0))
+    answers = [operation_answer("Started", etag='"a"'), not_modified(), throttled(2), fault(500)]
+    ref = server.script_operation(*answers, operation_answer("Succeeded", updated_at="2026-01-01T00:00:03Z"))
+    before = session.stats
+    await session.wait_for_operation(*ref)
+    assert before == SessionStats()
+    stats = session.stats
+    assert (stats.requests, stats.not_modified, stats.throttled, stats.retried, stats.updates) == (5, 1, 1, 1, 2)
+    assert stats.in_flight == 0
+
+
+async def test_stats_show_closed_gate_and_requests_in_flight(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    ref = server.script_operation(throttled(60), operation_answer("Succeeded", delay=5))
+    call = asyncio.create_task(session.get_operation(*ref))
+    await clock.sleep(10)
+    assert (session.stats.in_flight, session.stats.closed_for) == (0, 50)
+    await clock.sleep(52)
+    assert (session.stats.in_flight, session.stats.closed_for) == (1, 0)
+    await call
+    assert session.stats.in_flight == 0
 
 
 def test_stats_are_frozen() -> None:
