@@ -59,23 +59,18 @@ class Timer:
     """One callback that waits in a queue, to be called once unless it is cancelled."""
 
     when: float
-    _callback: Callable[[], None] | None
+    callback: Callable[[], None] | None  # None once called or cancelled
     _queue: "TimerQueue[Timer]"
-
-    @property
-    def is_pending(self) -> bool:
-        """True until the callback is called or cancelled."""
-        return self._callback is not None
 
     def cancel(self) -> None:
         """Drop the callback; harmless when it was called or dropped before."""
-        if self._callback is not None:
-            self._callback = None
+        if self.callback is not None:
+            self.callback = None
             self._queue.cancelled(self)
 
     def call(self) -> None:
         """Call the callback, unless it was called or dropped before."""
-        callback, self._callback = self._callback, None
+        callback, self.callback = self.callback, None
         if callback is not None:
             callback()
 
@@ -107,7 +102,7 @@ class TimerQueue(Generic[AnyTimer]):
         """Return the pending timer with the lowest key, None if there is none."""
         while self._heap:
             timer = self._heap[0][2]
-            if timer.is_pending:
+            if timer.callback is not None:
                 return timer
             heapq.heappop(self._heap)
             self._cancelled -= 1
@@ -121,7 +116,7 @@ class TimerQueue(Generic[AnyTimer]):
         """Count a cancelled timer; remove all such timers once they are more than half."""
         self._cancelled += 1
         if self._cancelled > len(self._heap) // 2:
-            self._heap = [entry for entry in self._heap if entry[2].is_pending]
+            self._heap = [entry for entry in self._heap if entry[2].callback is not None]
             heapq.heapify(self._heap)
             self._cancelled = 0
         self._on_cancel(timer)

@@ -54,8 +54,9 @@ class RecentSnapshots(MutableMapping[OperationRef, Operation]):
     def __setitem__(self, ref: OperationRef, operation: Operation) -> None:
         self._snapshots[ref] = operation
         self._snapshots.move_to_end(ref)
-        while len(self._snapshots) > _MOST_SNAPSHOTS + self._count_in_use():
-            self._snapshots.popitem(last=False)
+        if len(self._snapshots) > _MOST_SNAPSHOTS:
+            while len(self._snapshots) > _MOST_SNAPSHOTS + self._count_in_use():
+                self._snapshots.popitem(last=False)
 
     def __delitem__(self, ref: OperationRef) -> None:
         del self._snapshots[ref]

@@ -15,15 +15,6 @@ class DetectionDelay:
     mean: float = 0.0
     max: float = 0.0
 
-    def with_one_more(self, delay: float) -> "DetectionDelay":
-        """Take in one more delay.
-
-        >>> DetectionDelay().with_one_more(1.0).with_one_more(4.0)
-        DetectionDelay(count=2, mean=2.5, max=4.0)
-        """
-        count = self.count + 1
-        return DetectionDelay(count, self.mean + (delay - self.mean) / count, max(self.max, delay))
-
 
 @frozen
 class SessionStats:

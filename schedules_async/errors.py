@@ -57,6 +57,8 @@ __all__ = [
     "WaitError",
 ]
 
+_TRANSIENT_STATUSES = frozenset({408, 500, 502, 503, 504})
+
 
 class TransportError(SchedulesError):
     """No complete answer came: refused, reset, TLS, DNS, cut off, timed out, or bytes that are not HTTP.
@@ -83,7 +85,9 @@ class ResponseError(SchedulesError):
     """An HTTP error, with the facts of the answer.
 
     `status` is None where there was no answer (no token could be had). `code`, `message` and `target` are
-    None and `details` is empty where the body is not the contract's; `retry_after` is in seconds.
+    None and `details` is empty where the body is not the contract's; `retry_after` is in seconds. `is_transient` is
+    True for 408, 500, 502, 503 and 504, which are retried; `is_throttling` for what pauses the whole session: a 429,
+    or a 503 with Retry-After. `limits` holds the ITwinPlatform-RateLimited-* headers of a 429 by name.
     """
 
     def __init__(
@@ -98,6 +102,7 @@ class ResponseError(SchedulesError):
         details: tuple[ErrorDetail, ...] = (),
         retry_after: float | None = None,
         correlation_id: str | None = None,
+        limits: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(text, ref=ref)
         self.status = status
@@ -107,6 +112,9 @@ class ResponseError(SchedulesError):
         self.details = details
         self.retry_after = retry_after
         self.correlation_id = correlation_id
+        self.limits = dict(limits or {})
+        self.is_transient = status in _TRANSIENT_STATUSES
+        self.is_throttling = status == 429 or (status == 503 and retry_after is not None)
 
 
 class AuthenticationError(ResponseError):
@@ -122,14 +130,7 @@ class NotFoundError(ResponseError):
 
 
 class RateLimitedError(ResponseError):
-    """429, for longer than the policy allows (`max_retry_after`).
-
-    `limits` holds the ITwinPlatform-RateLimited-* headers by name.
-    """
-
-    def __init__(self, text: str, *, limits: Mapping[str, str] | None = None, **facts: Any) -> None:
-        super().__init__(text, **facts)
-        self.limits = dict(limits or {})
+    """429, for longer than the policy allows (`max_retry_after`)."""
 
 
 class ServerError(ResponseError):

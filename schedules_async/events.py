@@ -199,7 +199,8 @@ def _name(refs: "frozenset[OperationRef] | list[OperationRef]") -> str:
     """Name one operation, and count many; an id that would break the line is escaped."""
     if len(refs) != 1:
         return f"{len(refs)} operations"
-    text = str(*refs)
+    (ref,) = refs
+    text = f"{ref.schedule_id}/{ref.operation_id}"
     return text if text.isprintable() else ascii(text)
 
 

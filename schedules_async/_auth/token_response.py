@@ -7,7 +7,7 @@ from multidict import CIMultiDict
 
 from schedules_async._auth.bearer_token import check_token
 from schedules_async._http.responses import Answer, read_error
-from schedules_async._http.retry import RetryPolicy, backoff_delay, is_transient
+from schedules_async._http.retry import RetryPolicy, backoff_delay
 from schedules_async._operations.operation import read_json
 from schedules_async.errors import MalformedResponseError, ResponseError, SchedulesError
 
@@ -84,7 +84,7 @@ def renewal_age(life: float) -> float:
 def retry_delay(fault: SchedulesError, attempt: int, sample: float) -> float | None:
     """Return the seconds before the next attempt, `sample` in [0, 1) of the longest; None if there is to be none."""
     status, retry_after = (fault.status, fault.retry_after) if isinstance(fault, ResponseError) else (None, None)
-    if attempt == _RETRY.attempts or not (is_transient(fault) or status == 429):
+    if attempt == _RETRY.attempts or not (fault.is_transient or status == 429):
         return None
     delay = max(backoff_delay(_RETRY, attempt, sample), retry_after or 0.0)
     return delay if delay <= _MAX_DELAY else None

@@ -44,7 +44,13 @@ def make_request_class(may_leave: Callable[[], bool], *, is_connector_own: bool)
             if protocol.should_close:
                 raise aiohttp.ServerDisconnectedError("an answer came unasked")
             if is_connector_own:
-                _guard(conn, protocol)
+                transport = cast("asyncio.Transport", conn.transport)
+                guard = transport.get_protocol()
+                if not isinstance(guard, _Guard):
+                    guard = _Guard(transport, protocol)
+                    transport.set_protocol(guard)
+                guard.is_idle = False  # until the connection is released
+                conn.add_callback(guard.rest)
             return await super().send(conn)
 
     return Request
@@ -97,17 +103,6 @@ class _Guard(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._protocol.resume_writing()
-
-
-def _guard(conn: Connection, protocol: ResponseHandler) -> None:
-    """Put a guard before the connection, once, and let it pass what comes until the connection is released."""
-    transport = cast("asyncio.Transport", conn.transport)
-    guard = transport.get_protocol()
-    if not isinstance(guard, _Guard):
-        guard = _Guard(transport, protocol)
-        transport.set_protocol(guard)
-    guard.is_idle = False
-    conn.add_callback(guard.rest)
 
 
 def is_from_trace_config(error: BaseException) -> bool:

@@ -96,24 +96,21 @@ async def read_whole(response: aiohttp.ClientResponse) -> Answer:
 
 async def _read_body(response: aiohttp.ClientResponse) -> tuple[bytes, str | None]:
     """Return a decoded body, or why there is none; never hold more than the bound."""
-    decoder = _Decoder(",".join(response.headers.getall("Content-Encoding", ())))
+    encoding = ",".join(response.headers.getall("Content-Encoding", ())).strip().lower()
+    decoder = None if encoding in ("", "identity") else _Decoder(encoding)
     body, received = bytearray(), 0
     async for piece in response.content.iter_any():
         received += len(piece)
-        body += decoder.decode(piece, LARGEST_BODY + 1 - len(body))
+        body += piece if decoder is None else decoder.decode(piece, LARGEST_BODY + 1 - len(body))
         if max(received, len(body)) > LARGEST_BODY:
             response.close()
             return b"", f"the body is larger than {LARGEST_BODY} bytes"
-    if not decoder.is_complete:
+    if decoder is not None and not decoder.is_complete:
         return b"", "the body cannot be decoded"
-    if _count_values(body) > MOST_VALUES:
+    # No JSON text has more values than marks between them; a short one cannot have too many.
+    if len(body) > MOST_VALUES and sum(map(body.count, b",[{")) > MOST_VALUES:
         return b"", f"the body holds more than {MOST_VALUES} values"
     return bytes(body), None
-
-
-def _count_values(body: bytearray) -> int:
-    """Return no less than the number of values in a JSON text, from the marks between them; short texts hold few."""
-    return sum(map(body.count, b",[{")) if len(body) > MOST_VALUES else 0
 
 
 @define(eq=False, repr=False)
@@ -125,13 +122,12 @@ class _Decoder:
     _is_broken: bool = field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
-        self._encoding = self._encoding.strip().lower()
-        self._is_broken = self._encoding not in ("", "identity", "gzip", "x-gzip", "deflate")
+        self._is_broken = self._encoding not in ("gzip", "x-gzip", "deflate")
 
     def decode(self, piece: bytes, most: int) -> bytes:
         """Return the next piece decoded, `most` bytes of it at the most; nothing if it cannot be decoded."""
-        if self._is_broken or self._encoding in ("", "identity"):
-            return b"" if self._is_broken else piece
+        if self._is_broken:
+            return b""
         decoded = bytearray()
         try:
             for start in range(0, len(piece), _BLOCK):

@@ -9,9 +9,8 @@ from http import HTTPStatus
 from attrs import evolve, frozen
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from schedules_async._http.headers import parse_http_date, parse_retry_after
-from schedules_async._operations.base_errors import MalformedResponseError, SchedulesError
-from schedules_async._operations.fields import is_same_tag, parse_tag
+from schedules_async._operations.base_errors import MalformedResponseError, SchedulesError, copy_error
+from schedules_async._operations.fields import is_same_tag, parse_http_date, parse_retry_after, parse_tag
 from schedules_async._operations.operation import (
     Operation,
     is_well_formed,
@@ -85,11 +84,6 @@ class Reading:
     status: int
     outcome: Fetched | SchedulesError
 
-    @property
-    def error(self) -> SchedulesError | None:
-        """The error, None for a snapshot."""
-        return None if isinstance(self.outcome, Fetched) else self.outcome
-
 
 def request_headers(token: str, tag: str | None) -> dict[str, str]:
     """Return what is a request's own, beside SAME_FOR_ALL; a tag goes back byte for byte (RFC 9110 13.1.2)."""
@@ -125,42 +119,38 @@ def _redact_body(token: str, body: bytes) -> bytes:
 
 def read_answer(ref: OperationRef, held: Operation | None, answer: Answer) -> Reading:
     """Return what an answer means, given the snapshot whose tag was sent."""
+    outcome: Fetched | SchedulesError
     try:
-        return Reading(answer.status, _read_snapshot(ref, held, answer))
-    except SchedulesError as error:
-        error.ref = ref
-        return Reading(answer.status, error)
-
-
-def _read_snapshot(ref: OperationRef, held: Operation | None, answer: Answer) -> Fetched:
-    if answer.status == 200:
-        return _read_ok(ref, answer)
-    if answer.status == 304:
-        return _read_not_modified(held, answer)
-    if answer.status < 300:
-        raise MalformedResponseError(f"unexpected status {answer.status}")
-    raise read_error(answer)
+        if answer.status == 200:
+            outcome = _read_ok(ref, answer)
+        elif answer.status == 304:
+            outcome = _read_not_modified(held, answer)
+        elif answer.status < 300:
+            outcome = MalformedResponseError(f"unexpected status {answer.status}")
+        else:
+            outcome = read_error(answer)
+    except MalformedResponseError as error:
+        outcome = copy_error(error)  # without the frames that hold the answer
+    if isinstance(outcome, SchedulesError):
+        outcome.ref = ref
+    return Reading(answer.status, outcome)
 
 
 def _read_ok(ref: OperationRef, answer: Answer) -> Fetched:
     if answer.problem is not None:
         raise MalformedResponseError(answer.problem)
     document = read_document(answer.body)
+    named = document.get("id")
+    if named != ref.operation_id and not _is_same_guid(named, ref.operation_id):
+        raise MalformedResponseError(f"the answer is about another operation than {ref.operation_id!r}")
     tag = parse_tag(answer.headers.getall("ETag", ()))
-    operation = structure_operation({**document, "id": _own_id(ref, document)}, ref.schedule_id, tag)
+    operation = structure_operation({**document, "id": ref.operation_id}, ref.schedule_id, tag)
     return _to_fetched(operation, answer)
 
 
-def _own_id(ref: OperationRef, document: Mapping[str, object]) -> str:
-    """Return the id as requested; the service may write a GUID in the other case (RFC 9562 section 4)."""
-    named = document.get("id")
-    if named != ref.operation_id and not (isinstance(named, str) and _is_same_guid(named, ref.operation_id)):
-        raise MalformedResponseError(f"the answer is about another operation than {ref.operation_id!r}")
-    return ref.operation_id
-
-
-def _is_same_guid(one: str, other: str) -> bool:
-    return _GUID.fullmatch(one) is not None and one.lower() == other.lower()
+def _is_same_guid(named: object, wanted: str) -> bool:
+    """Return True for a GUID that the service writes in the other case (RFC 9562 section 4)."""
+    return isinstance(named, str) and _GUID.fullmatch(named) is not None and named.lower() == wanted.lower()
 
 
 def _read_not_modified(held: Operation | None, answer: Answer) -> Fetched:
@@ -180,13 +170,12 @@ def _is_usable(held: Operation | None, answer: Answer) -> bool:
 
 def _to_fetched(operation: Operation, answer: Answer, *, is_not_modified: bool = False) -> Fetched:
     date = parse_http_date(answer.headers.get("Date", ""))
-    return Fetched(operation, is_not_modified, _may_keep(answer.headers), _retry_after(answer), date)
+    is_kept = "Cache-Control" not in answer.headers or _may_keep(answer.headers)
+    return Fetched(operation, is_not_modified, is_kept, _retry_after(answer), date)
 
 
 def _may_keep(headers: Headers) -> bool:
     """Return False where `no-store` forbids it (RFC 9111 section 5.2.2.5)."""
-    if "Cache-Control" not in headers:
-        return True
     directives = ",".join(headers.getall("Cache-Control")).lower().split(",")
     return "no-store" not in (directive.strip() for directive in directives)
 
@@ -209,7 +198,8 @@ def read_error(answer: Answer) -> ResponseError:
         facts.message and f"({facts.message[:200]})",
         None if retry_after is None else f"Retry-After: {retry_after:.0f} s",
     )
-    error = _error_class(answer.status)(
+    kind = _ERROR_CLASSES.get(answer.status, ServerError if answer.status >= 500 else ResponseError)
+    return kind(
         " ".join(part for part in parts if part),
         status=answer.status,
         code=facts.code,
@@ -218,10 +208,8 @@ def read_error(answer: Answer) -> ResponseError:
         details=details,
         retry_after=retry_after,
         correlation_id=_text(answer.headers.get("x-correlation-id")),
+        limits={name: value for name in _LIMIT_HEADERS if (value := _text(answer.headers.get(name))) is not None},
     )
-    if isinstance(error, RateLimitedError):
-        error.limits = _read_limits(answer.headers)
-    return error
 
 
 def status_line(status: int) -> str:
@@ -230,14 +218,6 @@ def status_line(status: int) -> str:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
         return str(status)
-
-
-def _error_class(status: int) -> type[ResponseError]:
-    return _ERROR_CLASSES.get(status, ServerError if status >= 500 else ResponseError)
-
-
-def _read_limits(headers: Headers) -> dict[str, str]:
-    return {name: value for name in _LIMIT_HEADERS if (value := _text(headers.get(name))) is not None}
 
 
 def _read_envelope(body: bytes) -> tuple[ErrorDetail, tuple[ErrorDetail, ...]]:

@@ -1,4 +1,4 @@
-"""Which faults are retried, and after which backoff delay. Pure."""
+"""How often transient faults are retried, and after which backoff delay. Pure."""
 
 import math
 
@@ -7,9 +7,6 @@ from attrs import field, frozen
 from attrs.validators import ge, instance_of
 
 from schedules_async._clock import to_seconds
-from schedules_async.errors import ResponseError, TransportError
-
-_TRANSIENT_STATUSES = frozenset({408, 500, 502, 503, 504})
 
 
 @frozen
@@ -41,18 +38,6 @@ class RetryPolicy:
     def _check_seconds(self, attribute: object, value: float) -> None:
         if math.isnan(value) or value < 0:
             raise ValueError(f"{getattr(attribute, 'name', 'seconds')} must not be negative, and is {value}")
-
-
-def is_transient(error: BaseException) -> bool:
-    """Return True if a fault may be gone at the next attempt."""
-    if isinstance(error, TransportError):
-        return error.is_transient
-    return isinstance(error, ResponseError) and error.status in _TRANSIENT_STATUSES
-
-
-def is_throttled(error: ResponseError) -> bool:
-    """Return True for an answer that pauses the session: a 429, or a 503 with Retry-After."""
-    return error.status == 429 or (error.status == 503 and error.retry_after is not None)
 
 
 def backoff_delay(policy: RetryPolicy, retry: int, sample: float) -> float:

@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import aiohttp
 from attrs import define, field
@@ -82,12 +82,14 @@ class Transport:
 
     async def _send(self, ref: OperationRef, token: Secret, tag: str | None) -> Answer | BaseException:
         """Return the answer, or what kept it away, to be raised without the frames of aiohttp that hold the token."""
-        attempt = _Attempt(self._request_timeout)
-        self._attempts[attempt.task] = attempt
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._attempts[task] = attempt = _Attempt(self._request_timeout, task)
+        attempt.resume()
         try:
             http = self._http or self._open()
-            url = _to_url(self._base_url + ref.path)
-            response = await http.get(url, headers=request_headers(token.text, tag), allow_redirects=False)
+            response = await http.get(
+                _to_url(self._base_url, ref), headers=request_headers(token.text, tag), allow_redirects=False
+            )
             return redact(token.text, await read_whole(response))
         except NotRepeatedError as error:
             return StaleConnectionError() if error.is_stale else error.fault
@@ -97,7 +99,7 @@ class Transport:
             return error
         finally:
             attempt.pause()
-            del self._attempts[attempt.task]
+            del self._attempts[task]
 
     @property
     def _is_borrowed_closed(self) -> bool:
@@ -132,7 +134,7 @@ class Transport:
         return trace
 
     def _find_attempt(self) -> "_Attempt":
-        return self._attempts[_current_task()]
+        return self._attempts[cast("asyncio.Task[Any]", asyncio.current_task())]
 
     def abandon(self) -> None:
         """Let go of what a closed event loop has left: nothing can be closed on it any more."""
@@ -147,24 +149,14 @@ class Transport:
             await http.close()
 
 
-def _current_task() -> "asyncio.Task[Any]":
-    task = asyncio.current_task()
-    if task is None:
-        raise RuntimeError("a request is sent by a task")
-    return task
-
-
 @define(eq=False, repr=False)
 class _Attempt:
     """The time that one request has: its task is cancelled when that is over."""
 
     _seconds: float
-    task: "asyncio.Task[Any]" = field(init=False, factory=_current_task)
+    task: "asyncio.Task[Any]"
     _timer: asyncio.TimerHandle | None = field(init=False, default=None)
     _is_overdue: bool = field(init=False, default=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.resume()
 
     def resume(self) -> None:
         """Start the time anew."""
@@ -194,5 +186,5 @@ def _new_connector() -> aiohttp.TCPConnector:
 
 
 @lru_cache(maxsize=1024)
-def _to_url(text: str) -> URL:
-    return URL(text, encoded=True)
+def _to_url(base_url: str, ref: OperationRef) -> URL:
+    return URL(base_url + ref.path, encoded=True)

@@ -12,8 +12,12 @@ _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that a class statement made
 class SchedulesError(Exception):
     """The base of every error that this library raises for what the service or the network did.
 
-    `ref` is the operation concerned, or None where there is none.
+    `ref` is the operation concerned, or None where there is none. `is_transient` is True for a fault that may be gone
+    at the next attempt, `is_throttling` for an answer that pauses the session.
     """
+
+    is_transient = False
+    is_throttling = False
 
     def __init__(self, message: str, *, ref: OperationRef | None = None) -> None:
         """Keep the message as the only argument, so that copies and pickles keep every fact."""
@@ -35,6 +39,11 @@ def copy_error(error: AnyError, ref: OperationRef | None = None) -> AnyError:
     this library is copied without its traceback; any other keeps the frames in which it was raised. `ref` replaces
     the operation of a SchedulesError. A class that does not allow itself to be copied yields the error itself.
     """
+    if isinstance(error, SchedulesError) and not isinstance(error, BaseExceptionGroup):
+        copied = type(error).__new__(type(error), *error.args)
+        copied.args, copied.__cause__ = error.args, error.__cause__
+        vars(copied).update(vars(error), ref=error.ref if ref is None else ref)
+        return copied
     with suppress(Exception):  # the caller's class may intercept the reading of its attributes
         twin = _copy(error)
         if not isinstance(twin, SchedulesError):

@@ -1,13 +1,27 @@
-"""Fields of an operation that are text: entity tags and timestamps. Pure."""
+"""Text fields of answers: tags, timestamps, HTTP dates, Retry-After. Pure; the RFC section stands with each rule."""
 
+import math
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _TAG = re.compile(r'(?:W/)?"[\x20\x21\x23-\x7e]*"')
 _TIMESTAMP = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):?(\d\d))?", re.ASCII
+    r"\d{4}-\d\d-\d\d[Tt ](?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d+)?(?P<zone>[Zz]|[+-]\d\d:?[0-5]\d)?", re.ASCII
 )
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_MONTH = "(?P<month>" + "|".join(_MONTHS) + ")"
+_TIME = r"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
+_HTTP_DATES = tuple(
+    re.compile(form, re.ASCII)
+    for form in (
+        rf"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (?P<day>\d\d) {_MONTH} (?P<year>\d{{4}}) {_TIME} GMT",
+        rf"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day, (?P<day>\d\d)-{_MONTH}-(?P<year>\d\d) {_TIME} GMT",
+        rf"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) {_MONTH} (?P<day>[ \d]\d) {_TIME} (?P<year>\d{{4}})",
+    )
+)
+_LONGEST_DELAY = 1e9  # seconds; nobody means more, and sums of delays stay finite
 
 
 def parse_tag(fields: Sequence[str]) -> str | None:
@@ -34,20 +48,48 @@ def parse_timestamp(text: str) -> datetime | None:
     match = _TIMESTAMP.fullmatch(text)
     if match is None:
         return None
-    year, month, day, hour, minute, second = map(int, match.groups()[:6])
-    fraction, sign, hours, minutes = match.groups()[6:]
-    microsecond = int((fraction or "")[:6].ljust(6, "0"))
     try:
-        zone = _zone(sign, int(hours or 0), int(minutes or 0))
-        moment = datetime(year, month, day, hour, minute, second, microsecond, zone)
+        moment = datetime.fromisoformat(text.upper() if match["zone"] else f"{text}Z")
         moment.astimezone(UTC)
-        return moment
     except (ValueError, OverflowError):  # a field out of its range, or the year in UTC
+        return None
+    return moment
+
+
+@lru_cache(maxsize=16)
+def parse_http_date(text: str) -> datetime | None:
+    """Return the datetime of an HTTP-date in any of its three forms (RFC 9110 section 5.6.7), else None."""
+    for form in _HTTP_DATES:
+        if match := form.fullmatch(text):
+            return _from_fields(match.groupdict())
+    return None
+
+
+def _from_fields(fields: dict[str, str]) -> datetime | None:
+    year, second = int(fields["year"]), int(fields["second"])
+    if len(fields["year"]) == 2:
+        year += 2000 if year < 70 else 1900
+    month = _MONTHS.index(fields["month"]) + 1
+    hour, minute = int(fields["hour"]), int(fields["minute"])
+    leap = timedelta(seconds=1 if second == 60 else 0)
+    try:
+        return datetime(year, month, int(fields["day"]), hour, minute, second - (second == 60), tzinfo=UTC) + leap
+    except (ValueError, OverflowError):
         return None
 
 
-def _zone(sign: str | None, hours: int, minutes: int) -> timezone:
-    if hours > 23 or minutes > 59:
-        raise ValueError("an offset out of its range")
-    offset = timedelta(hours=hours, minutes=minutes)
-    return timezone(-offset if sign == "-" else offset) if offset else UTC
+def parse_retry_after(fields: Sequence[str], date: datetime | None) -> float | None:
+    """Return the delay in seconds that Retry-After asks for (RFC 9110 section 10.2.3), never negative.
+
+    A date counts against `date`, which is the answer's own or when it was received. Several fields count as absent,
+    and so does anything else.
+    """
+    if len(fields) != 1:
+        return None
+    text = fields[0].strip(" \t")
+    if text.isascii() and text.isdigit():
+        return min(float(text), _LONGEST_DELAY)
+    until = parse_http_date(text)
+    if until is None or date is None:
+        return None
+    return float(min(max(math.ceil((until - date).total_seconds()), 0), _LONGEST_DELAY))

@@ -38,17 +38,6 @@ _LARGEST_NUMBER = sys.float_info.max
 _STATUSES = {status.value: status for status in OperationStatus}
 
 
-def know_status(text: str) -> OperationStatus:
-    """Return the status that the service spells so, UNKNOWN for any other text."""
-    return _STATUSES.get(text, OperationStatus.UNKNOWN)
-
-
-def _to_status(value: str) -> OperationStatus:
-    if not isinstance(value, str):
-        raise TypeError(f"status must be an OperationStatus, not {type(value).__name__}")
-    return OperationStatus(value)
-
-
 @frozen
 class Operation:
     """One snapshot of a long-running operation, as the service sent it.
@@ -62,7 +51,7 @@ class Operation:
 
     id: str
     schedule_id: str
-    status: OperationStatus = field(converter=_to_status)
+    status: OperationStatus = field(converter=OperationStatus)
     raw_status: str = field()
     percent_complete: float = 0.0
     sub_status: str | None = None
@@ -77,7 +66,7 @@ class Operation:
 
     @raw_status.validator
     def _check_status(self, _: object, value: str) -> None:
-        if know_status(value) is not self.status:
+        if _STATUSES.get(value, OperationStatus.UNKNOWN) is not self.status:
             raise ValueError(f"raw_status {value!r} does not read as {self.status!r}")
 
     def __str__(self) -> str:
@@ -98,7 +87,7 @@ class Operation:
     @property
     def is_done(self) -> bool:
         """True if the status is final."""
-        return self.is_succeeded or self.is_failed
+        return self.status is OperationStatus.SUCCEEDED or self.status is OperationStatus.FAILED
 
     @property
     def is_succeeded(self) -> bool:
@@ -167,7 +156,12 @@ class Operation:
         named = document.get("scheduleId") if schedule_id is None else schedule_id
         if named is None:
             raise ValueError("schedule_id is required: the text does not name the schedule")
-        return structure_operation(document, named, parse_tag([tag] if isinstance(tag, str) else []))
+        operation = structure_operation(document, named, parse_tag([tag] if isinstance(tag, str) else []))
+        try:
+            OperationRef(operation.schedule_id, operation.id)
+        except ValueError as error:
+            raise MalformedResponseError(f"the operation breaks the contract: {error}") from error
+        return operation
 
 
 def read_document(text: str | bytes) -> dict[str, Any]:
@@ -190,9 +184,7 @@ def read_json(text: str | bytes) -> Any:
 def structure_operation(document: dict[str, Any], schedule_id: object, etag: str | None) -> Operation:
     """Return the snapshot in the JSON object under `operation`."""
     try:
-        operation = _converter().structure({**document, "scheduleId": schedule_id, "etag": etag}, Operation)
-        OperationRef(operation.schedule_id, operation.id)  # checks the ids
-        return operation
+        return _converter().structure({**document, "scheduleId": schedule_id, "etag": etag}, Operation)
     except KeyError as error:
         raise MalformedResponseError(f"the operation lacks {error}") from error
     except (ValueError, TypeError) as error:
@@ -228,7 +220,7 @@ def _read_number(value: object, _: object) -> float:
 
 
 def _read_status(value: object, _: object) -> OperationStatus:
-    return know_status(_read_text(value, _))
+    return _STATUSES.get(_read_text(value, _), OperationStatus.UNKNOWN)
 
 
 def _read_timestamp(value: object, _: object) -> datetime:

@@ -11,9 +11,9 @@ from schedules_async._clock import Timers
 from schedules_async._hooks import Hooks
 from schedules_async._http.aiohttp_gaps import NotSentError
 from schedules_async._http.responses import Fetched, Reading, read_answer
-from schedules_async._http.retry import RetryPolicy, backoff_delay, is_throttled, is_transient
+from schedules_async._http.retry import RetryPolicy, backoff_delay
 from schedules_async._http.transport import Transport
-from schedules_async._operations.base_errors import copy_error
+from schedules_async._operations.base_errors import SchedulesError, copy_error
 from schedules_async._operations.fields import parse_tag
 from schedules_async._operations.operation import Operation
 from schedules_async._operations.ref import OperationRef
@@ -52,7 +52,7 @@ class Fetcher:
                 if token != rejected:
                     held = self._find_held(ref)
                     reading = await self._send(ref, turn, token, held)
-            if reading.status == 304 and reading.error is not None:
+            if reading.status == 304 and not isinstance(reading.outcome, Fetched):
                 turn = await self._queue.next_turn(turn)
                 reading = await self._send(ref, turn, await self._tokens.get(), None)
         finally:
@@ -78,7 +78,7 @@ class Fetcher:
         try:
             answer = await self._transport.get(ref, token, None if held is None else held.etag)
             reading = read_answer(ref, held, answer)
-            self._learn(ref, reading.error, turn.granted_at)
+            self._learn(ref, reading.outcome, turn.granted_at)
         except TransportError:
             self._queue.limiter.fault()
             raise
@@ -91,11 +91,11 @@ class Fetcher:
             turn.give_back(was_sent=was_sent)
         return reading
 
-    def _learn(self, ref: OperationRef, error: Exception | None, sent: float) -> None:
+    def _learn(self, ref: OperationRef, outcome: Fetched | SchedulesError, sent: float) -> None:
         """Learn from an answer; a 429, or a 503 with Retry-After, closes the gate for the whole session."""
-        if isinstance(error, ResponseError) and is_throttled(error):
-            self._throttle(ref, error, sent)
-        elif error is not None and is_transient(error):
+        if isinstance(outcome, ResponseError) and outcome.is_throttling:
+            self._throttle(ref, outcome, sent)
+        elif isinstance(outcome, ResponseError) and outcome.is_transient:
             self._queue.limiter.fault()
         elif self._queue.limiter.accept(self._timers.now()):
             self._on_recovery()
@@ -103,10 +103,9 @@ class Fetcher:
     def _throttle(self, ref: OperationRef, error: ResponseError, sent: float) -> None:
         self._counts["throttled"] += 1
         limiter, now, delay = self._queue.limiter, self._timers.now(), error.retry_after
-        in_a_row = limiter.count_throttled(sent)
-        if not delay:  # a delay of the session's own, for none was named, or none at all
-            delay = backoff_delay(self._retry, in_a_row, 0.5 + 0.5 * self._random())
         was_open = limiter.closed_until <= now
+        if not delay:  # a delay of the session's own, where none was named, or none at all
+            delay = backoff_delay(self._retry, limiter.throttled_in_a_row + 1, 0.5 + 0.5 * self._random())
         limiter.throttle(now, sent, now + delay)
         self._hooks.emit(Throttled(ref, copy_error(error), limiter.closed_until - now, was_open))
 

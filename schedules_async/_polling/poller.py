@@ -17,7 +17,7 @@ from schedules_async._clock import Timers
 from schedules_async._hooks import Hooks
 from schedules_async._http.aiohttp_gaps import NotSentError
 from schedules_async._http.responses import Fetched
-from schedules_async._http.retry import RetryPolicy, backoff_delay, is_throttled, is_transient
+from schedules_async._http.retry import RetryPolicy, backoff_delay
 from schedules_async._http.transport import StaleConnectionError
 from schedules_async._operations.base_errors import SchedulesError, copy_error
 from schedules_async._operations.operation import Operation
@@ -127,19 +127,15 @@ class Poller:
             self._schedule()
 
     def _remove(self, subscribers: Iterable[Subscriber]) -> None:
+        """Remove subscribers; without any there is no poll any more."""
         for subscriber in subscribers:
             self._subscribers.pop(subscriber, None)
         if not self._subscribers:
-            self._stop()
-
-    def _stop(self) -> None:
-        self._pool.forget(self)
-        turn, self._turn = self._turn, None
-        task, self._task = self._task, None
-        if task is not None:
-            self._pool.cancel(task)
-        elif turn is not None:
-            turn.withdraw()
+            turn, self._turn = self._turn, None
+            task, self._task = self._task, None
+            self._pool.forget(self, task)
+            if turn is not None:
+                turn.withdraw()
 
     def _schedule(self) -> None:
         """Request a turn for the earliest poll that any subscriber wants, unless a fetch is under way."""
@@ -179,7 +175,8 @@ class Poller:
         endings = {one: ending for one, ending in verdicts.items() if ending is not None}
         if isinstance(outcome, Fetched | NotFoundError):
             self._polled_at, self._postponement = now, outcome.retry_after or 0.0
-            endings |= self._plan_all([one for one in subscribers if one not in endings])
+            if len(endings) < len(subscribers):
+                endings |= self._plan_all([one for one in subscribers if one not in endings])
         self._remove(endings)
         self._schedule()
         self._emit(outcome, now, is_change=is_change)
@@ -188,7 +185,7 @@ class Poller:
                 subscriber.has_snapshot = True
                 subscriber.on_change(outcome.operation)
         self._end(endings)
-        if isinstance(outcome, ResponseError) and is_throttled(outcome):
+        if isinstance(outcome, ResponseError) and outcome.is_throttling:
             self._pool.on_throttled(outcome)
 
     def _observe(self, fetched: Fetched, now: float) -> bool:
@@ -196,13 +193,12 @@ class Poller:
         operation = fetched.operation
         if all(subscriber.policy is None for subscriber in self._subscribers):
             return False
-        if self._progress is None:
-            self._progress = Progress()
-        self._progress.observe(operation, now, fetched.date)
         if operation.is_done:
             self._measure_delay(fetched, now)
         else:
             self._found_running_at = now
+            self._progress = self._progress or Progress()
+            self._progress.observe(operation, now, fetched.date)
         is_change = operation != self.latest
         if is_change:
             self.latest = operation
@@ -215,14 +211,16 @@ class Poller:
         if ended is not None and fetched.date is not None and longest < math.inf:
             delay = max((fetched.date - ended).total_seconds(), 0.0)
             if delay <= longest + _DATE_RESOLUTION:
-                self._pool.delay = self._pool.delay.with_one_more(min(delay, longest))
+                delay, before = min(delay, longest), self._pool.delay
+                mean = before.mean + (delay - before.mean) / (before.count + 1)
+                self._pool.delay = DetectionDelay(before.count + 1, mean, max(before.max, delay))
 
     def _count_faults(self, outcome: Outcome, now: float) -> None:
         """Count transient faults in a row, for the poller's backoff and for each subscriber on its own."""
         if isinstance(outcome, _AGAIN):
             return
         problem = outcome if isinstance(outcome, SchedulesError) else None
-        is_fault = problem is not None and is_transient(problem)
+        is_fault = problem is not None and problem.is_transient
         for subscriber in self._subscribers:
             subscriber.last_problem = problem
             if is_fault:
@@ -247,7 +245,8 @@ class Poller:
         if isinstance(outcome, NotFoundError):
             is_ended = now >= subscriber.not_found_until
         else:
-            is_ended = not is_transient(outcome) or subscriber.gives_up(self._pool.retry, now)
+            is_fault = isinstance(outcome, SchedulesError) and outcome.is_transient
+            is_ended = not is_fault or subscriber.gives_up(self._pool.retry, now)
         return outcome if is_ended else None
 
     def _plan_all(self, subscribers: list[Subscriber]) -> dict[Subscriber, Ending]:
@@ -315,13 +314,14 @@ class Poller:
 
     def end_impatient(self, error: BaseException, until: float, now: float) -> None:
         """End those who do not wait for a gate that is closed until then."""
-        self._finish(tuple(one for one in self._subscribers if not one.tolerates(until, now)), error)
+        impatient = tuple(one for one in self._subscribers if not one.tolerates(until, now))
+        if impatient:
+            self._finish(impatient, error)
 
     def _finish(self, subscribers: tuple[Subscriber, ...], ending: BaseException) -> None:
-        if subscribers:
-            self._remove(subscribers)
-            self._schedule()
-            self._end(dict.fromkeys(subscribers, ending))
+        self._remove(subscribers)
+        self._schedule()
+        self._end(dict.fromkeys(subscribers, ending))
 
     def retry_now(self, now: float) -> None:
         """Do not wait for the backoff delay any longer: the service answers again."""
@@ -380,22 +380,21 @@ class PollerPool:
             poller.end_impatient(error, self.queue.limiter.closed_until, self.timers.now())
         return poller
 
-    def forget(self, poller: Poller) -> None:
-        """Drop a poller that has no subscribers."""
+    def forget(self, poller: Poller, task: "asyncio.Task[Fetched] | None") -> None:
+        """Drop a poller that has no subscribers, and cancel its fetch."""
         if self._pollers.get(poller.ref) is poller:
             del self._pollers[poller.ref]
-        self.set_demand(poller, 0.0)
+        self.queue.demand -= poller.demand
+        poller.demand = 0.0
+        if task is not None:
+            self._cancelled.add(task)
+            task.add_done_callback(self._cancelled.discard, context=self.context)
+            task.cancel()
 
     def set_demand(self, poller: Poller, polls_per_second: float) -> None:
         """Count what a poller would poll if the budget had room for all."""
         self.queue.demand += polls_per_second - poller.demand
         poller.demand = polls_per_second
-
-    def cancel(self, task: "asyncio.Task[Fetched]") -> None:
-        """Cancel a fetch that nobody waits for."""
-        self._cancelled.add(task)
-        task.add_done_callback(self._cancelled.discard, context=self.context)
-        task.cancel()
 
     def on_throttled(self, error: ResponseError) -> None:
         """End every subscriber that does not wait for so long."""

@@ -59,15 +59,14 @@ class Window:
 
     limit: RateLimit
     is_fastest: bool
-    _answered: deque[float] = field(init=False, factory=deque)
-    _last_sent: float = field(init=False, default=-math.inf)
+    answered: deque[float] = field(init=False, factory=deque)  # when each request ended
 
-    def earliest(self, now: float, in_flight: int) -> float:
+    def earliest(self, now: float, in_flight: int, last_sent: float) -> float:
         """Return when the next request may leave; infinity while that depends on an answer."""
         lasting = self.lasting_rate(now, in_flight)
-        if in_flight + len(self._answered) >= self.limit.calls:
-            return self._answered[0] + self.limit.per if self._answered else math.inf
-        return max(now, self._last_sent + 1 / lasting)
+        if in_flight + len(self.answered) >= self.limit.calls:
+            return self.answered[0] + self.limit.per if self.answered else math.inf
+        return max(now, last_sent + 1 / lasting)
 
     def lasting_rate(self, now: float, in_flight: int) -> float:
         """Return the rate that this limit bears for long; infinity where a faster limit decides.
@@ -75,30 +74,19 @@ class Window:
         Half of a slower limit may leave at the faster one's rate; the rest is spread so that it never runs dry: the
         free requests last until the first, a quarter, half ... of the counted ones no longer count.
         """
-        self._forget(now)
-        held = len(self._answered)
+        while self.answered and self.answered[0] + self.limit.per <= now:
+            self.answered.popleft()
+        held = len(self.answered)
         free = self.limit.calls - in_flight - held
         if self.is_fastest or free > self.limit.calls / 2:
             return math.inf
         return min(
             (
-                max(free + ahead, 1) / (self._answered[ahead] + self.limit.per - now)
+                max(free + ahead, 1) / (self.answered[ahead] + self.limit.per - now)
                 for ahead in range(0, held, held // 4 + 1)
             ),
             default=math.inf,
         )
-
-    def _forget(self, now: float) -> None:
-        while self._answered and self._answered[0] + self.limit.per <= now:
-            self._answered.popleft()
-
-    def sent(self, now: float) -> None:
-        """Count a request that leaves."""
-        self._last_sent = now
-
-    def answered(self, now: float) -> None:
-        """Count the end of a request, answered or not."""
-        self._answered.append(now)
 
 
 def _make_windows(limits: Sequence[RateLimit]) -> list[Window]:
@@ -148,11 +136,6 @@ class RateLimiter:
         # With these many ahead of the even rate, a window of the fastest limit still holds: 0.97 + 0.02 < 1.
         self._burst = self._credit = 0.02 * fastest[0].calls if fastest else _FIRST_RATE
 
-    @property
-    def is_outage(self) -> bool:
-        """True if the last requests all met transient faults."""
-        return self._faults >= _FAULTS_OF_OUTAGE
-
     def earliest(self, now: float) -> float:
         """Return when the next request may leave; infinity while that depends on an answer."""
         at = max(self.closed_until, now - min(self._credit_at(now), 0.0) / self.rate, now)
@@ -160,9 +143,9 @@ class RateLimiter:
             return math.inf
         if self.in_flight >= self._in_flight_limit:
             at = max(at, self._last_sent + _STALLED_INTERVAL)
-        if self.is_outage:
+        if self._faults >= _FAULTS_OF_OUTAGE:
             at = max(at, self._last_sent + _PROBE_INTERVAL)
-        return max([at, *[window.earliest(now, self.in_flight) for window in self._windows]])
+        return max([at, *[window.earliest(now, self.in_flight, self._last_sent) for window in self._windows]])
 
     def lasting_rate(self, now: float) -> float:
         """Return how many requests a second may leave in the long run."""
@@ -186,8 +169,6 @@ class RateLimiter:
         self._credit, self._credited_at, self._last_sent = credit - 1, now, now
         self._in_flight_limit = max(self._in_flight_limit, self.in_flight + 1)
         self.in_flight += 1
-        for window in self._windows:
-            window.sent(now)
 
     def take_back(self) -> None:
         """Take back a request that did not leave after all."""
@@ -198,11 +179,11 @@ class RateLimiter:
         """Count the end of a request that left, answered or not."""
         self.in_flight -= 1
         for window in self._windows:
-            window.answered(now)
+            window.answered.append(now)
 
     def accept(self, now: float) -> bool:
         """Learn from an answer that was neither a 429 nor a transient fault; return whether it ended an outage."""
-        was_outage = self.is_outage
+        was_outage = self._faults >= _FAULTS_OF_OUTAGE
         self._accepted += 1
         self._faults = self.throttled_in_a_row = 0
         self._in_flight_limit = min(self._in_flight_limit + 1, MAX_IN_FLIGHT)
@@ -229,13 +210,12 @@ class RateLimiter:
         """Count a transient fault."""
         self._faults += 1
 
-    def count_throttled(self, sent: float) -> int:
-        """Return how many 429s came in a row, those to requests that were in flight together counted once."""
-        self.throttled_in_a_row += sent >= self.closed_until or not self.throttled_in_a_row
-        return self.throttled_in_a_row
-
     def throttle(self, now: float, sent: float, until: float) -> bool:
-        """Learn from a 429 to a request sent at `sent`; return whether it closed the gate for longer."""
+        """Learn from a 429 to a request sent at `sent`; return whether it closed the gate for longer.
+
+        Of those to requests that were in flight together, one counts as `throttled_in_a_row`.
+        """
+        self.throttled_in_a_row += sent >= self.closed_until or not self.throttled_in_a_row
         if sent > self._last_cut and now >= self._last_cut + _SHORTEST_ROUND:
             self._cut(now, until)
         self._is_rate_binding = False

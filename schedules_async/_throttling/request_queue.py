@@ -28,20 +28,12 @@ class Turn:
     _timer: Timer | None = field(init=False, default=None)
     _is_held: bool = field(init=False, default=False)  # granted, and not given back
 
-    def wait_until_due(self) -> None:
-        """Wait in the session's timers."""
-        self._timer = self._queue.timers.call_at(self.due, self._enter)
+    def wait(self, timer: Timer) -> None:
+        """Wait for a timer, which `withdraw` cancels."""
+        self._timer = timer
 
-    def _enter(self) -> None:
-        self._queue.enter(self)
-        self._queue.dispatch()
-
-    def wait_in(self, queue: TimerQueue[Timer], key: float) -> None:
-        """Wait for the rate limiter."""
-        self._timer = Timer(key, self._grant_now, queue)
-        queue.add(key, self._timer)
-
-    def _grant_now(self) -> None:
+    def leave(self) -> None:
+        """Leave now."""
         self._timer, self._is_held = None, True
         self.granted_at = self._queue.timers.now()
         self._queue.limiter.send(self.granted_at)
@@ -93,11 +85,18 @@ class RequestQueue:
         """Call `grant` with the turn once it is due and a request may leave, perhaps before this returns."""
         turn = Turn(due, deadline, is_urgent, grant, self)
         if due > self.timers.now():
-            turn.wait_until_due()
+            turn.wait(self.timers.call_at(due, partial(self._enter, turn)))
         else:
-            self.enter(turn)
-            self.dispatch()
+            self._enter(turn)
         return turn
+
+    def _enter(self, turn: Turn) -> None:
+        """Let a turn that is due wait for the rate limiter, behind those whose deadline is earlier."""
+        queue = self._urgent if turn.is_urgent else self._due
+        timer = Timer(turn.deadline, turn.leave, queue)
+        queue.add(turn.deadline, timer)
+        turn.wait(timer)
+        self.dispatch()
 
     async def next_turn(self, turn: Turn) -> Turn:
         """Wait for one more turn of the same deadline and urgency."""
@@ -111,31 +110,23 @@ class RequestQueue:
             raise
         return following
 
-    def enter(self, turn: Turn) -> None:
-        """Add a turn that is due."""
-        turn.wait_in(self._urgent if turn.is_urgent else self._due, turn.deadline)
-
     def dispatch(self) -> None:
         """Grant turns for as long as requests may leave, and set the alarm for the next one."""
-        while (queue := self._next_queue()) is not None:
+        while True:
+            urgent, due = self._urgent.first(), self._due.first()
+            is_urgent = urgent is not None and (due is None or not self._was_urgent)
+            if urgent is None and due is None:
+                return self._set_alarm(math.inf)
             now = self.timers.now()
             at = self.limiter.earliest(now)
             if at > now:
-                self._set_alarm(at)
-                return
-            self._was_urgent = queue is self._urgent
-            queue.pop().call()
-        self._set_alarm(math.inf)
-
-    def _next_queue(self) -> TimerQueue[Timer] | None:
-        urgent, due = self._urgent.first(), self._due.first()
-        if urgent is not None and (due is None or not self._was_urgent):
-            return self._urgent
-        return None if due is None else self._due
+                return self._set_alarm(at)
+            self._was_urgent = is_urgent
+            (self._urgent if is_urgent else self._due).pop().call()
 
     def _set_alarm(self, at: float) -> None:
         if self._alarm is not None:
-            if self._alarm.when == at and self._alarm.is_pending:
+            if self._alarm.when == at and self._alarm.callback is not None:
                 return
             self._alarm.cancel()
         self._alarm = self.timers.call_at(at, self.dispatch) if at < math.inf else None

@@ -148,10 +148,10 @@ class OperationSubscriber(Subscriber):
 
     def conclude(self, operation: Operation, now: float, *, is_change: bool) -> Ending | None:
         """Return the final snapshot, or the error of a stall that this poll has found."""
-        if is_change:
-            self._quiet_since, self._closed_before = now, self._wait.closed_seconds
         if operation.is_done:
             return operation
+        if is_change:
+            self._quiet_since, self._closed_before = now, self._wait.closed_seconds
         if is_change or not self.has_snapshot or now < self.stalls_at():
             return None
         allowed = self._wait.options.stall_timeout
@@ -168,7 +168,8 @@ class OperationSubscriber(Subscriber):
     def on_change(self, operation: Operation) -> None:
         """Take a change."""
         self.latest = operation
-        self._wait.on_change(self)
+        for consumer in tuple(self._wait.consumers):
+            consumer.on_change((self,))
 
     def on_end(self, outcome: Ending) -> None:
         """Take the outcome; what ends the session ends the whole wait, and is no outcome of this operation."""
@@ -192,6 +193,11 @@ class OperationSubscriber(Subscriber):
         self.on_end(error)
 
 
+def _failure(operation: Operation) -> OperationFailedError:
+    reason = operation.failure_description or "no reason given"
+    return OperationFailedError(f"{operation.ref} failed: {reason}", ref=operation.ref, operation=operation)
+
+
 def _describe(operation: Operation) -> str:
     return f"last seen {operation.raw_status} at {operation.percent_complete:g} %"
 
@@ -209,30 +215,25 @@ class WaitState:
     saved: Mapping[OperationRef, Operation]
     members: dict[OperationRef, OperationSubscriber] = field(init=False)
     is_closed: bool = field(init=False, default=False)
-    _unfinished: int = field(init=False)
+    unfinished: int = field(init=False)  # operations that have not ended for this wait
     _pool: PollerPool | None = field(init=False, default=None)
     _first_use: float = field(init=False, default=math.nan)
     _begun: WaitBegun | None = field(init=False, default=None)  # while anybody waits for an end to come
     _begun_at: float = field(init=False, default=math.nan)
     _polls_before: int = field(init=False, default=0)
     _left_at: float = field(init=False, default=math.nan)
-    _consumers: dict[Consumer, None] = field(init=False, factory=dict)
+    consumers: dict[Consumer, None] = field(init=False, factory=dict)
     _timer: Timer | None = field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         policy = self.options.polling
         self.members = {ref: OperationSubscriber(policy, ref, self.saved.get(ref), self) for ref in self.refs}
-        self._unfinished = sum(member.outcome is None for member in self.members.values())
-
-    @property
-    def is_over(self) -> bool:
-        """True if every operation has ended for this wait."""
-        return not self._unfinished
+        self.unfinished = sum(member.outcome is None for member in self.members.values())
 
     @property
     def is_in_use(self) -> bool:
         """True if there are consumers, so that polls are wanted."""
-        return bool(self._consumers)
+        return bool(self.consumers)
 
     @property
     def closed_seconds(self) -> float:
@@ -242,27 +243,27 @@ class WaitState:
     def results(self) -> list[Operation | Exception]:
         """Return what became of each operation that has ended, in the order asked; each exception is a new copy."""
         outcomes = [self.members[ref].outcome for ref in self.refs]
-        return [self._judge(outcome) for outcome in outcomes if outcome is not None]
-
-    def _judge(self, outcome: Operation | Exception) -> Operation | Exception:
-        if isinstance(outcome, Exception):
-            return copy_error(outcome)
-        if outcome.is_failed and self.options.check:
-            reason = outcome.failure_description or "no reason given"
-            return OperationFailedError(f"{outcome.ref} failed: {reason}", ref=outcome.ref, operation=outcome)
-        return outcome
+        return [
+            copy_error(outcome)
+            if isinstance(outcome, Exception)
+            else _failure(outcome)
+            if self.options.check and outcome.is_failed
+            else outcome
+            for outcome in outcomes
+            if outcome is not None
+        ]
 
     def add_consumer(self, *, wakes_on_change: bool) -> Consumer:
         """Return a new consumer, which starts from what is known; the first one starts the clock of the timeout."""
         consumer = Consumer(OrderedDict() if wakes_on_change else None)
         consumer.on_change(member for member in self.members.values() if member.is_presentable)
-        if self.is_over:
+        if not self.unfinished:
             return consumer
         if self.is_closed:
             raise self._closed_error()
         self._pool = self._enter(self.refs[0] if len(self.refs) == 1 else None)
-        self._consumers[consumer] = None
-        if len(self._consumers) == 1:
+        self.consumers[consumer] = None
+        if len(self.consumers) == 1:
             try:
                 self._join(self._pool)
             except Exception:  # out of the caller's own snapshots or policy
@@ -272,25 +273,25 @@ class WaitState:
 
     def _join(self, pool: PollerPool) -> None:
         self._begun_at = now = pool.timers.now()
-        self._polls_before = self._polls
+        self._polls_before = sum(member.polls for member in self.members.values())
         if math.isnan(self._first_use):
             self._first_use = self._left_at = now
         self._begun = WaitBegun(frozenset(self.members))
         pool.hooks.emit(self._begun)
         for member in self._open_members():
             member.join(pool, self._first_use, now - self._left_at)
-        if self.options.timeout < math.inf and not self.is_over:
+        if self.options.timeout < math.inf and self.unfinished:
             self._timer = pool.timers.call_at(self._first_use + self.options.timeout, self._time_out)
 
     def abandon(self, consumer: Consumer) -> None:
         """Let the event loop remove a consumer: for the garbage collector, which runs in any thread, amid anything."""
-        if consumer in self._consumers and self._pool is not None:
+        if consumer in self.consumers and self._pool is not None:
             with contextlib.suppress(RuntimeError):  # the event loop was closed
                 self._pool.loop.call_soon_threadsafe(self.remove_consumer, consumer, context=self._pool.context)
 
     def remove_consumer(self, consumer: Consumer) -> None:
         """End one use; without any, nobody polls for this wait."""
-        if self._consumers.pop(consumer, consumer) is None and not self._consumers:
+        if self.consumers.pop(consumer, consumer) is None and not self.consumers and self.unfinished:
             self._leave(consumer.interruption)
 
     def _leave(self, interruption: BaseException | None = None) -> None:
@@ -299,12 +300,8 @@ class WaitState:
             self._timer.cancel()
         if self._pool is not None:
             self._left_at = self._pool.timers.now()
-        for member in self._open_members():
-            member.leave()
-
-    @property
-    def _polls(self) -> int:
-        return sum(member.polls for member in self.members.values())
+            for member in self._open_members():
+                member.leave()
 
     def _emit_end(self, interruption: BaseException | None = None) -> None:
         """Emit WaitEnded once for each WaitBegun, unless the event loop was closed meanwhile."""
@@ -316,35 +313,30 @@ class WaitState:
             WaitEnded(
                 begun,
                 self._pool.timers.now() - self._begun_at,
-                self._polls - self._polls_before,
+                sum(member.polls for member in self.members.values()) - self._polls_before,
                 tuple(copy_error(one) if isinstance(one, Exception) else one for one in outcomes),
                 interruption,
             )
         )
 
     def _open_members(self) -> list[OperationSubscriber]:
-        return [member for member in self.members.values() if member.outcome is None] if self._unfinished else []
-
-    def on_change(self, member: OperationSubscriber) -> None:
-        """Pass a change on to every consumer."""
-        for consumer in tuple(self._consumers):
-            consumer.on_change((member,))
+        return [member for member in self.members.values() if member.outcome is None]
 
     def on_member_end(self) -> None:
         """Count one operation that has ended; the last one ends the wait for every consumer."""
-        self._unfinished -= 1
-        if self.is_over:
+        self.unfinished -= 1
+        if not self.unfinished:
             if self._timer is not None:
                 self._timer.cancel()
             self._emit_end()
-            for consumer in tuple(self._consumers):
+            for consumer in tuple(self.consumers):
                 consumer.wake()
 
     def interrupt(self, error: BaseException) -> None:
         """End every consumer now; of a group no operation is named."""
         if isinstance(error, SessionClosedError) and len(self.members) > 1:
             error.ref = None
-        for consumer in tuple(self._consumers):
+        for consumer in tuple(self.consumers):
             consumer.interrupt(error)
 
     def close(self) -> None:

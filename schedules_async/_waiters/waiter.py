@@ -66,7 +66,7 @@ class Waiter(Coroutine[Any, Any, Result], AsyncIterable[Operation]):
         state = self._state
         consumer = state.add_consumer(wakes_on_change=False)
         try:
-            while not state.is_over:
+            while state.unfinished:
                 consumer.raise_interruption()
                 await consumer.news()
         except GeneratorExit:
@@ -280,14 +280,14 @@ class ChangeIterator(AsyncIterator[Operation]):
         if self._consumer is None:
             self._consumer = self._state.add_consumer(wakes_on_change=True)
         change = self._consumer.read()
-        if change is None and (self._state.is_over or self._consumer.interruption is not None):
+        if change is None and (not self._state.unfinished or self._consumer.interruption is not None):
             self._end(self._consumer)
         return change or self._consumer
 
     def _end(self, consumer: Consumer) -> Never:
         self._is_over = True
         self._leave()
-        if self._state.is_over:
+        if not self._state.unfinished:
             self._conclude()
         elif not self._state.is_closed:
             consumer.raise_interruption()

@@ -4,7 +4,6 @@ from datetime import timedelta
 
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from schedules_async._http.retry import is_transient
 from schedules_async._operations.operation import Operation
 from schedules_async.errors import AuthenticationError, RateLimitedError, ResponseError, SessionClosedError
 
@@ -36,7 +35,7 @@ def is_retryable(error: Exception) -> bool:
     """Return True if another attempt may succeed: after throttling or a transient fault, or on another worker."""
     if isinstance(error, AuthenticationError):
         return error.status is None  # without a token; a rejected one will be rejected again
-    return isinstance(error, RateLimitedError | SessionClosedError) or is_transient(error)
+    return isinstance(error, RateLimitedError | SessionClosedError) or getattr(error, "is_transient", False)
 
 
 def describe(operation: Operation) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from functools import lru_cache
 
 from schedules_async._operations.ref import OperationRef
 from schedules_async.testing.answers import Answer, error_body
@@ -28,6 +29,7 @@ WRONG_METHOD = Answer(
 SEVERAL_CONDITIONS = Answer(400, error_body("InvalidRequest", "Header If-None-Match was found more than once."))
 
 
+@lru_cache(maxsize=1024)
 def read_path(path: str, prefix: str) -> OperationRef | None:
     """Return the operation that a raw request path below `prefix` names, or None for any other path."""
     path = path.partition("?")[0]

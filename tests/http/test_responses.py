@@ -24,7 +24,6 @@ from schedules_async._http.responses import (
     redact,
     request_headers,
 )
-from schedules_async._http.retry import is_throttled
 from schedules_async._operations.base_errors import MalformedResponseError, SchedulesError
 from schedules_async._operations.operation import Operation, OperationStatus, is_well_formed
 from schedules_async._operations.ref import OperationRef
@@ -399,7 +398,7 @@ def test_429_keeps_its_limits(fields: dict[str, str], limits: dict[str, str]) ->
 )
 def test_429_or_503_with_retry_after_is_throttled(status: int, fields: dict[str, str], expected: bool) -> None:
     error = read_error(answer(status, fields))
-    assert is_throttled(error) is expected
+    assert error.is_throttling is expected
     assert error.status == status
 
 

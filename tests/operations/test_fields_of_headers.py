@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schedules_async._http.headers import parse_http_date, parse_retry_after
+from schedules_async._operations.fields import parse_http_date, parse_retry_after
 
 NOON = datetime(2020, 1, 2, 12, tzinfo=UTC)
 EXAMPLE = datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC)  # RFC 9110's own
