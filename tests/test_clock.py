@@ -71,12 +71,12 @@ async def test_sleep_ends_at_the_earliest_pending_timer(clock: FakeClock) -> Non
     early.cancel()
     await turns(2)
     assert clock.pauses == [100, 10, 100]
-    assert late.is_pending
+    assert late.callback is not None
     late.cancel()
     late.cancel()
     await turns(2)
     assert clock.sleeping == 0
-    assert not late.is_pending
+    assert late.callback is None
 
 
 async def test_timers_set_in_one_callback_cost_one_sleep(clock: FakeClock) -> None:
@@ -253,7 +253,7 @@ def test_timer_of_a_closed_loop_can_be_cancelled() -> None:
     timer = Timers(SystemClock(), loop, contextvars.copy_context(), _raise).call_at(1, lambda: None)
     loop.close()
     timer.cancel()
-    assert not timer.is_pending
+    assert timer.callback is None
 
 
 @pytest.mark.parametrize(("value", "seconds"), [(5, 5.0), (0.5, 0.5), (timedelta(minutes=1), 60.0)])
