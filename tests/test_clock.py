@@ -223,7 +223,7 @@ async def test_callback_that_raises_leaves_the_others_alone(clock: FakeClock) ->
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     timers, called = make_timers(clock), list[int]()
-    timers.call_at(1, list[int]().pop)
+    timers.call_at(1, list[None]().pop)
     for when in (1, 2):
         timers.call_at(when, partial(called.append, when))
     await clock.sleep(3)

@@ -142,9 +142,9 @@ async def test_a_waiter_dropped_unused_warns_and_sends_nothing(
     session: SchedulesSession, server: FakeSchedules
 ) -> None:
     with pytest.warns(RuntimeWarning, match="<OperationWaiter schedule/operation .* was never awaited"):
-        session.wait_for_operation("schedule", "operation")
+        repr(session.wait_for_operation("schedule", "operation"))
     with pytest.warns(RuntimeWarning, match="<OperationGroupWaiter .* was never awaited"):
-        session.wait_for_operations([("schedule", "operation")])
+        repr(session.wait_for_operations([("schedule", "operation")]))
     assert server.requests == []
 
 
@@ -566,10 +566,8 @@ async def test_an_endless_outage_is_bounded_by_the_timeout(
     assert clock.monotonic() == 5000
 
 
-async def test_a_timeout_behind_the_gate_names_the_throttling(
-    session: SchedulesSession, server: FakeSchedules
-) -> None:
-    with pytest.raises(OperationTimeoutError, match="last problem: 429 .* Retry-After: 60 s") as caught:
+async def test_a_timeout_behind_the_gate_names_the_throttling(session: SchedulesSession, server: FakeSchedules) -> None:
+    with pytest.raises(OperationTimeoutError, match=r"last problem: 429 .* Retry-After: 60 s") as caught:
         await session.wait_for_operation(*server.script_operation(throttled(60)), timeout=10)
     assert isinstance(caught.value.__cause__, RateLimitedError)
 
@@ -589,9 +587,7 @@ async def test_a_late_joiner_has_attempts_of_its_own(
     assert [type(result) for result in results] == [ServerError, Operation, Operation]
 
 
-async def test_one_fault_more_ends_the_wait_with_its_error(
-    make_session: MakeSession, server: FakeSchedules
-) -> None:
+async def test_one_fault_more_ends_the_wait_with_its_error(make_session: MakeSession, server: FakeSchedules) -> None:
     session = make_session(retry=RetryPolicy(max_outage=0))
     ref = server.script_operation(started(10), *[fault(503, correlation_id="c-1")] * 5)
     waiter = session.wait_for_operation(*ref)
