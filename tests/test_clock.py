@@ -1,33 +1,69 @@
-"""Timers: callbacks at times of a clock, behind one sleeping task."""
+"""Timers: callbacks at times of a clock, behind one sleeping task that comes back whatever happens to it."""
 
 import asyncio
+import contextvars
+import math
 import time
 from datetime import timedelta
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import pytest
+from attrs import define, field
 from event_loops import turns
 
-from schedules_async._clock import SystemClock, Timers, to_seconds
+from schedules_async._clock import Clock, SystemClock, Timers, to_seconds
 from schedules_async.testing import FakeClock
 
+Failures = list[Exception]
 
-async def test_timers_fire_in_order_of_their_times(clock: FakeClock) -> None:
-    timers, heard = Timers(clock, asyncio.get_running_loop()), []
+
+def make_timers(clock: Clock, failures: Failures | None = None) -> Timers:
+    """Return timers of the running event loop; without a list, a failure of the clock is unexpected."""
+    on_failure = _raise if failures is None else failures.append
+    return Timers(clock, asyncio.get_running_loop(), contextvars.copy_context(), on_failure)
+
+
+def _raise(error: Exception) -> None:
+    raise AssertionError from error
+
+
+@define
+class FaultyClock:
+    """A clock that advances by each sleep; what stands in the lists is raised, or read, one after the other."""
+
+    now: float = 0.0
+    sleeps: list[BaseException] = field(factory=list)
+    readings: list[float | Exception] = field(factory=list)
+
+    def monotonic(self) -> float:
+        reading = self.readings.pop(0) if self.readings else self.now
+        if isinstance(reading, Exception):
+            raise reading
+        return reading
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+        if self.sleeps:
+            raise self.sleeps.pop(0)
+        self.now += seconds
+
+
+async def test_callbacks_are_called_in_order_of_time(clock: FakeClock) -> None:
+    timers, called = make_timers(clock), []
 
     def note(when: float) -> None:
-        heard.append((when, clock.monotonic()))
+        called.append((when, clock.monotonic()))
 
     for when in (3.0, 1.0, 2.0, 1.0):
         timers.call_at(when, partial(note, when))
     await clock.sleep(5)
-    assert heard == [(1.0, 1.0), (1.0, 1.0), (2.0, 2.0), (3.0, 3.0)]
+    assert called == [(1.0, 1.0), (1.0, 1.0), (2.0, 2.0), (3.0, 3.0)]
 
 
-async def test_only_the_earliest_timer_is_slept_for(clock: FakeClock) -> None:
-    """An earlier timer shortens the sleep, a cancelled one lengthens it; without a timer there is no sleep."""
-    timers = Timers(clock, asyncio.get_running_loop())
+async def test_sleep_ends_at_the_earliest_pending_timer(clock: FakeClock) -> None:
+    """An earlier timer shortens the sleep, a cancelled one lengthens it, and without any there is none."""
+    timers = make_timers(clock)
     late = timers.call_at(100, lambda: None)
     await turns(2)
     early = timers.call_at(10, lambda: None)
@@ -35,67 +71,173 @@ async def test_only_the_earliest_timer_is_slept_for(clock: FakeClock) -> None:
     early.cancel()
     await turns(2)
     assert clock.pauses == [100, 10, 100]
-    assert late.is_pending
+    assert late.callback is not None
     late.cancel()
     late.cancel()
     await turns(2)
     assert clock.sleeping == 0
-    assert not late.is_pending
+    assert late.callback is None
 
 
-async def test_timer_may_set_another(clock: FakeClock) -> None:
-    timers, heard = Timers(clock, asyncio.get_running_loop()), []
+async def test_timers_set_in_one_callback_cost_one_sleep(clock: FakeClock) -> None:
+    timers = make_timers(clock)
+    for when in range(100, 0, -1):
+        timers.call_at(when, lambda: None)
+    await turns(3)
+    assert clock.pauses == [1]
+    await timers.aclose()
+
+
+async def test_timer_set_by_a_callback_is_called(clock: FakeClock) -> None:
+    timers, called = make_timers(clock), []
 
     def again() -> None:
-        heard.append(clock.monotonic())
-        if len(heard) < 3:
+        called.append(clock.monotonic())
+        if len(called) < 3:
             timers.call_at(clock.monotonic() + 1, again)
 
     timers.call_at(1, again)
     await clock.sleep(10)
-    assert heard == [1, 2, 3]
+    assert called == [1, 2, 3]
 
 
-async def test_cancelled_timers_do_not_pile_up(clock: FakeClock) -> None:
-    """The timeouts of waits that end long before are such timers."""
-    timers, heard = Timers(clock, asyncio.get_running_loop()), list[int]()
-    timers.call_at(5000, lambda: heard.append(1))
+async def test_timer_at_infinity_is_never_called(clock: FakeClock) -> None:
+    timers = make_timers(clock)
+    timers.call_at(math.inf, lambda: None)
+    await turns(3)
+    assert clock.pauses == []
+    await timers.aclose()
+
+
+async def test_cancelled_timers_do_not_accumulate(clock: FakeClock) -> None:
+    """As the timeouts of waits that end long before."""
+    timers, called = make_timers(clock), list[int]()
+    timers.call_at(5000, lambda: called.append(1))
     for number in range(1000):
-        timers.call_at(3600 + number, lambda: heard.append(0)).cancel()
+        timers.call_at(3600 + number, lambda: called.append(0)).cancel()
         await asyncio.sleep(0)
-    assert len(timers._heap) < 10
+    assert len(timers._queue._heap) < 10
     await clock.sleep(6000)
-    assert heard == [1]
+    assert called == [1]
 
 
-async def test_closing_forgets_every_timer(clock: FakeClock) -> None:
-    timers, heard = Timers(clock, asyncio.get_running_loop()), []
-    timers.call_at(1, lambda: heard.append(1))
+async def test_closed_timers_call_nothing(clock: FakeClock) -> None:
+    timers, called = make_timers(clock), []
+    timers.call_at(1, lambda: called.append(1))
     await turns(2)
     await timers.aclose()
     await timers.aclose()
     await clock.sleep(5)
-    assert heard == []
+    assert called == []
 
 
-async def test_clock_that_wakes_early_is_asked_again() -> None:
-    class Hasty:
-        """A `FakeClock` cannot take its place: it never wakes early."""
-
-        now = 0.0
-
-        def monotonic(self) -> float:
-            return self.now
-
+async def test_clock_that_wakes_early_sleeps_again() -> None:
+    class Hasty(FaultyClock):
         async def sleep(self, seconds: float) -> None:
-            self.now += min(seconds, 0.4)
-            await asyncio.sleep(0)
+            await super().sleep(min(seconds, 0.4))
 
     clock = Hasty()
-    timers, rung = Timers(clock, asyncio.get_running_loop()), asyncio.Event()
+    timers, rung = make_timers(clock), asyncio.Event()
     timers.call_at(1.0, rung.set)
     await rung.wait()
     assert clock.now >= 1
+
+
+@pytest.mark.parametrize("times", [1, 5])
+async def test_cancelled_sleep_starts_again(clock: FakeClock, times: int) -> None:
+    """As by a framework that cancels all tasks of the loop; nothing is told of it."""
+    timers, called = make_timers(clock), []
+    timers.call_at(10, lambda: called.append(clock.monotonic()))
+    for _ in range(times):
+        await turns(2)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+    await clock.sleep(20)
+    assert called == [10]
+
+
+@pytest.mark.parametrize("error", [OSError("hiccup"), asyncio.CancelledError()])
+async def test_sleep_that_raises_once_starts_again(error: BaseException) -> None:
+    timers, rung = make_timers(FaultyClock(sleeps=[error])), asyncio.Event()
+    timers.call_at(1.0, rung.set)
+    await rung.wait()
+
+
+async def test_sleep_that_succeeds_forgets_earlier_failures() -> None:
+    """Two failures in a row are one too many, two with a success between them are not."""
+    clock = FaultyClock()
+    timers = make_timers(clock)
+    for when in (1.0, 2.0, 3.0):
+        rung = asyncio.Event()
+        clock.sleeps.append(OSError("hiccup"))
+        timers.call_at(when, rung.set)
+        await rung.wait()
+
+
+@pytest.mark.parametrize(
+    "clock",
+    [
+        FaultyClock(sleeps=[OSError("first"), OSError("second")]),
+        FaultyClock(sleeps=[asyncio.CancelledError(), asyncio.CancelledError()]),
+    ],
+    ids=["raised", "cancelled"],
+)
+async def test_sleep_that_raises_twice_is_reported(clock: FaultyClock) -> None:
+    failures: Failures = []
+    timers = make_timers(clock, failures)
+    timers.call_at(1.0, lambda: None)
+    await turns(20)
+    await timers.aclose()
+    assert len(failures) == 1
+    assert str(failures[0]) in ("second", "the clock's sleep raised CancelledError")
+
+
+async def test_clock_that_does_not_advance_is_reported() -> None:
+    class Stuck(FaultyClock):
+        async def sleep(self, seconds: float) -> None:
+            del seconds
+
+    failures: Failures = []
+    timers = make_timers(Stuck(), failures)
+    timers.call_at(1.0, lambda: None)
+    await turns(5)
+    assert "did not advance" in str(failures[0])
+    await timers.aclose()
+
+
+async def test_reading_that_steps_back_is_ignored() -> None:
+    timers = make_timers(FaultyClock(readings=[100.0, 105.0, 50.0, 51.0, 52.5]))
+    assert [timers.now() for _ in range(4)] == [105.0, 105.0, 106.0, 107.5]
+
+
+@pytest.mark.parametrize("reading", [OSError("down"), math.nan, math.inf])
+async def test_failed_reading_is_the_one_before(reading: float | Exception) -> None:
+    failures: Failures = []
+    timers = make_timers(FaultyClock(readings=[100.0, 105.0, reading, reading, 106.0]), failures)
+    assert [timers.now() for _ in range(4)] == [105.0, 105.0, 105.0, 106.0]
+    await turns(2)
+    assert len(failures) == 1
+
+
+async def test_callback_that_raises_leaves_the_others_alone(clock: FakeClock) -> None:
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    timers, called = make_timers(clock), list[int]()
+    timers.call_at(1, list[None]().pop)
+    for when in (1, 2):
+        timers.call_at(when, partial(called.append, when))
+    await clock.sleep(3)
+    assert called == [1, 2]
+    assert [type(complaint["exception"]) for complaint in complaints] == [IndexError]
+
+
+async def test_callbacks_run_in_the_given_context(clock: FakeClock) -> None:
+    caller: contextvars.ContextVar[str] = contextvars.ContextVar("caller", default="session")
+    timers, callers = make_timers(clock), list[str]()
+    caller.set("request")
+    timers.call_at(1, lambda: callers.append(caller.get()))
+    await clock.sleep(2)
+    assert callers == ["session"]
 
 
 async def test_system_clock_counts_seconds() -> None:
@@ -106,20 +248,25 @@ async def test_system_clock_counts_seconds() -> None:
     assert abs(clock.monotonic() - time.monotonic()) < 60
 
 
-def test_timer_after_the_loop_is_closed_is_harmless() -> None:
+def test_timer_of_a_closed_loop_can_be_cancelled() -> None:
     loop = asyncio.new_event_loop()
-    timer = Timers(SystemClock(), loop).call_at(1, lambda: None)
+    timer = Timers(SystemClock(), loop, contextvars.copy_context(), _raise).call_at(1, lambda: None)
     loop.close()
     timer.cancel()
-    assert not timer.is_pending
+    assert timer.callback is None
 
 
 @pytest.mark.parametrize(("value", "seconds"), [(5, 5.0), (0.5, 0.5), (timedelta(minutes=1), 60.0)])
-def test_numbers_and_timedeltas_are_seconds(value: float | timedelta, seconds: float) -> None:
+def test_seconds_are_numbers_or_timedeltas(value: float | timedelta, seconds: float) -> None:
     assert to_seconds(value) == seconds
 
 
 @pytest.mark.parametrize("value", ["5", True, None])
-def test_other_types_are_not_seconds(value: object) -> None:
+def test_seconds_of_another_type_raise_type_error(value: object) -> None:
     with pytest.raises(TypeError, match="seconds"):
         to_seconds(cast("float", value))
+
+
+def test_seconds_too_large_for_a_float_raise_value_error() -> None:
+    with pytest.raises(ValueError, match="too large"):
+        to_seconds(10**400)

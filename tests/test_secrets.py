@@ -212,6 +212,7 @@ async def test_checkpoints_and_group_errors_reveal_no_secret(
     (error,) = await asyncio.gather(group, return_exceptions=True)
     assert isinstance(error, OperationGroupError)
     wait = session.resume(group.checkpoint())
+    wait.close()
     shown = [group.checkpoint(), wait.checkpoint(), repr(group), repr(wait), *everything(error)]
     shown += [text for lost in error.exceptions for text in everything(lost)]
     assert [text for text in shown + log if shows_secret(text)] == []

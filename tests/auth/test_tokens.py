@@ -1,13 +1,15 @@
-"""Tokens: what is taken for one, what is refused without being shown, and who is asked."""
+"""Tokens: which are usable, which are rejected without being shown, and which provider is asked."""
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from event_loops import HastyLoop, turns
 
-from schedules_async._auth.tokens import TokenProvider, Tokens, as_token_provider, check_token, request_token
+from schedules_async._auth.bearer_token import BearerToken, check_token
+from schedules_async._auth.tokens import Auth, TokenProvider, Tokens, as_token_provider, request_token
 from schedules_async._hooks import Hooks
 from schedules_async.errors import AuthenticationError
 
@@ -31,7 +33,7 @@ BAD_TOKENS = [
 
 
 class Provider:
-    """Remembers what it was told."""
+    """Records the tokens that were rejected."""
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer
@@ -46,36 +48,50 @@ class Provider:
 
 
 def function_of(answer: Any) -> Callable[[], Awaitable[str]]:
-    async def give() -> str:
+    async def get() -> str:
         return await Provider(answer).get_token()
 
-    return give
+    return get
+
+
+def plain_function_of(answer: Any) -> Callable[[], str]:
+    def get() -> str:
+        if isinstance(answer, BaseException):
+            raise answer
+        token: str = answer
+        return token
+
+    return get
+
+
+def tokens_of(provider: TokenProvider) -> Tokens:
+    return Tokens(provider, Hooks(), contextvars.copy_context())
 
 
 @pytest.mark.parametrize("token", ["a", "secret", "eyJhbGciOi.J9~+/_-=", "!" * 10_000, "~", '"quoted"'])
-def test_a_usable_token_is_given_back(token: str) -> None:
+def test_usable_token_is_returned(token: str) -> None:
     assert check_token(token) == token
 
 
 @pytest.mark.parametrize("token", BAD_TOKENS, ids=ascii)
-async def test_an_unusable_token_is_refused_unseen(token: str) -> None:
-    refusals = []
-    for refuse in (check_token, as_token_provider):
+async def test_unusable_token_is_rejected_without_being_shown(token: str) -> None:
+    rejections = []
+    for check in (check_token, as_token_provider):
         with pytest.raises(ValueError, match="unusable token") as caught:
-            refuse(token)
-        refusals.append(caught)
-    for source in (Provider(token), as_token_provider(function_of(token))):
+            check(token)
+        rejections.append(caught)
+    for auth in (Provider(token), function_of(token), plain_function_of(token)):
         with pytest.raises(ValueError, match="unusable token") as caught:
-            await request_token(source)
-        refusals.append(caught)
-    for caught in refusals:
+            await request_token(as_token_provider(auth))
+        rejections.append(caught)
+    for caught in rejections:
         assert "secr" not in str(caught.value)
         assert "sec" not in repr(caught.value)
         assert caught.value.__cause__ is None
 
 
 @pytest.mark.parametrize("token", [None, 5, b"secret", ["secret"]])
-async def test_what_is_no_text_is_no_token(token: Any) -> None:
+async def test_token_of_another_type_raises_type_error(token: Any) -> None:
     with pytest.raises(TypeError, match=type(token).__name__) as caught:
         check_token(token)
     assert "secret" not in str(caught.value)
@@ -84,50 +100,48 @@ async def test_what_is_no_text_is_no_token(token: Any) -> None:
 
 
 @pytest.mark.parametrize("auth", [None, 5, b"secret", ["secret"], {"token": "secret"}])
-def test_what_gives_no_token_is_refused(auth: Any) -> None:
+def test_auth_of_another_type_raises_type_error(auth: Any) -> None:
     with pytest.raises(TypeError, match=type(auth).__name__) as caught:
         as_token_provider(auth)
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("auth", ["secret", function_of("secret"), Provider("secret")])
+@pytest.mark.parametrize(
+    "auth",
+    ["secret", function_of("secret"), plain_function_of("secret"), Provider("secret")],
+    ids=["text", "async function", "plain function", "provider"],
+)
 @pytest.mark.parametrize("rejected", [None, "old"])
-async def test_each_kind_of_source_gives_its_token(
-    auth: str | Callable[[], Awaitable[str]] | TokenProvider, rejected: str | None
-) -> None:
+async def test_each_kind_of_auth_provides_its_token(auth: Auth, rejected: str | None) -> None:
     provider = as_token_provider(auth)
     assert isinstance(provider, TokenProvider)
     assert await provider.get_token(rejected=rejected) == "secret"
-    assert await request_token(provider, rejected) == "secret"
+    token = await request_token(provider, None if rejected is None else BearerToken(rejected))
+    assert token == BearerToken("secret")
+    assert "secret" not in repr(token)
     assert "secret" not in repr(provider)
     assert "secret" not in str(provider)
 
 
-async def test_a_provider_is_used_as_it_is_and_told_what_was_rejected() -> None:
+async def test_provider_is_used_itself_with_rejected_token() -> None:
     provider = Provider("new")
     assert as_token_provider(provider) is provider
     await request_token(provider)
-    await request_token(provider, "old")
+    await request_token(provider, BearerToken("old"))
     assert provider.rejected == [None, "old"]
 
 
-async def test_a_function_is_asked_every_time() -> None:
+async def test_function_is_called_for_every_request() -> None:
     tokens = iter(["one", "two"])
-
-    async def give() -> str:
-        return next(tokens)
-
-    provider = as_token_provider(give)
-    assert [await request_token(provider), await request_token(provider)] == ["one", "two"]
+    provider = as_token_provider(lambda: next(tokens))
+    assert [(await request_token(provider)).text for _ in range(2)] == ["one", "two"]
 
 
 @pytest.mark.parametrize(
     "error", [OSError("down"), ValueError("secret"), KeyError("x"), TimeoutError(), ExceptionGroup("x", [OSError()])]
 )
-@pytest.mark.parametrize("kind", [Provider, function_of])
-async def test_what_a_source_raises_becomes_an_authentication_error(
-    kind: Callable[[Any], Any], error: Exception
-) -> None:
+@pytest.mark.parametrize("kind", [Provider, function_of, plain_function_of])
+async def test_exception_of_provider_becomes_authentication_error(kind: Callable[[Any], Any], error: Exception) -> None:
     with pytest.raises(AuthenticationError) as caught:
         await request_token(as_token_provider(kind(error)))
     assert caught.value.__cause__ is error
@@ -136,30 +150,28 @@ async def test_what_a_source_raises_becomes_an_authentication_error(
     assert caught.value.status is None
 
 
-@pytest.mark.parametrize(
-    "auth", [lambda: "secret", lambda needed: needed, Provider], ids=["plain", "argument", "class"]
-)
-async def test_a_function_that_cannot_be_awaited_or_called_is_an_authentication_error(auth: Any) -> None:
+@pytest.mark.parametrize("auth", [lambda needed: needed, Provider], ids=["argument", "class"])
+async def test_function_that_cannot_be_called_is_authentication_error(auth: Any) -> None:
     with pytest.raises(AuthenticationError) as caught:
         await request_token(as_token_provider(auth))
     assert isinstance(caught.value.__cause__, TypeError)
     assert "secret" not in str(caught.value)
 
 
-async def test_an_authentication_error_of_the_source_stays_what_it_is() -> None:
+async def test_authentication_error_of_provider_is_raised_unchanged() -> None:
     error = AuthenticationError("locked out", code="Locked")
     with pytest.raises(AuthenticationError) as caught:
         await request_token(Provider(error))
     assert caught.value is error
 
 
-async def test_a_cancelled_source_is_no_token() -> None:
+async def test_provider_that_raises_cancelled_error_is_authentication_error() -> None:
     with pytest.raises(AuthenticationError, match="CancelledError"):
         await request_token(Provider(asyncio.CancelledError()))
 
 
 @pytest.mark.parametrize(("seconds", "is_too_long"), [(29.0, False), (30.5, True)])
-def test_a_source_has_half_a_minute(seconds: float, is_too_long: bool) -> None:
+def test_provider_has_half_a_minute(seconds: float, is_too_long: bool) -> None:
     loop = HastyLoop()
 
     async def dawdle() -> str:
@@ -169,7 +181,7 @@ def test_a_source_has_half_a_minute(seconds: float, is_too_long: bool) -> None:
 
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         if not is_too_long:
-            assert runner.run(request_token(as_token_provider(dawdle))) == "secret"
+            assert runner.run(request_token(as_token_provider(dawdle))).text == "secret"
             return
         with pytest.raises(AuthenticationError, match="TimeoutError") as caught:
             runner.run(request_token(as_token_provider(dawdle)))
@@ -177,53 +189,92 @@ def test_a_source_has_half_a_minute(seconds: float, is_too_long: bool) -> None:
 
 
 class Renewing:
-    """Renews whenever it is told of a rejection, without a look at which token that was."""
+    """Renews whenever a token was rejected, whichever that was."""
 
     def __init__(self) -> None:
-        self.asked: list[str | None] = []
+        self.rejected: list[str | None] = []
 
     async def get_token(self, *, rejected: str | None = None) -> str:
-        self.asked.append(rejected)
+        self.rejected.append(rejected)
         await asyncio.sleep(0)
-        return f"token-{len([one for one in self.asked if one])}"
+        return f"token-{len([one for one in self.rejected if one])}"
 
 
-async def test_a_rejected_token_is_renewed_once_for_all_who_bring_it() -> None:
+async def test_rejected_token_is_renewed_once_for_all_requests() -> None:
     provider = Renewing()
-    tokens = Tokens(provider, Hooks())
-    old = await tokens.get()
-    assert set(await asyncio.gather(*(tokens.renew(old) for _ in range(50)))) == {"token-1"}
-    assert await tokens.renew(old) == "token-1"  # a 401 that comes late
-    assert [one for one in provider.asked if one] == [old]
-    assert await tokens.renew("token-1") == "token-2"
+    tokens = tokens_of(provider)
+    old, new = await tokens.get(), BearerToken("token-1")
+    assert await asyncio.gather(*(tokens.renew(old) for _ in range(50))) == [new] * 50
+    assert await tokens.renew(old) == new  # a 401 that comes late
+    assert [one for one in provider.rejected if one] == [old.text]
+    assert await tokens.renew(new) == BearerToken("token-2")
 
 
-async def test_who_is_cancelled_while_a_token_is_renewed_strands_nobody() -> None:
+async def test_cancelled_renewals_leave_the_others_alone() -> None:
     provider = Renewing()
-    tokens = Tokens(provider, Hooks())
-    old = await tokens.get()
+    tokens = tokens_of(provider)
+    old, new = await tokens.get(), BearerToken("token-1")
     renewals = [asyncio.create_task(tokens.renew(old)) for _ in range(5)]
     await turns(1)
     renewals[0].cancel()
     results = await asyncio.gather(*renewals, return_exceptions=True)
-    assert results[1:] == ["token-1"] * 4
-    assert provider.asked == [None, old]
-    for renewal in [asyncio.create_task(tokens.renew("token-1")) for _ in range(5)]:
+    assert results[1:] == [new] * 4
+    assert provider.rejected == [None, old.text]
+    for renewal in [asyncio.create_task(tokens.renew(new)) for _ in range(5)]:
         renewal.cancel()
-    assert await tokens.renew("token-1") == "token-2"
+    assert await tokens.renew(new) == BearerToken("token-2")
 
 
-async def test_a_provider_that_falls_back_to_the_rejected_token_is_told_of_it() -> None:
-    given = iter(["old", "new", "old", "other"])
-
-    asked: list[str | None] = []
+async def test_provider_that_returns_rejected_token_again_is_notified() -> None:
+    texts = iter(["old", "new", "old", "other"])
+    rejections: list[str | None] = []
 
     class Fickle:
         async def get_token(self, *, rejected: str | None = None) -> str:
-            asked.append(rejected)
-            return next(given)
+            rejections.append(rejected)
+            return next(texts)
 
-    tokens = Tokens(Fickle(), Hooks())
-    assert [await tokens.get(), await tokens.get()] == ["old", "new"]
-    assert await tokens.renew("old") == "other"
-    assert asked == [None, None, None, "old"]
+    tokens = tokens_of(Fickle())
+    assert [(await tokens.get()).text, (await tokens.get()).text] == ["old", "new"]
+    assert (await tokens.renew(BearerToken("old"))).text == "other"
+    assert rejections == [None, None, None, "old"]
+
+
+async def test_renewal_cancelled_by_another_is_authentication_error() -> None:
+    """The caller was not cancelled, so it gets no CancelledError; a single cancellation starts the renewal again."""
+
+    runs: list[asyncio.Task[Any] | None] = []
+
+    class Hanging:
+        async def get_token(self, *, rejected: str | None = None) -> str:
+            if rejected is not None:
+                runs.append(asyncio.current_task())
+                await asyncio.get_running_loop().create_future()
+            return "old"
+
+    tokens = tokens_of(Hanging())
+    renewal = asyncio.create_task(tokens.renew(await tokens.get()))
+    for number in range(3):
+        while len(runs) == number:
+            await turns(1)
+        run = runs[number]
+        assert run is not None
+        run.cancel()
+    with pytest.raises(AuthenticationError, match="renewal was cancelled"):
+        await renewal
+
+
+async def test_renewal_runs_in_the_context_of_the_session() -> None:
+    caller: contextvars.ContextVar[str] = contextvars.ContextVar("caller", default="session")
+
+    class Noting:
+        async def get_token(self, *, rejected: str | None = None) -> str:
+            return f"{caller.get()}-{rejected}"
+
+    tokens = tokens_of(Noting())
+    old = await tokens.get()
+    caller.set("request")
+    assert (await tokens.get()).text == "request-None"
+    await tokens.get()
+    assert await tokens.renew(BearerToken("request-None")) == BearerToken("session-request-None")
+    assert old == BearerToken("session-None")

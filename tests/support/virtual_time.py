@@ -120,9 +120,10 @@ class SimulatedService:
     polls: dict[OperationRef, list[float]] = field(init=False, factory=dict)
     delays: dict[OperationRef, float] = field(init=False, factory=dict)
 
-    async def get(self, ref: OperationRef, headers: dict[str, str]) -> Answer:
+    async def get(self, ref: OperationRef, token: object, tag: str | None) -> Answer:
+        del token
         await asyncio.sleep(self.latency / 2)
-        answer = self._answer(ref, asyncio.get_running_loop().time(), headers.get("If-None-Match"))
+        answer = self._answer(ref, asyncio.get_running_loop().time(), tag)
         await asyncio.sleep(self.latency / 2)
         return answer
 

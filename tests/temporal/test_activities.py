@@ -13,7 +13,14 @@ from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from schedules_async import AuthenticationError, Operation, OperationRef, PollingPolicy, RetryPolicy
+from schedules_async import (
+    AuthenticationError,
+    Operation,
+    OperationRef,
+    OperationStatus,
+    PollingPolicy,
+    RetryPolicy,
+)
 from schedules_async.temporal import OperationActivities, OperationWait
 from schedules_async.temporal.heartbeat_details import HeartbeatDetails, to_date
 from schedules_async.testing import FakeClock, FakeSchedules, fault, operation_answer, throttled
@@ -138,9 +145,8 @@ async def test_wait_on_another_worker_sends_saved_etag(engine: Engine, server: F
 @pytest.mark.parametrize("name", ["wait", "poll"])
 async def test_details_of_earlier_activity_supply_first_etag(engine: Engine, server: FakeSchedules, name: str) -> None:
     ref = server.script_operation(operation_answer("Started", etag='"a"'), operation_answer("Succeeded"))
-    details = HeartbeatDetails(
-        Operation.from_json('{"operation": {"id": "x", "status": "Started", "etag": "\\"a\\""}}', "s")
-    )
+    saved = Operation(ref.operation_id, ref.schedule_id, OperationStatus.STARTED, etag='"a"')
+    details = HeartbeatDetails(saved)
     await engine.failure("poll", ref, details.to_json())
     await engine.attempt(name, ref)
     assert tags(server, ref)[0] == '"a"'

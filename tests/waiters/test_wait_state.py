@@ -31,6 +31,7 @@ from schedules_async import (
     SchedulesSession,
     ServerError,
     SessionClosedError,
+    WaitError,
 )
 from schedules_async.testing import Answer, FakeClock, FakeSchedules, fault, not_modified, operation_answer
 
@@ -83,7 +84,8 @@ async def test_a_group_takes_refs_pairs_and_urls_and_asks_once_for_each(
         ([5], TypeError),
         ([("a", "b", "c")], TypeError),
         ([("a", "..")], ValueError),
-        (["a/b"], ValueError),
+        (["a"], ValueError),
+        (["a/b/c"], ValueError),
     ],
 )
 async def test_what_names_no_operations_is_refused_at_the_call(
@@ -281,8 +283,9 @@ async def test_a_closed_group_waiter_ends_every_use(session: SchedulesSession, s
     await anext(changes)
     await waiter.aclose()
     assert [change async for change in changes if change.is_done] == []
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(WaitError, match="the wait for 4 operations was closed") as caught:
         await task
+    assert caught.value.ref is None
     assert "0 of 4 operations ended" in repr(waiter)
 
 
@@ -407,7 +410,7 @@ async def test_a_wait_goes_on_from_its_checkpoint(
     assert [operation.percent_complete async for operation in resumed] == [10, 30]
     assert [request.if_none_match for request in server.requests] == [None, '"E1"', '"E1"']
     assert clock.monotonic() == 7
-    assert session.stats.updates == 1
+    assert session.stats.updates == 2  # the first snapshot counts
 
 
 async def test_a_timeout_goes_on_running_in_a_checkpoint(

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import math
 import sys
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -32,6 +33,7 @@ from schedules_async import (
     ServerError,
     SessionClosedError,
     TransportError,
+    WaitError,
 )
 from schedules_async.testing import (
     Answer,
@@ -47,6 +49,7 @@ from schedules_async.testing import (
 )
 
 DONE = operation_answer("Succeeded")
+LAZY = PollingPolicy(cost=10_000, max_interval=100)
 
 
 def started(percent: float, etag: str | None = None) -> Any:
@@ -136,17 +139,32 @@ async def test_iterating_after_the_end_gives_the_final_snapshot_without_a_reques
     assert len(server.requests) == 2
 
 
-async def test_a_waiter_dropped_unused_warns_of_nothing_and_sends_nothing(
+async def test_a_waiter_dropped_unused_warns_and_sends_nothing(
     session: SchedulesSession, server: FakeSchedules
 ) -> None:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        waiter = session.wait_for_operation("schedule", "operation")
-        assert "schedule/operation" in repr(waiter)
+    with pytest.warns(RuntimeWarning, match="<OperationWaiter schedule/operation .* was never awaited"):
+        repr(session.wait_for_operation("schedule", "operation"))
+    with pytest.warns(RuntimeWarning, match="<OperationGroupWaiter .* was never awaited"):
+        repr(session.wait_for_operations([("schedule", "operation")]))
+    assert server.requests == []
+
+
+USES: dict[str, Callable[[OperationWaiter], object]] = {
+    "iterated over": aiter,
+    "closed": OperationWaiter.close,
+    "tracked": lambda waiter: waiter.members,
+    "driven by hand": lambda waiter: waiter.send(None),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+async def test_a_used_waiter_is_dropped_without_a_warning(session: SchedulesSession, use: str) -> None:
+    waiter = session.wait_for_operation("schedule", "operation")
+    USES[use](waiter)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         del waiter
         gc.collect()
-    assert caught == []
-    assert server.requests == []
 
 
 async def test_unchanged_answers_are_silent_and_give_the_very_object(
@@ -373,10 +391,52 @@ async def test_a_wait_that_has_ended_leaves_no_timer(
     assert clock.sleeping == 0
 
 
-async def test_nothing_seen_at_all_is_a_stall_too(session: SchedulesSession, server: FakeSchedules) -> None:
-    with pytest.raises(OperationStalledError) as caught:
-        await session.wait_for_operation(*server.script_operation(stall()), stall_timeout=5)
+async def test_an_operation_that_never_answers_is_no_stall(session: SchedulesSession, server: FakeSchedules) -> None:
+    """Not having polled says nothing of the operation; the timeout ends such a wait."""
+    with pytest.raises(OperationTimeoutError) as caught:
+        await session.wait_for_operation(*server.script_operation(stall()), stall_timeout=5, timeout=60)
     assert caught.value.operation is None
+
+
+async def test_a_first_answer_is_no_stall_however_late(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """Only the poll after it can find that nothing changed; it comes as soon as the stall may be declared."""
+    first = operation_answer("Started", percent_complete=10, delay=20)
+    with pytest.raises(OperationStalledError) as caught:
+        await session.wait_for_operation(*server.script_operation(first, started(10)), stall_timeout=5, polling=LAZY)
+    assert caught.value.operation is not None
+    assert (clock.monotonic(), len(server.requests)) == (25, 2)
+
+
+async def test_an_operation_that_changes_all_the_time_never_stalls(
+    make_session: MakeSession, server: FakeSchedules
+) -> None:
+    """Though the policy polls less often than the stall timeout."""
+    for stall_timeout, duration in ((30, 7200), (10, 600)):
+        session = make_session(polling=PollingPolicy())
+        wait = session.wait_for_operation(*server.start_operation(duration=duration), stall_timeout=stall_timeout)
+        assert (await wait).is_succeeded
+
+
+async def test_a_stall_is_found_by_a_poll_at_its_time(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """Also where the policy's next poll is due much later."""
+    ref = server.script_operation(started(10), started(10))
+    with pytest.raises(OperationStalledError):
+        await session.wait_for_operation(*ref, stall_timeout=7, polling=LAZY)
+    assert [request.time for request in server.requests] == [0, 7]
+    assert clock.monotonic() == 7
+
+
+async def test_time_behind_a_closed_gate_counts_in_no_stall(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    ref = server.script_operation(started(10), throttled(60), started(10))
+    with pytest.raises(OperationStalledError):
+        await session.wait_for_operation(*ref, stall_timeout=5)
+    assert clock.monotonic() == 65
 
 
 async def test_a_deadline_inside_a_retry_after_ends_the_wait_then_without_a_request(
@@ -436,7 +496,7 @@ async def test_when_the_eager_one_leaves_the_patient_one_sets_the_pace(
 async def test_consecutive_faults_below_the_attempts_are_survived(
     session: SchedulesSession, server: FakeSchedules
 ) -> None:
-    faults = [reset(), fault(500), fault(502), fault(503)]
+    faults = [cut_body(), fault(500), fault(502), fault(503)]
     ref = server.script_operation(*faults, started(10), *faults, DONE)
     assert (await session.wait_for_operation(*ref)).is_succeeded
     assert session.stats.retried == 8
@@ -459,21 +519,77 @@ FAULTS: dict[str, tuple[Answer, type[SchedulesError], int | None]] = {
 async def test_each_kind_of_fault_is_survived_but_the_last_attempt_raises_it(
     make_session: MakeSession, server: FakeSchedules, kind: str
 ) -> None:
-    """The fifth; a timeout takes its time, so that the second has to do."""
+    """The fifth; a timeout takes its time, so that the second has to do.
+
+    A reset of a connection that was kept alive is none, so that there is one more of them each time.
+    """
     attempts, request_timeout = (2, 0.25) if kind == "timeout" else (5, 30)
-    session = make_session(request_timeout=request_timeout, retry=RetryPolicy(attempts=attempts))
+    session = make_session(request_timeout=request_timeout, retry=RetryPolicy(attempts=attempts, max_outage=0))
     answer, error, status = FAULTS[kind]
-    ref = server.script_operation(started(10), *[answer] * (attempts - 1), started(20), *[answer] * attempts, DONE)
+    stale = [reset()] * (kind == "reset")
+    survived, fatal = [*stale, *[answer] * (attempts - 1)], [*stale, *[answer] * attempts]
+    ref = server.script_operation(started(10), *survived, started(20), *fatal, DONE)
     changes = aiter(session.wait_for_operation(*ref))
     assert [(await anext(changes)).percent_complete for _ in range(2)] == [10, 20]
     with pytest.raises(error) as caught:
         await anext(changes)
     assert caught.value.ref == ref
     assert getattr(caught.value, "status", None) == status
-    assert len(server.requests) == 2 * attempts + 1
+    assert len(server.requests) == 2 * attempts + 1 + 2 * len(stale)
 
 
-async def test_one_fault_more_ends_the_wait_with_its_error(session: SchedulesSession, server: FakeSchedules) -> None:
+async def test_an_outage_is_survived_for_as_long_as_allowed(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """Five minutes by default, however many attempts that are; it counts from its first fault."""
+    ref = server.script_operation(*[started(10)] * 100, fault(502))
+    with pytest.raises(ServerError):
+        await session.wait_for_operation(*ref)
+    assert 400 <= clock.monotonic() < 400 + 2 * RetryPolicy().max_pause
+    assert len(server.requests) > 100 + RetryPolicy().attempts
+
+
+async def test_an_outage_ends_with_any_answer(session: SchedulesSession, server: FakeSchedules) -> None:
+    """A 404 within its grace or an unchanged snapshot too: the next fault begins another outage."""
+    faults = [fault(503)] * 15
+    ref = server.script_operation(started(10, '"a"'), *faults, not_modified(), *faults, not_modified(), *faults, DONE)
+    assert (await session.wait_for_operation(*ref)).is_succeeded
+    assert session.stats.retried == 45
+
+
+async def test_an_endless_outage_is_bounded_by_the_timeout(
+    make_session: MakeSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    session = make_session(retry=RetryPolicy(max_outage=math.inf))
+    with pytest.raises(OperationTimeoutError, match="last problem: 503 Service Unavailable") as caught:
+        await session.wait_for_operation(*server.script_operation(fault(503)), timeout=5000)
+    assert isinstance(caught.value.__cause__, ServerError)
+    assert clock.monotonic() == 5000
+
+
+async def test_a_timeout_behind_the_gate_names_the_throttling(session: SchedulesSession, server: FakeSchedules) -> None:
+    with pytest.raises(OperationTimeoutError, match=r"last problem: 429 .* Retry-After: 60 s") as caught:
+        await session.wait_for_operation(*server.script_operation(throttled(60)), timeout=10)
+    assert isinstance(caught.value.__cause__, RateLimitedError)
+
+
+async def test_a_late_joiner_has_attempts_of_its_own(
+    make_session: MakeSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """Of a wait and of a single fetch: what others have used up is not counted."""
+    retry = RetryPolicy(attempts=3, base=1, max_pause=1, max_outage=0)
+    session = make_session(retry=retry, polling=PollingPolicy.fixed(1))
+    ref = server.script_operation(fault(500, delay=10), fault(500, delay=10), fault(500), DONE)
+    early = asyncio.create_task(session.wait_for_operation(*ref))
+    await clock.sleep(15)
+    late = asyncio.create_task(session.wait_for_operation(*ref))
+    single = asyncio.create_task(session.get_operation(*ref))
+    results = await asyncio.gather(early, late, single, return_exceptions=True)
+    assert [type(result) for result in results] == [ServerError, Operation, Operation]
+
+
+async def test_one_fault_more_ends_the_wait_with_its_error(make_session: MakeSession, server: FakeSchedules) -> None:
+    session = make_session(retry=RetryPolicy(max_outage=0))
     ref = server.script_operation(started(10), *[fault(503, correlation_id="c-1")] * 5)
     waiter = session.wait_for_operation(*ref)
     with pytest.raises(ServerError) as caught:
@@ -513,9 +629,10 @@ async def test_closing_a_waiter_ends_it(session: SchedulesSession, server: FakeS
     async with contextlib.aclosing(waiter):
         await waiter.aclose()
     assert await iterating == [10]
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(WaitError, match="was closed") as caught:
         await awaiting
-    with pytest.raises(asyncio.CancelledError):
+    assert caught.value.ref == waiter.ref
+    with pytest.raises(WaitError, match="was closed"):
         await waiter
     assert await percents(aiter(waiter)) == []
     await clock.sleep(10)
@@ -528,7 +645,7 @@ async def test_a_waiter_closed_before_its_use_asks_for_nothing(
     waiter = session.wait_for_operation(*server.script_operation(DONE))
     await waiter.aclose()
     assert await percents(aiter(waiter)) == []
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(WaitError, match="was closed"):
         await waiter
     assert server.requests == []
 

@@ -37,6 +37,7 @@ from schedules_async import (
     ServerError,
     SessionClosedError,
     TransportError,
+    WaitError,
 )
 from schedules_async._http.responses import Answer
 from schedules_async._http.transport import Transport
@@ -109,10 +110,10 @@ class Wire(Transport):
         self.open: list[Asked] = []
         self.shut_until = -math.inf
 
-    async def get(self, ref: OperationRef, headers: dict[str, str]) -> Answer:
+    async def get(self, ref: OperationRef, _: object, tag: str | None) -> Answer:
         assert self.clock.now >= self.shut_until, "asked while the gate was shut"
         assert ref not in [asked.ref for asked in self.open], "asked twice at a time"
-        asked = Asked(ref, headers.get("If-None-Match"), asyncio.get_running_loop().create_future())
+        asked = Asked(ref, tag, asyncio.get_running_loop().create_future())
         self.open.append(asked)
         try:
             answer = await asked.answer
@@ -140,8 +141,8 @@ class Waiting:
     shown: dict[OperationRef, float] = field(factory=dict)
 
     def begin(self, now: float, *, is_session_open: bool) -> None:
-        """See the first use, unless there is nothing left to wait for."""
-        if is_session_open and not self.is_closed and not self.waiter._wait.is_over:
+        """Note the first use, unless there is nothing left to wait for."""
+        if is_session_open and not self.is_closed and self.waiter._state.unfinished:
             self.first_use = min(self.first_use, now)
 
     @property
@@ -186,14 +187,14 @@ class WaitingMachine(RuleBasedStateMachine):
         self.errors: list[BaseException] = []
         self.is_closed = False
 
-    @initialize(limits=LIMITS)
-    def open(self, limits: tuple[RateLimit, ...]) -> None:
+    @initialize(limits=LIMITS, max_outage=st.sampled_from([0.0, 30.0]))
+    def open(self, limits: tuple[RateLimit, ...], max_outage: float) -> None:
         self.session = SchedulesSession(
             "token",
             base_url="https://api.example",
             polling=POLICIES[2],
             rate_limits=limits,
-            retry=RetryPolicy(attempts=3, base=0),
+            retry=RetryPolicy(attempts=3, base=0, max_outage=max_outage),
             clock=self.hand.clock,
         )
         self.session._transport = self.wire
@@ -235,6 +236,7 @@ class WaitingMachine(RuleBasedStateMachine):
     def use(self, waiting: Waiting, form: str, turns: int) -> None:
         if waiting not in self.waits:
             self.waits.append(waiting)
+            assert len(waiting.waiter.members) == len(set(waiting.refs))  # it counts as used, if cancelled at once
         use = Use(waiting.refs, waiting)
         work = self.await_it(use, waiting) if form == "await" else self.iterate(use, waiting, MOST[form])
         self.begin(use, work, turns)
@@ -381,8 +383,8 @@ class WaitingMachine(RuleBasedStateMachine):
         if not self.live:
             assert self.wire.open == [], "a request that nobody wants"
             assert self.hand.clock.next_at == math.inf, "a timer that nobody needs"
-            engine = self.session._engine
-            assert engine is None or engine.polls._pacing._started == 0, "a place that nobody uses"
+            assert self.session._limiter.in_flight == 0, "a place that nobody uses"
+            assert self.session._pool is None or len(self.session._pool) == 0, "a poller that nobody needs"
         assert not (self.is_closed and self.live), "somebody outlived the session"
         for use in self.live:
             assert self.wire.open or self.hand.clock.next_at < math.inf, "somebody waits for nothing"
@@ -401,7 +403,7 @@ class WaitingMachine(RuleBasedStateMachine):
         for use in over:
             self.check_seen(use)
             if use.task.cancelled():
-                assert use.is_cancelled or (use.waiting is not None and use.waiting.is_closed), "cancelled by nobody"
+                assert use.is_cancelled, "cancelled by nobody"
             else:
                 error = use.task.exception()
                 if error is not None:
@@ -433,6 +435,10 @@ class WaitingMachine(RuleBasedStateMachine):
         waiting = use.waiting
         if isinstance(error, SessionClosedError):
             assert self.is_closed
+            return
+        if type(error) is WaitError:
+            assert waiting is not None
+            assert waiting.is_closed
             return
         assert error.ref in use.refs
         if isinstance(error, OWN_ERRORS):
