@@ -221,6 +221,15 @@ def test_zero_pause_lowers_rate_and_forgives_no_debt() -> None:
     assert limiter.earliest(0.0) == pytest.approx(1 / 2.5)
 
 
+@pytest.mark.parametrize(("pause", "waits"), [(0.0, 0.4), (0.1, 0.3), (0.4, 0.0), (10.0, 0.0)])
+def test_closed_gate_pays_debt_while_it_lasts(pause: float, waits: float) -> None:
+    """A debt of one request at a rate of 2.5 a second."""
+    limiter = RateLimiter(())
+    saturate(limiter, 0.0)
+    limiter.throttle(0.0, -1.0, pause)
+    assert limiter.earliest(pause) == pytest.approx(pause + waits)
+
+
 def test_zero_pause_ends_credit() -> None:
     limiter = RateLimiter(())
     limiter.throttle(0.0, -1.0, 0.0)
