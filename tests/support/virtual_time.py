@@ -19,6 +19,7 @@ from multidict import CIMultiDict
 from simulation import Run
 
 from schedules_async import OperationRef, PollingPolicy, SchedulesSession
+from schedules_async._auth.bearer_token import BearerToken
 from schedules_async._http.responses import Answer
 from schedules_async._polling.forecast import Progress
 
@@ -114,9 +115,9 @@ class SimulatedService:
     polls: dict[OperationRef, list[float]] = field(init=False, factory=dict)
     delays: dict[OperationRef, float] = field(init=False, factory=dict)
 
-    async def get(self, ref: OperationRef, headers: dict[str, str]) -> Answer:
+    async def get(self, ref: OperationRef, _: BearerToken, tag: str | None) -> Answer:
         await asyncio.sleep(self.latency / 2)
-        answer = self._answer(ref, asyncio.get_running_loop().time(), headers.get("If-None-Match"))
+        answer = self._answer(ref, asyncio.get_running_loop().time(), tag)
         await asyncio.sleep(self.latency / 2)
         return answer
 
