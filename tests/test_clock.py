@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 from attrs import define, field
-from conftest import turns
+from event_loops import turns
 
 from schedules_async._clock import Clock, SystemClock, Timers, to_seconds
 from schedules_async.testing import FakeClock

@@ -1,4 +1,4 @@
-"""The docstrings are true: what they show is what happens."""
+"""The examples in the docstrings run and give the output that they show."""
 
 import doctest
 import importlib
@@ -15,7 +15,7 @@ def modules() -> list[ModuleType]:
     return [importlib.import_module(info.name) for info in infos]
 
 
-SHOWING = [
+EXAMPLES = [
     found
     for module in modules()
     for found in doctest.DocTestFinder(exclude_empty=True).find(module, module.__name__)
@@ -23,7 +23,7 @@ SHOWING = [
 ]
 
 
-@pytest.mark.parametrize("shown", SHOWING, ids=lambda shown: shown.name)
-def test_a_docstring_shows_what_happens(shown: doctest.DocTest) -> None:
+@pytest.mark.parametrize("shown", EXAMPLES, ids=lambda shown: shown.name)
+def test_docstring_examples_are_true(shown: doctest.DocTest) -> None:
     runner = doctest.DebugRunner(optionflags=doctest.ELLIPSIS)
     assert runner.run(shown).attempted == len(shown.examples)

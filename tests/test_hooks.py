@@ -12,7 +12,8 @@ from typing import Any
 import aiohttp
 import pytest
 from attrs import define, field
-from conftest import UNLIMITED, MakeSession, turns
+from event_loops import turns
+from sessions import UNLIMITED, MakeSession
 
 from schedules_async import (
     NotFoundError,

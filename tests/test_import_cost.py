@@ -1,4 +1,4 @@
-"""What importing the package brings along."""
+"""The modules that importing the package imports."""
 
 import subprocess
 import sys
@@ -24,6 +24,6 @@ def imported_modules() -> set[str]:
 
 
 @pytest.mark.parametrize("early", [imported_modules], indirect=True)
-def test_neither_the_testing_kit_nor_an_extra_is_imported(early: set[str]) -> None:
+def test_import_brings_neither_testing_nor_extras(early: set[str]) -> None:
     assert "schedules_async._session" in early
     assert early & BESIDE == set()

@@ -11,12 +11,15 @@ from contextlib import redirect_stdout
 from functools import partial
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 import schedules_async
 from schedules_async.__main__ import main
+from schedules_async._waiters.checkpoint import read_checkpoint
+from schedules_async.testing import FakeSchedules
 
 MAIN = Path(schedules_async.__file__).with_name("__main__.py")
 COMMAND = (sys.executable, "-m", "schedules_async")
@@ -90,21 +93,123 @@ def test_process_exits_with_the_exit_code(early: tuple[int, str], exit_code: int
     assert early[1].count("\n") == (1 if exit_code else 0)
 
 
-def press_ctrl_c() -> tuple[int | None, str]:
-    """Interrupt the demo at its first line; return the exit code and the text on stderr."""
+def interrupt(number: int) -> tuple[int | None, str]:
+    """Send a signal to the demo at its first line; return the exit code and the text on stderr."""
     with subprocess.Popen(
         (*COMMAND, "demo"), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, errors = process.communicate(timeout=60)
     return process.returncode, errors
 
 
-@pytest.mark.parametrize("early", [press_ctrl_c], indirect=True)
-def test_ctrl_c_exits_with_130_without_traceback(early: tuple[int, str]) -> None:
-    assert early == (130, "")
+@pytest.mark.parametrize(
+    ("early", "exit_code"),
+    [
+        (partial(interrupt, signal.SIGINT), 130),
+        (partial(interrupt, signal.SIGTERM), 143),
+        (partial(interrupt, signal.SIGHUP), 129),
+    ],
+    indirect=["early"],
+)
+def test_signal_ends_the_process_without_traceback(early: tuple[int, str], exit_code: int) -> None:
+    assert early == (exit_code, "")
+
+
+def wait_until(number: int) -> tuple[int | None, str, str, bool]:
+    """Send a signal to a wait with a checkpoint at its first line.
+
+    Return the exit code, the texts on stdout and stderr, and whether the checkpoint is whole.
+    """
+    with FakeSchedules() as server, TemporaryDirectory() as folder:
+        ref, path = server.start_operation(3600, schedule_id="s", operation_id="o"), Path(folder, "wait.json")
+        variables = environment(SCHEDULES_TOKEN=server.token, SCHEDULES_BASE_URL=server.url)
+        with subprocess.Popen(
+            (*COMMAND, "wait", str(ref), "--checkpoint", str(path)),
+            env=variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=60)
+        return process.returncode, line, errors.replace(folder, ""), read_checkpoint(path.read_text()).refs == (ref,)
+
+
+@pytest.mark.parametrize(
+    ("early", "exit_code"),
+    [
+        (partial(wait_until, signal.SIGINT), 130),
+        (partial(wait_until, signal.SIGTERM), 143),
+        (partial(wait_until, signal.SIGHUP), 129),
+    ],
+    indirect=["early"],
+)
+def test_signal_leaves_checkpoint_and_says_how_to_resume(early: tuple[int, str, str, bool], exit_code: int) -> None:
+    code, line, errors, is_whole = early
+    assert (code, is_whole) == (exit_code, True)
+    assert line.startswith("s/o: Started")
+    assert errors == (
+        "schedules-async: Interrupted. The operations continue on the service; run the same command again to resume "
+        "from /wait.json.\n"
+    )
+
+
+def run_in_shell(tail: str) -> tuple[int, str, str]:
+    """Run the command with closed streams; return the exit code and the texts on stdout and stderr."""
+    with FakeSchedules() as server:
+        server.start_operation(0, schedule_id="s", operation_id="o")
+        variables = environment(SCHEDULES_TOKEN=server.token, SCHEDULES_BASE_URL=server.url)
+        done = subprocess.run(
+            ("sh", "-c", f'"$0" -m schedules_async {tail}', sys.executable),
+            env=variables,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("early", "expected"),
+    [
+        (partial(run_in_shell, "wait s/o >&-"), (0, "", "")),
+        (partial(run_in_shell, "get s/o >&- 2>&-"), (0, "", "")),
+        (partial(run_in_shell, "get no/such <&- >&- 2>&-"), (4, "", "")),
+        (partial(run_in_shell, "wait s/o <&- 2>&-"), (0, "s/o: Succeeded\n", "")),
+        (
+            partial(run_in_shell, "wait - <&-"),
+            (2, "", "schedules-async: Invalid value for 'REF...': standard input is closed\n"),
+        ),
+    ],
+    indirect=["early"],
+)
+def test_closed_stream_is_no_error(early: tuple[int, str, str], expected: tuple[int, str, str]) -> None:
+    assert early == expected
+
+
+def hang_up() -> tuple[int | None, bool]:
+    """Close the terminal of a demo at its first bars; return the exit code, and whether bars were drawn."""
+    terminal, child_end = pty.openpty()
+    place = os.ttyname(child_end)  # what opens it first, in a session of its own, is told when it hangs up
+    command = ("sh", "-c", f'exec "$@" <{place} >{place} 2>&1', "sh", *COMMAND, "demo", "--seconds", "25")
+    with subprocess.Popen(command, env=environment(TERM="xterm"), start_new_session=True) as process:
+        shown = ""
+        while "━" not in shown and (piece := read_piece(terminal)):
+            shown += piece
+        os.close(child_end)
+        os.close(terminal)
+    return process.returncode, "━" in shown
+
+
+@pytest.mark.parametrize("early", [hang_up], indirect=True)
+def test_terminal_that_hangs_up_ends_the_process(early: tuple[int, bool]) -> None:
+    assert early == (129, True)
 
 
 def close_the_pipe() -> tuple[int | None, bytes]:
@@ -125,7 +230,9 @@ def test_closed_pipe_exits_with_141_without_traceback(early: tuple[int, bytes]) 
     assert early == (141, b"")
 
 
-def run_on_a_terminal(variables: Mapping[str, str], interrupted_at: str | None = None) -> tuple[int, str]:
+def run_on_a_terminal(
+    variables: Mapping[str, str], interrupted_at: str | None = None, number: int = signal.SIGINT
+) -> tuple[int, str]:
     """Run the demo in a terminal; return the exit code and what was written to the terminal."""
     terminal, child_end = pty.openpty()
     with subprocess.Popen(
@@ -136,7 +243,7 @@ def run_on_a_terminal(variables: Mapping[str, str], interrupted_at: str | None =
         while piece := read_piece(terminal):
             shown += piece
             if interrupted_at is not None and interrupted_at in shown:
-                process.send_signal(signal.SIGINT)
+                process.send_signal(number)
                 interrupted_at = None
     os.close(terminal)
     return process.returncode, shown
@@ -161,11 +268,17 @@ def test_demo_on_a_terminal_restores_the_cursor(early: tuple[int, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "early", [partial(run_on_a_terminal, environment(TERM="xterm"), interrupted_at="━")], indirect=True
+    ("early", "expected"),
+    [
+        (partial(run_on_a_terminal, environment(TERM="xterm"), "━", signal.SIGINT), 130),
+        (partial(run_on_a_terminal, environment(TERM="xterm"), "━", signal.SIGTERM), 143),
+        (partial(run_on_a_terminal, environment(TERM="xterm"), "━", signal.SIGHUP), 129),
+    ],
+    indirect=["early"],
 )
-def test_ctrl_c_on_a_terminal_restores_the_cursor(early: tuple[int, str]) -> None:
+def test_signal_on_a_terminal_restores_the_cursor(early: tuple[int, str], expected: int) -> None:
     exit_code, shown = early
-    assert exit_code == 130
+    assert exit_code == expected
     assert "Traceback" not in shown
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
 

@@ -22,21 +22,21 @@ def name_of(example: Path) -> str:
 
 
 def command_of(example: Path) -> list[str]:
-    """A file of tests is run by pytest; what waits for a person takes `--seconds` to end by itself."""
+    """Return the command: pytest for a file of tests; `--seconds` ends what otherwise waits for a user."""
     command = [sys.executable, "-W", "error"]
     if example.name.startswith("test_"):
         return [*command, "-m", "pytest", "-q", str(example)]
     return [*command, str(example), *(["--seconds", "1"] if "--seconds" in example.read_text("utf-8") else [])]
 
 
-def test_every_python_block_is_an_example() -> None:
+def test_python_block_is_an_example() -> None:
     assert len(BLOCKS) == README.count("```python")
     for name, text in BLOCKS.items():
         assert (TOP / name).read_text(encoding="utf-8") == text
 
 
-def test_every_example_is_quoted_in_full_or_named() -> None:
-    """What is only named, for it is long or needs a screen, has tests of its own."""
+def test_example_is_quoted_in_full_or_named() -> None:
+    """An example that is only named, since it is long or needs a screen, has tests of its own."""
     examples = [*EXAMPLES, *NOTEBOOKS]
     assert [name_of(example) for example in examples if f"`{name_of(example)}`" not in README] == []
     named = [example for example in examples if name_of(example) not in BLOCKS]
@@ -45,7 +45,7 @@ def test_every_example_is_quoted_in_full_or_named() -> None:
     ] == []
 
 
-def test_it_opens_with_the_two_commands() -> None:
+def test_readme_opens_with_the_two_commands() -> None:
     commands = re.findall(r"^python3 -m venv .*$", README, re.MULTILINE)
     assert len(commands) == 2
     assert commands[0].endswith("schedules-async demo")
@@ -62,15 +62,15 @@ def run_example(example: Path) -> "subprocess.CompletedProcess[str]":
     [pytest.param(partial(run_example, path), path, id=path.stem) for path in ALONE],
     indirect=["early"],
 )
-def test_every_example_runs(early: "subprocess.CompletedProcess[str]", example: Path) -> None:
-    """With warnings as errors, and something to show for it."""
+def test_example_runs_without_a_warning(early: "subprocess.CompletedProcess[str]", example: Path) -> None:
+    """Warnings are errors; every example prints something."""
     if name_of(example) not in BLOCKS:
         load(example.stem)
     assert (early.returncode, early.stderr) == (0, "")
     assert early.stdout
 
 
-def test_the_top_level_is_what_the_design_card_says() -> None:
+def test_top_level_holds_only_what_is_listed() -> None:
     listed = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=False, cwd=TOP)
     names = {line.split("/")[0] for line in listed.stdout.splitlines() if not line.startswith(".")}
     wanted = {"pyproject.toml", "schedules_async", "tests", "examples", "CHANGELOG.md", "README.md", "LICENSE"}

@@ -1,6 +1,6 @@
-"""A canary for a token and one for a client secret: whatever goes wrong, neither is seen in anything that comes out.
+"""A canary token and a canary client secret: whatever goes wrong, no output contains them.
 
-conftest.py polls besides at what any test logs or raises.
+The plugin `leaks` searches besides whatever any test logs or raises.
 """
 
 import asyncio
@@ -12,7 +12,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-from conftest import MakeSession, render, shows_secret
+from leaks import render, shows_secret
+from sessions import MakeSession
 
 from schedules_async import (
     AuthenticationError,
@@ -37,8 +38,8 @@ from schedules_async.testing import (
     throttled,
 )
 
-TOKEN = "canary-token-that-must-not-be-seen"
-SECRET = "canary-secret-that-must-not-be-seen"
+TOKEN = "canary-token-that-must-not-be-revealed"
+SECRET = "canary-secret-that-must-not-be-revealed"
 DONE = operation_answer("Succeeded", etag='"E1"')
 ANSWERS = {
     "good": DONE,
@@ -64,7 +65,7 @@ ECHOES = {
     "in an error": Answer(
         400, {"error": {"code": TOKEN, "message": f"not {TOKEN}", "target": TOKEN}}, {"x-correlation-id": TOKEN}
     ),
-    "in a refusal": Answer(429, b"", {"Retry-After": "500", "ITwinPlatform-RateLimited-Tier": TOKEN}),
+    "in a 429": Answer(429, b"", {"Retry-After": "500", "ITwinPlatform-RateLimited-Tier": TOKEN}),
     "in a snapshot": operation_answer("Failed", failure_description=TOKEN, sub_status=TOKEN, etag=f'"{TOKEN}"'),
     "where an id is due": Answer(200, {"operation": {"id": TOKEN}}),
 }
@@ -72,7 +73,7 @@ ECHOES = {
 
 @pytest.fixture
 def log() -> Iterator[list[str]]:
-    """Collect what is logged at any level, asyncio's debug mode included."""
+    """Return a list of everything that is logged at any level, asyncio's debug mode included."""
     lines: list[str] = []
 
     class Collecting(logging.Handler):
@@ -92,7 +93,7 @@ def server_of_canaries(server: FakeSchedules) -> FakeSchedules:
 
 
 async def outcome_of(session: SchedulesSession, ref: OperationRef) -> list[Operation | BaseException]:
-    """Fetch, wait and iterate; return the outcome of each."""
+    """Get, await and iterate; return the result of each."""
     results: list[Operation | BaseException] = []
     results += await asyncio.gather(session.get_operation(*ref), return_exceptions=True)
     wait = session.wait_for_operation(*ref, timeout=20, stall_timeout=15)
@@ -113,36 +114,36 @@ def everything(result: object) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ANSWERS)
-async def test_no_failure_of_the_service_shows_the_token(
+async def test_failing_service_does_not_reveal_the_token(
     server_of_canaries: FakeSchedules, make_session: MakeSession, log: list[str], kind: str
 ) -> None:
     server = server_of_canaries
     asyncio.get_running_loop().set_debug(enabled=True)
-    told: list[Event] = []
+    events: list[Event] = []
     for auth in (TOKEN, server.credentials()):
         session = make_session(
-            hooks=[told.append], auth=auth, retry=RetryPolicy(attempts=2), polling=PollingPolicy.fixed(1)
+            hooks=[events.append], auth=auth, retry=RetryPolicy(attempts=2), polling=PollingPolicy.fixed(1)
         )
         ref = server.script_operation(*[operation_answer("Started")] * (kind == "failed"), ANSWERS[kind])
         results = await outcome_of(session, ref)
         shown = [repr(session), str(session), repr(vars(session)), repr(session.stats)]
         for result in results:
             shown += everything(result)
-        for event in told:
+        for event in events:
             shown += [str(event), repr(event), repr(pickle.dumps(event))]
         assert [text for text in shown + log if shows_secret(text)] == []
     assert {TOKEN, f"{TOKEN}-1"} <= {request.headers["Authorization"][7:] for request in server.requests}
 
 
 @pytest.mark.parametrize("where", ECHOES)
-async def test_a_service_that_repeats_the_token_does_not_make_it_seen(
+async def test_token_repeated_by_the_service_is_redacted(
     server_of_canaries: FakeSchedules, make_session: MakeSession, log: list[str], where: str
 ) -> None:
-    told: list[Event] = []
+    events: list[Event] = []
     options = {"auth": TOKEN, "retry": RetryPolicy(attempts=1), "polling": PollingPolicy.fixed(1)}
-    session = make_session(hooks=[told.append], **options)
+    session = make_session(hooks=[events.append], **options)
     results = await outcome_of(session, server_of_canaries.script_operation(ECHOES[where]))
-    shown = [text for event in told for text in (str(event), repr(event), repr(pickle.dumps(event)))]
+    shown = [text for event in events for text in (str(event), repr(event), repr(pickle.dumps(event)))]
     assert [text for result in results for text in everything(result) + shown + log if shows_secret(text)] == []
     assert "***" in str(everything(results[0])) or where == "where an id is due"
 
@@ -153,7 +154,7 @@ TOKEN_ANSWERS = {
     "no HTTP": raw(b"\x16\x03\x01"),
     "bad header": raw(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"),
     "redirect": Answer(307, b"", {"Location": f"http://127.0.0.1:1/?{SECRET}"}),
-    "refused": Answer(401, {"error": "invalid_client", "error_description": SECRET}),
+    "rejected": Answer(401, {"error": "invalid_client", "error_description": SECRET}),
     "echo": Answer(400, {"error": SECRET, "error_uri": SECRET}, {"x-correlation-id": SECRET}),
     "echo in an envelope": Answer(500, {"error": {"code": SECRET, "message": SECRET}}),
     "no JSON": Answer(200, f"<html>{TOKEN}".encode()),
@@ -166,7 +167,7 @@ TOKEN_ANSWERS = {
 
 
 @pytest.mark.parametrize("kind", TOKEN_ANSWERS)
-async def test_no_failure_of_the_identity_server_shows_a_secret(
+async def test_failing_identity_server_does_not_reveal_a_secret(
     server_of_canaries: FakeSchedules, make_session: MakeSession, log: list[str], kind: str
 ) -> None:
     server = server_of_canaries
@@ -185,10 +186,10 @@ async def test_no_failure_of_the_identity_server_shows_a_secret(
     assert [text for text in shown + log if shows_secret(text)] == []
 
 
-async def test_a_rejected_token_that_its_source_cannot_renew_is_not_shown(
+async def test_rejected_token_without_renewal_is_not_revealed(
     server_of_canaries: FakeSchedules, make_session: MakeSession, log: list[str]
 ) -> None:
-    """Nor where the caller's own code fails: its frames are its own, the library's show nothing."""
+    """Nor where the caller's own code fails: the library's frames do not contain it."""
 
     class Vault:
         async def get_token(self, *, rejected: str | None = None) -> str:
@@ -203,7 +204,7 @@ async def test_a_rejected_token_that_its_source_cannot_renew_is_not_shown(
     assert [text for result in results for text in everything(result) + log if shows_secret(text)] == []
 
 
-async def test_neither_checkpoints_nor_group_errors_show_a_secret(
+async def test_checkpoints_and_group_errors_reveal_no_secret(
     server_of_canaries: FakeSchedules, make_session: MakeSession, log: list[str]
 ) -> None:
     server = server_of_canaries

@@ -11,7 +11,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-from conftest import UNLIMITED, MakeSession, turns
+from event_loops import turns
+from sessions import UNLIMITED, MakeSession
 from yarl import URL
 
 from schedules_async import (

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from conftest import MakeSession
+from sessions import MakeSession
 
 from schedules_async import PollingPolicy, RetryPolicy, SchedulesSession
 from schedules_async._stats import DetectionDelay, SessionStats

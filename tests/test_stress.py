@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
-from conftest import UNLIMITED, turns
+from event_loops import turns
+from sessions import UNLIMITED
 
 from schedules_async import (
     COMMUNITY_TIER,

@@ -1,4 +1,4 @@
-"""What type checkers see."""
+"""The types as a type checker sees them."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ async def forget(session: SchedulesSession) -> float:
 
 
 def check_forgetful() -> str:
-    """Plain `--strict` flags the use of a wait as its result; a statement needs the code `unused-awaitable`."""
+    """Return mypy's output; `--strict` reports a waiter used as its result, `unused-awaitable` one that is dropped."""
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--enable-error-code=unused-awaitable"]
     with tempfile.TemporaryDirectory() as folder:
         forgetful = Path(folder, "forgetful.py")
@@ -32,12 +32,12 @@ def check_forgetful() -> str:
 
 
 @pytest.mark.parametrize("early", [check_forgetful], indirect=True)
-def test_users_types_are_right_and_a_forgotten_await_is_flagged(early: str) -> None:
+def test_types_are_right_and_forgotten_await_is_flagged(early: str) -> None:
     assert "typing_usage" not in early, early
     assert 'Value of type "OperationWaiter" must be used' in early
     assert 'Value of type "OperationGroupWaiter" must be used' in early
     assert '"OperationWaiter" has no attribute "percent_complete"' in early
 
 
-def test_the_package_says_that_it_is_typed() -> None:
+def test_package_is_marked_as_typed() -> None:
     assert (Path(str(schedules_async.__file__)).parent / "py.typed").exists()

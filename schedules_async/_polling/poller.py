@@ -89,7 +89,7 @@ class Poller:
     demand: float = field(init=False, default=0.0)  # polls a second
     _subscribers: dict[Subscriber, None] = field(init=False, factory=dict)
     _turn: Turn | None = field(init=False, default=None)  # in the queue, or of the fetch under way
-    _task: "asyncio.Task[Fetched] | None" = field(init=False, default=None)
+    _task: "asyncio.Task[None] | None" = field(init=False, default=None)
     _progress: Progress | None = field(init=False, default=None)
     _polled_at: float = field(init=False, default=-math.inf)
     _found_running_at: float = field(init=False, default=-math.inf)  # since somebody has been waiting
@@ -155,16 +155,32 @@ class Poller:
     def _start(self, turn: Turn) -> None:
         """Fetch, in a task that is never eager and that runs in a context of the session's."""
         pool, self._turn = self._pool, turn
-        coroutine = pool.fetcher.fetch(self.ref, turn)
-        self._task = asyncio.Task(coroutine, loop=pool.loop, context=pool.context.copy())
+        self._task = asyncio.Task(self._poll(turn), loop=pool.loop, context=pool.context.copy())
         self._task.add_done_callback(partial(self._on_done, turn), context=pool.context)
 
-    def _on_done(self, turn: Turn, task: "asyncio.Task[Fetched]") -> None:
-        turn.give_back()  # of a task that was cancelled before it began
-        error = TransportError("the request was cancelled", ref=self.ref) if task.cancelled() else task.exception()
-        if task is self._task:  # otherwise the poller was left meanwhile
-            self._task = self._turn = None
-            self._settle(task.result() if error is None else error)
+    async def _poll(self, turn: Turn) -> None:
+        """Fetch once, and settle the outcome unless everybody left meanwhile."""
+        outcome: Outcome
+        try:
+            outcome = await self._pool.fetcher.fetch(self.ref, turn)
+        except Exception as error:
+            outcome = error
+        try:
+            if self._turn is turn:
+                self._turn = self._task = None
+                self._settle(outcome)
+        finally:
+            del outcome  # no cycle of an exception, its traceback, this frame and the exception
+
+    def _on_done(self, turn: Turn, task: "asyncio.Task[None]") -> None:
+        """See to a task that did not settle its outcome: cancelled from outside, perhaps before it began, or broken."""
+        turn.give_back()
+        if self._turn is turn:
+            self._turn = self._task = None
+            error = TransportError("the request was cancelled") if task.cancelled() else task.exception()
+            self._settle(error or RuntimeError("a poll ended without an outcome"))
+        elif not task.cancelled() and (error := task.exception()) is not None:
+            self.end_all(error)
 
     def _settle(self, outcome: Outcome) -> None:
         """Decide what a fetch means for each subscriber, plan the next poll, then notify them."""
@@ -354,7 +370,7 @@ class PollerPool:
     context: contextvars.Context
     delay: DetectionDelay = field(init=False, factory=DetectionDelay)
     _pollers: dict[OperationRef, Poller] = field(init=False, factory=dict)
-    _cancelled: "set[asyncio.Task[Fetched]]" = field(init=False, factory=set)
+    _cancelled: "set[asyncio.Task[None]]" = field(init=False, factory=set)
     _throttled_by: ResponseError | None = field(init=False, default=None)
 
     def __len__(self) -> int:
@@ -380,7 +396,7 @@ class PollerPool:
             poller.end_impatient(error, self.queue.limiter.closed_until, self.timers.now())
         return poller
 
-    def forget(self, poller: Poller, task: "asyncio.Task[Fetched] | None") -> None:
+    def forget(self, poller: Poller, task: "asyncio.Task[None] | None") -> None:
         """Drop a poller that has no subscribers, and cancel its fetch."""
         if self._pollers.get(poller.ref) is poller:
             del self._pollers[poller.ref]

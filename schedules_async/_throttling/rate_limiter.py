@@ -222,7 +222,7 @@ class RateLimiter:
         if until <= self.closed_until:
             return False
         self._closed_seconds += until - max(self.closed_until, now)
-        self._credit, self._credited_at = min(self._credit_at(now), 0.0), until  # no burst when the gate opens
+        self._credit, self._credited_at = min(self._credit_at(until), 0.0), until  # no burst when the gate opens
         self.closed_until = self._busy_since = until
         return True
 

@@ -44,6 +44,7 @@ class Turn:
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
+            self._queue.dispatch()  # the alarm may have been for this turn alone
 
     def give_back(self, *, was_sent: bool = False) -> None:
         """End the request, or let another go in its place if it was not sent; harmless when done before."""

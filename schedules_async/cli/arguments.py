@@ -1,66 +1,78 @@
-"""Arguments of the command: operations by ids or URL, the service, and credentials, which never come from arguments."""
+"""Arguments of the command: operations by ids or URL, and durations."""
 
+import codecs
 import math
-import os
+import re
 import sys
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
 
 import click
-from attrs import field, frozen
+from attrs import frozen
 
-from schedules_async import DEV, PRODUCTION, QA, ClientCredentials, OperationRef
+from schedules_async import DEV, OperationRef
 
-TOKEN, CLIENT_ID, CLIENT_SECRET = "SCHEDULES_TOKEN", "SCHEDULES_CLIENT_ID", "SCHEDULES_CLIENT_SECRET"
-TOKEN_URL, BASE_URL = "SCHEDULES_TOKEN_URL", "SCHEDULES_BASE_URL"
-_NAMED_HOSTS = "schedules_async.named_hosts"
-_MAX_TOKEN_FILE = 64 * 1024
-_TOKEN_URLS = {urlsplit(each.api_url).hostname: each.token_url for each in (DEV, QA, PRODUCTION)}
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_NAMED = re.compile(r"([^/=]+)=(.+)", re.DOTALL)  # an id may contain "=" behind the first slash, and so may a URL
+_DEFAULT_PORTS = (None, 80, 443)
 
 
-def parse_ref_argument(context: click.Context, parameter: click.Parameter, text: str) -> OperationRef:
+@frozen
+class Target:
+    """An operation that REF names: the name that precedes it, if any, and the host of its URL, None for ids."""
+
+    ref: OperationRef
+    name: str | None = None
+    host: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The name, or else the ids."""
+        return self.name or str(self.ref)
+
+
+def parse_target_argument(context: click.Context, parameter: click.Parameter, text: str) -> Target:
     """Return the operation that REF names; a usage error if it names none."""
-    return parse_ref_arguments(context, parameter, (text,))[0]
+    return parse_target_arguments(context, parameter, (text,))[0]
 
 
-def parse_ref_arguments(context: click.Context, _: click.Parameter, texts: Iterable[str]) -> tuple[OperationRef, ...]:
+def parse_target_arguments(_: click.Context, __: click.Parameter, texts: Iterable[str]) -> tuple[Target, ...]:
     """Return the operations that the REFs name, with the lines of standard input in place of -."""
     try:
-        stripped = [text.strip() for text in _with_input(texts)]
-        refs = tuple(parse_ref(text) for text in stripped)
-        context.meta[_NAMED_HOSTS] = [urlsplit(text).hostname for text in stripped]
+        return tuple(parse_target(text) for text in _with_input(texts))
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
-    return refs
 
 
 def _with_input(texts: Iterable[str]) -> Iterator[str]:
     for text in texts:
         if text == "-":
-            yield from (line for line in sys.stdin if line.strip())
+            yield from read_lines()
         else:
             yield text
 
 
-def resolve_base_url(context: click.Context, _: click.Parameter, url: str | None) -> str:
-    """Return the given base URL, or else that of DEV; a usage error if a REF is then the URL of another service."""
-    known = (None, urlsplit(DEV.api_url).hostname)
-    others = [named for named in context.meta.get(_NAMED_HOSTS, ()) if named not in known]
-    if url is None and others:
-        raise click.UsageError(
-            f"REF is a URL of {others[0]}, but the service is {DEV.api_url}: choose one with --base-url URL."
-        )
-    return url or DEV.api_url
+def read_lines() -> list[str]:
+    """Return the lines of standard input, except empty ones and those that begin with #; ValueError unless UTF-8."""
+    if sys.stdin is None:
+        raise ValueError("standard input is closed")
+    data = sys.stdin.buffer.read()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data:
+        raise ValueError("standard input is UTF-16 text: convert it to UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError("standard input is not UTF-8 text") from error
+    lines = [line.strip() for line in text.split("\n")]
+    return [line for line in lines if line and not line.startswith("#")]
 
 
-def parse_timeout(_: click.Context, __: click.Parameter, seconds: float | None) -> float:
-    """Return a timeout in seconds, infinite by default; a usage error if it is negative or not a number."""
-    if seconds is None:
-        return math.inf
-    if math.isnan(seconds) or seconds < 0:
-        raise click.BadParameter(f"a timeout must be at least 0, not {seconds:g}")
-    return seconds
+def parse_target(text: str) -> Target:
+    """Parse SCHEDULE_ID/OPERATION_ID or a URL, with NAME= before it or not; raise ValueError for other text."""
+    text = text.strip()
+    named = _NAMED.fullmatch(text)
+    name, place = (named[1].strip(), named[2].strip()) if named is not None else (None, text)
+    return Target(parse_ref(place), name, find_host(place) if "://" in place else None)
 
 
 def parse_ref(text: str) -> OperationRef:
@@ -73,49 +85,46 @@ def parse_ref(text: str) -> OperationRef:
     return OperationRef(schedule_id, operation_id)
 
 
-@frozen
-class Identity:
-    """The `auth` argument of a session, and the secrets in it, which are redacted in all output."""
-
-    auth: str | ClientCredentials = field(repr=False)
-    secrets: tuple[str, ...] = field(repr=False)
+def find_host(url: str) -> str | None:
+    """Return the host of a URL, with its port unless it is the default one of http or https."""
+    parts = urlsplit(url)
+    return parts.hostname if parts.port in _DEFAULT_PORTS else f"{parts.hostname}:{parts.port}"
 
 
-def read_identity(token_file: Path | None, base_url: str) -> Identity:
-    """Return the token of the file, or else of the environment, or else client credentials; a usage error if none."""
-    token = os.environ.get(TOKEN, "").strip() if token_file is None else _read_token_file(token_file)
-    if token:
-        return Identity(token, (token,))
-    client_id, secret = os.environ.get(CLIENT_ID, ""), os.environ.get(CLIENT_SECRET, "")
-    if not client_id and not secret:
-        raise click.UsageError(
-            f"No token: set ${TOKEN}, use --token-file PATH, or set ${CLIENT_ID} and ${CLIENT_SECRET}."
-        )
-    if not client_id or not secret:
-        raise click.UsageError(f"${CLIENT_ID} and ${CLIENT_SECRET} must both be set.")
+def parse_base_url(_: click.Context, __: click.Parameter, url: str | None) -> str:
+    """Return the base URL, by default that of DEV; a usage error if it is no URL."""
     try:
-        credentials = ClientCredentials(client_id, secret, token_url=_find_token_url(base_url))
+        find_host(url or "")
     except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    return Identity(credentials, (secret,))
+        raise click.BadParameter(f"{url!r} is not a URL: {error}") from error
+    return url or DEV.api_url
 
 
-def _find_token_url(base_url: str) -> str:
-    """Return the token endpoint that the environment names, or else that of a known service."""
-    url = os.environ.get(TOKEN_URL) or _TOKEN_URLS.get(urlsplit(base_url).hostname)
-    if url is None:
-        raise click.UsageError(f"The identity server of {base_url} is unknown: set ${TOKEN_URL}.")
-    return url
+def check_hosts(targets: Iterable[Target], base_url: str) -> None:
+    """Raise a usage error if a REF is a URL of another service than the one that is asked."""
+    asked = find_host(base_url)
+    for target in targets:
+        if target.host not in (None, asked):
+            raise click.UsageError(
+                f"REF is a URL of {target.host}, but the service is {base_url}: choose one with --base-url URL."
+            )
 
 
-def _read_token_file(path: Path) -> str:
+def find_names(targets: Iterable[Target]) -> Mapping[OperationRef, str]:
+    """Return the names of the operations that have one."""
+    return {target.ref: target.name for target in targets if target.name is not None}
+
+
+def parse_duration(_: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    """Return a duration in seconds: a number, or one with a unit as in 90s, 10m, 2h or 1d; a usage error for others."""
+    if text is None:
+        return None
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            token = file.read(_MAX_TOKEN_FILE).strip()
-    except OSError as error:
-        raise click.UsageError(f"The token file {path} cannot be read: {error.strerror}.") from error
+        seconds = float(number) * _UNITS[unit]
     except ValueError as error:
-        raise click.UsageError(f"The token file {path} is not a text file.") from error
-    if not token:
-        raise click.UsageError(f"The token file {path} is empty.")
-    return token
+        raise click.BadParameter(f"{text!r} is not a duration such as 90, 90s, 10m, 2h or 1d.") from error
+    if math.isnan(seconds) or seconds < 0:
+        name = (parameter.name or "").replace("_", " ")
+        raise click.BadParameter(f"the {name} must be at least 0, not {text}")
+    return seconds

@@ -1,31 +1,28 @@
 """The commands and their options, and how the process exits."""
 
-import asyncio
-import io
+import math
 import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import shell_complete
 from rich.console import Console
 
-from schedules_async import DEV, PRODUCTION, Operation, OperationRef, SchedulesError, TimeRemaining, __version__
+from schedules_async import DEV, PRODUCTION, RetryPolicy, SchedulesError, __version__
 from schedules_async._waiters.checkpoint import Checkpoint
+from schedules_async._waiters.checkpoint_file import CheckpointFile
 from schedules_async.cli.arguments import (
-    BASE_URL,
-    CLIENT_ID,
-    CLIENT_SECRET,
-    TOKEN,
-    TOKEN_URL,
-    parse_ref_argument,
-    parse_ref_arguments,
-    parse_timeout,
-    read_identity,
-    resolve_base_url,
+    Target,
+    check_hosts,
+    find_names,
+    parse_base_url,
+    parse_duration,
+    parse_target_argument,
+    parse_target_arguments,
 )
 from schedules_async.cli.checkpoint_option import load_checkpoint
 from schedules_async.cli.demo import run_demo
@@ -38,10 +35,15 @@ from schedules_async.cli.exit_codes import (
     CommandError,
     to_command_error,
 )
+from schedules_async.cli.identity import BASE_URL, CLIENT_ID, CLIENT_SECRET, TOKEN, TOKEN_URL, read_identity
+from schedules_async.cli.interrupts import EndedBySignalError, run_until_signal
+from schedules_async.cli.reports import JsonLines, Lines, Names, Report, Silence
 from schedules_async.cli.serve_command import serve_operations
-from schedules_async.cli.wait_command import Output, Report, Service, fetch, wait_for_all
+from schedules_async.cli.service import Service
+from schedules_async.cli.streams import discard_output, logging_to_stderr, usable_streams
+from schedules_async.cli.wait_command import Output, fetch, wait_for_all
 from schedules_async.progress.rich_bars import is_live
-from schedules_async.progress.text import describe_operation, failure_reason, printable
+from schedules_async.progress.text import failure_reason, printable
 
 Value = TypeVar("Value")
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -63,9 +65,14 @@ Credentials, in order of precedence; never on the command line:
     (and {TOKEN_URL}, unless the service is dev, QA or production)
 
 \b
+Proxies and certificates:
+  HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE
+
+\b
 Exit codes; with several operations, the highest applies:
   0 succeeded            2 usage error      4 service or network error
   1 operation failed     3 timed out        130 interrupted (Ctrl-C)
+  129, 143 ended by SIGHUP or SIGTERM
 
 \b
 Shell completion (bash; similarly for zsh and fish):
@@ -73,7 +80,8 @@ Shell completion (bash; similarly for zsh and fish):
 """
 _WAIT_EPILOG = f"""\b
 Examples:
-  schedules-async wait SCHEDULE_ID/OPERATION_ID SCHEDULE_ID/ANOTHER_ID --timeout 3600
+  schedules-async wait SCHEDULE_ID/OPERATION_ID SCHEDULE_ID/ANOTHER_ID --timeout 10m
+  schedules-async wait import=SCHEDULE_ID/OPERATION_ID export=SCHEDULE_ID/ANOTHER_ID
   schedules-async wait --json --quiet {DEV.api_url}/schedules/SCHEDULE_ID/operations/OPERATION_ID
   schedules-async wait --checkpoint import.json - < operations.txt
 """
@@ -82,7 +90,7 @@ _SERVICE_OPTIONS = (
         "--base-url",
         metavar="URL",
         envvar=BASE_URL,
-        callback=resolve_base_url,
+        callback=parse_base_url,
         show_envvar=True,
         help=f"Base URL of the service, the only host that is sent the token. Default: {DEV.api_url}.",
     ),
@@ -93,6 +101,7 @@ _SERVICE_OPTIONS = (
         help=f"Read the token from a file instead of ${TOKEN} or client credentials.",
     ),
     click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line."),
+    click.option("--verbose", "-v", "is_verbose", is_flag=True, help="Write a log of all requests to stderr."),
 )
 
 
@@ -118,7 +127,7 @@ def demo(seconds: int) -> None:
 
     One of them fails. Needs no token.
     """
-    asyncio.run(run_demo(seconds, Console(highlight=False)))
+    run_until_signal(run_demo(seconds, Console(highlight=False)))
 
 
 @commands.command()
@@ -134,43 +143,68 @@ def demo(seconds: int) -> None:
     "--seconds", metavar="N", type=click.IntRange(1), default=60, show_default=True, help="Time until all have ended."
 )
 @click.option("--quota", metavar="N", type=click.IntRange(0), help="Requests per minute; more are answered 429.")
+@click.option("--host", metavar="HOST", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", metavar="N", type=click.IntRange(0, 65535), default=0, help="Port to listen on.  [default: any free port]"
 )
-def serve(operations: int, seconds: int, quota: int | None, port: int) -> None:
+def serve(operations: int, seconds: int, quota: int | None, host: str, port: int) -> None:
     """Run a fake service for experiments.
 
     Prints the command that waits for its operations in another terminal, and runs until Ctrl-C.
     """
-    asyncio.run(serve_operations(operations, seconds, quota, port))
+    run_until_signal(serve_operations(operations, seconds, quota, host, port))
 
 
 @commands.command()
-@click.argument("ref", metavar="REF", callback=parse_ref_argument)
+@click.argument("target", metavar="REF", callback=parse_target_argument)
 @_with_service
-def get(ref: OperationRef, base_url: str, token_file: Path | None, *, as_json: bool) -> None:
+def get(target: Target, base_url: str, token_file: Path | None, *, as_json: bool, is_verbose: bool) -> None:
     """Print the current state of one operation.
 
-    REF is SCHEDULE_ID/OPERATION_ID or the URL of an operation.
+    REF is SCHEDULE_ID/OPERATION_ID or the URL of an operation; NAME=REF prints NAME in place of the ids.
     """
-    service = Service(read_identity(token_file, base_url), base_url)
-    operation = _run(fetch(service, ref), service)
-    (_print_json if as_json else _print_line)(operation)
+    service, names = _make_service([target], base_url, token_file), find_names([target])
+    report = JsonLines(names, service.secrets) if as_json else Lines(names)
+    try:
+        operation = _run(fetch(service, target.ref), is_verbose=is_verbose)
+    except (SchedulesError, ValueError, TypeError) as error:
+        if isinstance(error, SchedulesError):
+            report.on_loss(target.ref, error)
+        raise to_command_error([error], service.secrets, names) from error
+    report.on_change(operation)
     if operation.is_failed:
-        raise CommandError(f"{ref} failed: {failure_reason(operation)}", exit_code=FAILED)
+        raise CommandError(f"{printable(target.label)} failed: {failure_reason(operation)}", exit_code=FAILED)
+
+
+_DURATION_OPTIONS = (
+    click.option("--timeout", metavar="DURATION", callback=parse_duration, help="Give up after this long."),
+    click.option(
+        "--stall-timeout",
+        metavar="DURATION",
+        callback=parse_duration,
+        help="Give up on an operation that has not changed for this long.",
+    ),
+    click.option(
+        "--max-outage",
+        metavar="DURATION",
+        callback=parse_duration,
+        default="5m",
+        show_default=True,
+        help="Give up on an operation that could not be fetched for this long.",
+    ),
+)
+
+
+def _with_durations(command: Command) -> Command:
+    for option in reversed(_DURATION_OPTIONS):
+        command = option(command)
+    return command
 
 
 @commands.command(epilog=_WAIT_EPILOG)
-@click.argument("refs", metavar="REF...", nargs=-1, callback=parse_ref_arguments)
+@click.argument("targets", metavar="REF...", nargs=-1, callback=parse_target_arguments)
 @_with_service
-@click.option("--timeout", metavar="SECONDS", type=float, callback=parse_timeout, help="Give up after this long.")
-@click.option(
-    "--stall-timeout",
-    metavar="SECONDS",
-    type=float,
-    callback=parse_timeout,
-    help="Give up on an operation that has not changed for this long.",
-)
+@_with_durations
 @click.option(
     "--checkpoint",
     metavar="FILE",
@@ -180,78 +214,96 @@ def get(ref: OperationRef, base_url: str, token_file: Path | None, *, as_json: b
 @click.option("--quiet", "-q", is_flag=True, help="Print errors only; with --json, final states too.")
 def wait(
     *,
-    refs: tuple[OperationRef, ...],
+    targets: tuple[Target, ...],
     base_url: str,
     token_file: Path | None,
-    timeout: float,
-    stall_timeout: float,
+    timeout: float | None,
+    stall_timeout: float | None,
+    max_outage: float,
     checkpoint: Path | None,
     as_json: bool,
     quiet: bool,
+    is_verbose: bool,
 ) -> None:
     """Wait until operations have ended.
 
-    REF is SCHEDULE_ID/OPERATION_ID or the URL of an operation; - reads REFs from standard input, one per line.
-    Displays progress bars on a terminal, and prints a line for each change elsewhere. Timeouts count from the start
-    of the command, also if it resumes from a checkpoint.
+    REF is SCHEDULE_ID/OPERATION_ID or the URL of an operation; NAME=REF displays NAME in place of the ids; - reads
+    REFs from standard input, one per line, without empty lines and those that begin with #.
+    Displays progress bars on a terminal, and prints a line for each change elsewhere. DURATION is a number of seconds,
+    or a number with a unit, as in 90s, 10m, 2h or 1d. Timeouts count from the start of the command, also if it resumes
+    from a checkpoint.
     """
-    service = Service(read_identity(token_file, base_url), base_url)
-    saved = None if checkpoint is None else load_checkpoint(checkpoint, refs)
-    if not refs and saved is None:
+    file = None if checkpoint is None else CheckpointFile(checkpoint)
+    saved = None if file is None else load_checkpoint(file, [target.ref for target in targets])
+    if not targets and saved is None:
         raise click.UsageError("Missing argument 'REF': an operation, or - to read them from standard input.")
+    service, names = _make_service(targets, base_url, token_file, max_outage), find_names(targets)
     plan = Checkpoint(
-        refs=refs if saved is None else saved.refs,
+        refs=tuple(target.ref for target in targets) if saved is None else saved.refs,
         saved={} if saved is None else saved.saved,
         is_group=True,
         check=False,
-        timeout=timeout,
-        stall_timeout=stall_timeout,
+        timeout=math.inf if timeout is None else timeout,
+        stall_timeout=math.inf if stall_timeout is None else stall_timeout,
     )
-    errors = _run(wait_for_all(service, plan, _output(checkpoint, as_json=as_json, quiet=quiet)), service)
-    if errors:
-        raise to_command_error(errors, service.identity.secrets)
-
-
-def _output(checkpoint: Path | None, *, as_json: bool, quiet: bool) -> Output:
-    console = Console(stderr=True)
-    can_draw = not quiet and is_live(console) and sys.stdout.isatty() is not as_json  # never bars and JSON on one
-    report: Report = _print_end if quiet else _print_json
-    if not as_json:
-        report = _print_nothing if quiet or can_draw else _print_line
-    return Output(report, console if can_draw else None, checkpoint)
-
-
-def _print_json(operation: Operation, _: TimeRemaining | None = None) -> None:
-    click.echo(operation.to_json())
-
-
-def _print_line(operation: Operation, remaining: TimeRemaining | None = None) -> None:
-    click.echo(f"{printable(str(operation.ref))}: {describe_operation(operation, remaining)}")
-
-
-def _print_end(operation: Operation, _: TimeRemaining | None) -> None:
-    if operation.is_done:
-        _print_json(operation)
-
-
-def _print_nothing(_: Operation, __: TimeRemaining | None) -> None:
-    """Print nothing: the bars or the exit code are enough."""
-
-
-def _run(work: Coroutine[Any, Any, Value], service: Service) -> Value:
+    console = _find_console(as_json=as_json, quiet=quiet)
+    report = _choose_report(names, service, as_json=as_json, quiet=quiet, has_bars=console is not None)
     try:
-        return asyncio.run(work)
+        errors = _run(wait_for_all(service, plan, Output(report, names, console, file)), is_verbose=is_verbose)
+    except EndedBySignalError as ended:
+        raise CommandError(_how_to_resume(file), exit_code=ended.exit_code) from ended
     except (SchedulesError, ValueError, TypeError) as error:
-        raise to_command_error([error], service.identity.secrets) from error
+        errors = [error]
+    if errors:
+        raise to_command_error(errors, service.secrets, names)
+
+
+def _how_to_resume(file: CheckpointFile | None) -> str:
+    resume = "keep waiting" if file is None else f"resume from {file.path}"
+    return f"Interrupted. The operations continue on the service; run the same command again to {resume}."
+
+
+def _find_console(*, as_json: bool, quiet: bool) -> Console | None:
+    """Return the console for bars, None if there are to be none: never bars and JSON on one terminal."""
+    console = Console(stderr=True)
+    return console if not quiet and is_live(console) and sys.stdout.isatty() is not as_json else None
+
+
+def _choose_report(names: Names, service: Service, *, as_json: bool, quiet: bool, has_bars: bool) -> Report:
+    if as_json:
+        return JsonLines(names, service.secrets, is_final_only=quiet)
+    return Silence() if quiet or has_bars else Lines(names)
+
+
+def _make_service(
+    targets: Sequence[Target], base_url: str, token_file: Path | None, max_outage: float | None = None
+) -> Service:
+    """Return the service; a usage error if a REF is a URL of another one, unless --base-url says which one is meant."""
+    if click.get_current_context().get_parameter_source("base_url") is not ParameterSource.COMMANDLINE:
+        check_hosts(targets, base_url)
+    retry = RetryPolicy() if max_outage is None else RetryPolicy(max_outage=max_outage)
+    return Service(read_identity(token_file, base_url), base_url, retry)
+
+
+def _run(work: Coroutine[Any, Any, Value], *, is_verbose: bool) -> Value:
+    with logging_to_stderr(is_verbose=is_verbose):
+        return run_until_signal(work)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command and return its exit code; each error is printed as a sentence on stderr."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    with usable_streams():
+        exit_code = _run_command(list(arguments))
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            return max(exit_code, _fail_on_os_error(error))
+        return exit_code
+
+
+def _run_command(arguments: list[str]) -> int:
     try:
-        return _invoke(list(arguments))
+        return _invoke(arguments)
     except CommandError as error:
         return _fail(error.sentences, error.exit_code)
     except click.ClickException as error:
@@ -271,15 +323,15 @@ def _invoke(arguments: list[str]) -> int:
             commands.invoke(context)
     except click.exceptions.Exit as exited:
         return exited.exit_code
-    finally:
-        sys.stdout.flush()
     return 0
 
 
 def _fail(sentences: Sequence[str], exit_code: int) -> int:
-    with suppress(OSError):
+    try:
         for sentence in sentences:
             click.echo(f"{_NAME}: {printable(sentence)}", err=True)
+    except OSError:
+        discard_output()
     return exit_code
 
 
@@ -288,8 +340,5 @@ def _fail_on_os_error(error: OSError) -> int:
     exit_code = CLOSED_PIPE
     if not isinstance(error, BrokenPipeError):
         exit_code = _fail([f"System error: {error.strerror or error}."], SERVICE_ERROR)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):  # else the last flush of the interpreter fails again, with a message
-        os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+    discard_output()
     return exit_code

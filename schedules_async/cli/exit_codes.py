@@ -1,7 +1,8 @@
 """Exit codes, and the sentences for errors that end the command."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from schedules_async import OperationRef
 from schedules_async.errors import (
     AuthenticationError,
     OperationFailedError,
@@ -9,10 +10,11 @@ from schedules_async.errors import (
     OperationTimeoutError,
     SchedulesError,
 )
-from schedules_async.progress.text import describe_error, error_reason
+from schedules_async.progress.text import describe_error, error_reason, printable
 
 FAILED, USAGE, TIMEOUT, SERVICE_ERROR, INTERRUPTED, CLOSED_PIPE = 1, 2, 3, 4, 130, 141
 
+_SHORTEST_SECRET = 8  # characters; a shorter text may be a word of the command's own
 _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (OperationFailedError, FAILED),
     (OperationTimeoutError, TIMEOUT),
@@ -32,15 +34,33 @@ class CommandError(Exception):
         self.exit_code = exit_code
 
 
-def to_command_error(errors: Iterable[Exception], secrets: Iterable[str]) -> CommandError:
+def to_command_error(
+    errors: Iterable[Exception], secrets: Iterable[str], names: Mapping[OperationRef, str] | None = None
+) -> CommandError:
     """Return the errors of the library as one CommandError without secrets, with the highest of their exit codes.
 
-    An error of the token is reported once, since it concerns all operations.
+    An error of the token is reported once, since it concerns all operations. Operations that have a name are called
+    by it.
     """
     causes = list(errors)
     exit_code = max(next(code for kind, code in _EXIT_CODES if isinstance(error, kind)) for error in causes)
-    texts = (error_reason(each) if isinstance(each, AuthenticationError) else describe_error(each) for each in causes)
-    sentences = list(dict.fromkeys(texts))
-    for secret in secrets:
-        sentences = [sentence.replace(secret, "[secret]") for sentence in sentences]
+    sentences = dict.fromkeys(redact(_describe(each, names or {}), secrets) for each in causes)
     return CommandError(*sentences, exit_code=exit_code)
+
+
+def _describe(error: Exception, names: Mapping[OperationRef, str]) -> str:
+    if isinstance(error, AuthenticationError):
+        return error_reason(error)
+    text = describe_error(error)
+    ref = error.ref if isinstance(error, SchedulesError) else None
+    if ref is None or ref not in names:
+        return text
+    return printable(names[ref]) + text.removeprefix(printable(str(ref)))
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """Return text without the secrets in it."""
+    for secret in secrets:
+        if len(secret) >= _SHORTEST_SECRET:
+            text = text.replace(secret, "[secret]")
+    return text

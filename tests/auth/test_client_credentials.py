@@ -16,7 +16,8 @@ from typing import Any
 import aiohttp
 import pytest
 import trustme
-from conftest import HastyLoop, MakeSession, turns
+from event_loops import HastyLoop, turns
+from sessions import MakeSession
 
 from schedules_async import AuthenticationError, ClientCredentials, SessionClosedError, TokenProvider, TransportError
 from schedules_async._auth.client_credentials import ATTEMPT_TIMEOUT

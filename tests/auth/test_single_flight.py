@@ -6,7 +6,7 @@ import gc
 from typing import Any
 
 import pytest
-from conftest import turns
+from event_loops import turns
 
 from schedules_async._auth.single_flight import RunCancelledError, SingleFlight
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from conftest import HastyLoop, turns
+from event_loops import HastyLoop, turns
 
 from schedules_async._auth.bearer_token import BearerToken, check_token
 from schedules_async._auth.tokens import Auth, TokenProvider, Tokens, as_token_provider, request_token

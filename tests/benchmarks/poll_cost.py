@@ -57,7 +57,7 @@ async def cpu_seconds(look: Callable[[], Awaitable[object]]) -> float:
 async def ratios(url: str, rounds: int) -> list[float]:
     """Measure both kinds in turn."""
     fast = RateLimit(1_000_000_000, 1)
-    headers = {**SAME_FOR_ALL, **request_headers(TOKEN, HELD)}
+    headers = {**SAME_FOR_ALL, **request_headers(TOKEN, HELD.etag)}
     address, schedule_id, operation_id = url + HELD.ref.path, *HELD.ref
     async with (
         aiohttp.ClientSession() as http,

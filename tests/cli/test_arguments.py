@@ -1,21 +1,40 @@
 import io
-import os
+import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import click
 import pytest
 
-from schedules_async import DEV, PRODUCTION, QA, ClientCredentials, OperationRef
+from schedules_async import DEV, OperationRef
 from schedules_async.cli.arguments import (
+    Target,
+    check_hosts,
+    find_names,
+    parse_base_url,
+    parse_duration,
     parse_ref,
-    parse_ref_argument,
-    parse_ref_arguments,
-    read_identity,
-    resolve_base_url,
+    parse_target,
+    parse_target_argument,
+    parse_target_arguments,
 )
+
+CONTEXT, ARGUMENT, OPTION = (
+    click.Context(click.Command("wait")),
+    click.Argument(["refs"]),
+    click.Option(["--max-outage"]),
+)
+
+
+@contextmanager
+def standard_input(data: bytes | None) -> Iterator[None]:
+    """Replace standard input for a while; None closes it."""
+    before, sys.stdin = sys.stdin, None if data is None else io.TextIOWrapper(io.BytesIO(data))
+    try:
+        yield
+    finally:
+        sys.stdin = before
 
 
 @pytest.mark.parametrize(
@@ -36,97 +55,119 @@ def test_parse_ref_other_text_raises_value_error(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "base_url", "is_accepted"),
+    ("text", "target"),
     [
-        ("https://dev-api.bentley.com/schedules/s/operations/o", None, True),
-        ("https://api.bentley.com/schedules/s/operations/o", None, False),
-        ("https://api.bentley.com/schedules/s/operations/o", "https://qa-api.bentley.com", True),
-        ("s/o", None, True),
+        ("s/o", Target(OperationRef("s", "o"))),
+        (" s/o\r", Target(OperationRef("s", "o"))),
+        ("Import no. 3 = s/o", Target(OperationRef("s", "o"), "Import no. 3")),
+        ("s/o=1", Target(OperationRef("s", "o=1"))),
+        ("https://api.example/schedules/s/operations/o", Target(OperationRef("s", "o"), None, "api.example")),
+        (
+            "a=https://api.example:8443/schedules/s/operations/o?x=1",
+            Target(OperationRef("s", "o"), "a", "api.example:8443"),
+        ),
+        ("https://API.example:443/schedules/s/operations/o", Target(OperationRef("s", "o"), None, "api.example")),
     ],
 )
-def test_url_of_another_service_needs_base_url(url: str, base_url: str | None, *, is_accepted: bool) -> None:
+def test_parse_target_reads_name_and_host(text: str, target: Target) -> None:
+    assert parse_target(text) == target
+    assert parse_target_argument(CONTEXT, ARGUMENT, text) == target
+
+
+def test_label_is_the_name_or_the_ids() -> None:
+    assert [parse_target(text).label for text in ("s/o", "a=s/o")] == ["s/o", "a"]
+    assert find_names([parse_target("a=s/1"), parse_target("s/2")]) == {OperationRef("s", "1"): "a"}
+
+
+@pytest.mark.parametrize(
+    ("url", "base_url", "is_accepted"),
+    [
+        ("https://dev-api.bentley.com/schedules/s/operations/o", DEV.api_url, True),
+        ("https://dev-api.bentley.com/schedules/s/operations/o", "https://DEV-api.bentley.com:443/prefix", True),
+        ("https://api.bentley.com/schedules/s/operations/o", DEV.api_url, False),
+        ("http://127.0.0.1:8081/schedules/s/operations/o", "http://127.0.0.1:8080", False),
+        ("s/o", DEV.api_url, True),
+    ],
+)
+def test_url_of_another_service_is_a_usage_error(url: str, base_url: str, *, is_accepted: bool) -> None:
     """Only its ids are used, so the token is never sent to a host that the user did not choose."""
-    command = click.Command("get")
-    context, parameter = click.Context(command), click.Argument(["ref"])
-    parse_ref_argument(context, parameter, url)
     if is_accepted:
-        assert resolve_base_url(context, parameter, base_url) == (base_url or DEV.api_url)
+        check_hosts([parse_target(url)], base_url)
     else:
-        with pytest.raises(click.UsageError, match=r"REF is a URL of api\.bentley\.com"):
-            resolve_base_url(context, parameter, base_url)
+        with pytest.raises(click.UsageError, match=r"REF is a URL of .*, but the service is .*: choose one with"):
+            check_hosts([parse_target("s/o"), parse_target(url)], base_url)
+
+
+def test_base_url_is_dev_or_a_url() -> None:
+    assert parse_base_url(CONTEXT, OPTION, None) == DEV.api_url
+    assert parse_base_url(CONTEXT, OPTION, "https://qa.example") == "https://qa.example"
+    with pytest.raises(click.BadParameter, match="'https://host:port' is not a URL"):
+        parse_base_url(CONTEXT, OPTION, "https://host:port")
 
 
 def test_refs_come_from_arguments_and_standard_input() -> None:
-    command = click.Command("wait")
-    context, parameter = click.Context(command), click.Argument(["refs"])
-    before, sys.stdin = sys.stdin, io.StringIO("t/1\n\n  https://api.example/schedules/t/operations/2 \n")
-    try:
-        refs = parse_ref_arguments(context, parameter, ("s/1", "-", "s/2"))
-    finally:
-        sys.stdin = before
-    assert [str(ref) for ref in refs] == ["s/1", "t/1", "t/2", "s/2"]
-    with pytest.raises(click.UsageError, match=r"REF is a URL of api\.example"):
-        resolve_base_url(context, parameter, None)
-
-
-@contextmanager
-def environment(**variables: str) -> Iterator[None]:
-    before = dict(os.environ)
-    try:
-        for name in [name for name in before if name.startswith("SCHEDULES_")]:
-            del os.environ[name]
-        os.environ.update({f"SCHEDULES_{name}": value for name, value in variables.items()})
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-CLIENT = {"CLIENT_ID": "some-client", "CLIENT_SECRET": "canary-secret"}
+    with standard_input(b"t/1\n\n  name=https://api.example/schedules/t/operations/2 \r\n"):
+        targets = parse_target_arguments(CONTEXT, ARGUMENT, ("s/1", "-", "s/2"))
+    assert [str(target.ref) for target in targets] == ["s/1", "t/1", "t/2", "s/2"]
+    assert targets[2].label == "name"
 
 
 @pytest.mark.parametrize(
-    ("variables", "base_url", "token_url"),
-    [
-        ({}, DEV.api_url, DEV.token_url),
-        ({}, f"{QA.api_url}/", QA.token_url),
-        ({}, f"{PRODUCTION.api_url}/prefix", PRODUCTION.token_url),
-        ({"TOKEN_URL": "https://ims.example/token"}, "https://api.example", "https://ims.example/token"),
-        ({"TOKEN_URL": "https://ims.example/token"}, DEV.api_url, "https://ims.example/token"),
-    ],
+    "data", [b"\xef\xbb\xbfs/1\r\ns/2", b"# first\ns/1\n  # second\ns/2\n", b"\xef\xbb\xbf#\ns/1\n\ns/2"]
 )
-def test_client_credentials_use_identity_server_of_the_service(
-    variables: Mapping[str, str], base_url: str, token_url: str
-) -> None:
-    with environment(**CLIENT, **variables):
-        identity = read_identity(None, base_url)
-    assert isinstance(identity.auth, ClientCredentials)
-    assert repr(identity.auth) == f"<ClientCredentials some-client at {token_url}>"
-    assert identity.secrets == ("canary-secret",)
-    assert "canary" not in repr(identity)
+def test_byte_order_mark_and_comments_are_ignored(data: bytes) -> None:
+    with standard_input(data):
+        targets = parse_target_arguments(CONTEXT, ARGUMENT, ("-",))
+    assert [str(target.ref) for target in targets] == ["s/1", "s/2"]
 
 
 @pytest.mark.parametrize(
-    ("variables", "sentence"),
+    ("data", "sentence"),
     [
-        ({}, r"No token: set \$SCHEDULES_TOKEN, use --token-file PATH, or set \$SCHEDULES_CLIENT_ID and"),
-        ({"TOKEN": " \n"}, "No token: set"),
-        ({"CLIENT_ID": "x"}, "must both be set"),
-        ({"CLIENT_SECRET": "x"}, "must both be set"),
-        (CLIENT, r"identity server of https://api.example is unknown: set \$SCHEDULES_TOKEN_URL"),
-        ({**CLIENT, "TOKEN_URL": "http://ims.example"}, "plain http would show"),
-        ({**CLIENT, "CLIENT_SECRET": "canary-\n", "TOKEN_URL": "https://ims.example"}, "client_secret"),
+        ("s/1".encode("utf-16"), "standard input is UTF-16 text: convert it to UTF-8"),
+        ("s/1".encode("utf-16-le"), "standard input is UTF-16 text"),
+        (b"s/\xe9", "standard input is not UTF-8 text"),
+        (None, "standard input is closed"),
+        (b"s/1\nnonsense", "'nonsense' is neither"),
     ],
 )
-def test_credentials_missing_or_unusable_are_a_usage_error(variables: Mapping[str, str], sentence: str) -> None:
-    with environment(**variables), pytest.raises(click.UsageError, match=sentence) as raised:
-        read_identity(None, "https://api.example")
-    assert "canary" not in str(raised.value)
+def test_unreadable_standard_input_is_a_usage_error(data: bytes | None, sentence: str) -> None:
+    with standard_input(data), pytest.raises(click.BadParameter, match=sentence):
+        parse_target_arguments(CONTEXT, ARGUMENT, ("-",))
 
 
-def test_token_file_precedes_token_and_client_credentials(tmp_path: Path) -> None:
-    path = tmp_path / "token"
-    path.write_text("from-file\n")
-    with environment(**CLIENT, TOKEN=" from-variable "):
-        assert read_identity(None, DEV.api_url).auth == "from-variable"
-        assert read_identity(path, DEV.api_url).auth == "from-file"
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90),
+        ("0.5", 0.5),
+        ("90s", 90),
+        ("10m", 600),
+        ("1.5h", 5400),
+        ("2d", 172800),
+        ("inf", math.inf),
+        (None, None),
+    ],
+)
+def test_duration_is_seconds_or_has_a_unit(text: str, seconds: float) -> None:
+    assert parse_duration(CONTEXT, OPTION, text) == seconds
+
+
+def test_missing_duration_stays_none() -> None:
+    assert parse_duration(CONTEXT, OPTION, None) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("soon", "'soon' is not a duration such as 90, 90s, 10m, 2h or 1d"),
+        ("m", "'m' is not a duration"),
+        ("", "'' is not a duration"),
+        ("10 minutes", "is not a duration"),
+        ("-1m", "the max outage must be at least 0, not -1m"),
+        ("nan", "the max outage must be at least 0, not nan"),
+    ],
+)
+def test_other_duration_is_a_usage_error(text: str, sentence: str) -> None:
+    with pytest.raises(click.BadParameter, match=sentence):
+        parse_duration(CONTEXT, OPTION, text)

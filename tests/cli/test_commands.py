@@ -15,9 +15,9 @@ import pytest
 from attrs import frozen
 from click.testing import CliRunner
 
-from schedules_async import Operation, __version__
-from schedules_async.cli.commands import run
-from schedules_async.testing import Answer, FakeSchedules, fault, operation_answer
+from schedules_async import Operation, RetryPolicy, __version__
+from schedules_async.cli.commands import _make_service, commands, run
+from schedules_async.testing import Answer, FakeSchedules, fault, operation_answer, throttled
 
 FAILED = operation_answer("Failed", failure_description="No room")
 RUNNING = operation_answer("Started", percent_complete=40, sub_status="Reading")
@@ -85,8 +85,9 @@ async def test_wait_prints_each_change(
 async def test_wait_timeout_exits_with_3(option: str, sentence: str) -> None:
     result = await invoke_on("wait", (RUNNING,), option, "0.2")
     assert result.exit_code == 3
-    states = ("last seen Started at 40 %", "never seen")  # the first answer may be late on a slow machine
-    assert result.errors in [f"schedules-async: {sentence}; {state}\n" for state in states]
+    states = (": last seen Started", "; last seen Started", ": no answer")  # the first may be late on a slow machine
+    assert any(result.errors.startswith(f"schedules-async: {sentence}{state}") for state in states)
+    assert result.errors.count("\n") == 1
 
 
 async def test_json_is_one_line_per_change() -> None:
@@ -103,8 +104,18 @@ async def test_get_url_uses_only_its_ids() -> None:
     async with FakeSchedules(prefix="/api") as server:
         server.script_operation(SUCCEEDED, schedule_id="s 1", operation_id="o")
         url = " https://api.elsewhere.example/x/schedules/s%201/operations/o "
-        assert await invoke_against(server, "get", url) == Result(0, "s 1/o: Succeeded\n", "")
+        chosen = await invoke_against(server, "get", url, "--base-url", server.url)
+        assert chosen == Result(0, "s 1/o: Succeeded\n", "")
         assert [request.path for request in server.requests] == ["/api/schedules/s%201/operations/o"]
+
+
+@pytest.mark.parametrize("command", ["get", "wait"])
+async def test_url_of_another_service_than_configured_is_error(command: str) -> None:
+    async with FakeSchedules() as server:
+        result = await invoke_against(server, command, "https://api.elsewhere.example/x/schedules/s/operations/o")
+        sentence = f"REF is a URL of api.elsewhere.example, but the service is {server.url}: choose one with --base-url"
+        assert result == Result(2, "", f"schedules-async: {sentence} URL.\n")
+        assert server.requests == []
 
 
 async def test_token_file_precedes_the_environment(tmp_path: Path) -> None:
@@ -121,7 +132,7 @@ async def test_token_file_precedes_the_environment(tmp_path: Path) -> None:
     ("arguments", "token", "sentence"),
     [
         ((), "some-token", "Missing command"),
-        (("get",), "some-token", "Missing argument 'REF'"),
+        (("get",), None, "Missing argument 'REF'"),
         (("get", "s"), "some-token", "Invalid value for 'REF': 's' is neither"),
         (("get", "https://host/else"), "some-token", "not the URL of an operation"),
         (("get", "s/.."), "some-token", "operation_id must not be '..'"),
@@ -134,12 +145,17 @@ async def test_token_file_precedes_the_environment(tmp_path: Path) -> None:
         (("get", "s/o", "--token-file", os.devnull), "some-token", "is empty"),
         (("wait", "s/o", "--timeout", "nan"), "some-token", "timeout must be at least 0, not nan"),
         (("wait", "s/o", "--stall-timeout", "-1"), "some-token", "timeout must be at least 0, not -1"),
-        (("wait",), "some-token", "Missing argument 'REF': an operation, or -"),
-        (("wait", "-"), "some-token", "Missing argument 'REF': an operation, or -"),
+        (("wait",), None, "Missing argument 'REF': an operation, or -"),
+        (("wait", "-"), None, "Missing argument 'REF': an operation, or -"),
         (("wait", "s/o", "--checkpoint", "/no/such/file"), "some-token", "directory of the checkpoint file"),
         (("wait", "s/o", "--checkpoint", sys.executable), "some-token", "Cannot resume from"),
         (("serve", "--operations", "0"), "some-token", "0 is not in the range"),
-        (("wait", "s/o", "--timeout", "soon"), "some-token", "'soon' is not a valid float"),
+        (("wait", "s/o", "--timeout", "soon"), "some-token", "'soon' is not a duration such as 90, 90s, 10m, 2h or 1d"),
+        (("wait", "s/o", "--max-outage", "-1s"), "some-token", "the max outage must be at least 0, not -1s"),
+        (("get", "s/o", "--base-url", "https://[::1"), "some-token", "'https://[::1' is not a URL"),
+        (("get", "s/o", "--base-url", "http://api.example"), "some-token", "plain http would"),
+        (("wait", "s/o", "--base-url", "http://api.example"), "some-token", "plain http would"),
+        (("get", "https://api.example/schedules/s/operations/o"), "some-token", "REF is a URL of api.example"),
         (("demo", "--seconds", "1"), "some-token", "1 is not in the range"),
         (("tidy",), "some-token", "No such command 'tidy'"),
     ],
@@ -186,6 +202,56 @@ async def test_quiet_prints_errors_and_with_json_final_states(options: tuple[str
     assert [Operation.from_json(line).is_failed for line in result.output.splitlines()] == [True] * lines
 
 
+async def test_names_replace_ids_in_lines_and_sentences() -> None:
+    async with FakeSchedules() as server:
+        server.script_operation(FAILED, schedule_id="s", operation_id="bad")
+        result = await invoke_against(server, "wait", "Import=s/bad", "-", lines="# more\nNo. 2 = s/none\n")
+        assert result.output == "Import: Failed: No room\n"
+        assert result.errors.startswith(
+            "schedules-async: Import failed: No room\nschedules-async: No. 2: operation not"
+        )
+        got = await invoke_against(server, "get", "Import=s/bad")
+    assert got == Result(1, "Import: Failed: No room\n", "schedules-async: Import failed: No room\n")
+
+
+@pytest.mark.parametrize("options", [("get",), ("wait",), ("wait", "--quiet")])
+async def test_json_has_the_error_of_a_lost_operation(options: tuple[str, ...]) -> None:
+    async with FakeSchedules() as server:
+        result = await invoke_against(server, *options, "--json", "Import=no/such")
+    (line,) = result.output.splitlines()
+    found = json.loads(line)
+    error = found.pop("error")
+    assert result.exit_code == 4
+    assert found == {"id": "such", "scheduleId": "no", "name": "Import"}
+    assert (error["type"], error["status"], error["code"]) == ("NotFoundError", 404, "OperationNotFound")
+    assert error["message"].startswith("operation not found: 404 ")
+
+
+async def test_throttling_is_a_line() -> None:
+    result = await invoke_on("wait", (throttled(99999),))
+    assert (result.exit_code, result.output) == (4, "throttled, 99999 s left\n")
+    assert "throttled for too long" in result.errors
+
+
+@pytest.mark.parametrize(("options", "lines"), [((), 0), (("--verbose",), 1), (("-v", "--json"), 1)])
+@pytest.mark.parametrize("command", ["get", "wait"])
+async def test_verbose_writes_the_log_to_stderr(command: str, options: tuple[str, ...], lines: int) -> None:
+    result = await invoke_on(command, (SUCCEEDED,), *options)
+    assert result.exit_code == 0
+    assert len(re.findall(r"^\S+ \S+ DEBUG .* s/o: .*Succeeded", result.errors, re.MULTILINE)) == lines
+    assert len(result.output.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds"), [((), RetryPolicy().max_outage), (("--max-outage", "10m"), 600), (("--max-outage", "0"), 0)]
+)
+def test_wait_rides_out_outages_as_asked(options: tuple[str, ...], seconds: float) -> None:
+    parsed = commands.commands["wait"].make_context("wait", ["s/o", *options])
+    with CliRunner().isolation(env={"SCHEDULES_TOKEN": "some-token"}), parsed as context:
+        service = _make_service((), "https://api.example", None, context.params["max_outage"])
+    assert service.retry.max_outage == seconds
+
+
 async def test_wait_resumes_from_its_checkpoint(tmp_path: Path) -> None:
     """Ended operations are not requested again; the file is deleted once all have ended."""
     path = tmp_path / "wait.json"
@@ -224,7 +290,7 @@ def test_shell_completion_lists_commands() -> None:
 
 async def test_service_error_includes_the_correlation_id() -> None:
     result = await invoke_on("get", (fault(501, correlation_id="c-1"),))
-    assert result == Result(4, "", "schedules-async: s/o: server error: 501, correlation id c-1\n")
+    assert result == Result(4, "", "schedules-async: s/o: server error: 501 Not Implemented, correlation id c-1\n")
 
 
 def test_help_and_version_are_printed() -> None:
@@ -296,14 +362,16 @@ async def test_wait_on_a_terminal_draws_bars_beside_json(*, is_redirected: bool)
 
 
 class Interrupting(io.StringIO):
-    """A stream that raises SIGINT, once, at the first line."""
+    """A stream that raises a signal, once, at the first line."""
 
-    is_pressed = False
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__()
+        self.number: int | None = number
 
     def write(self, text: str) -> int:
-        if not self.is_pressed:
-            self.is_pressed = True
-            signal.raise_signal(signal.SIGINT)
+        number, self.number = self.number, None
+        if number is not None:
+            signal.raise_signal(number)
         return len(text)
 
 
@@ -312,6 +380,44 @@ def test_ctrl_c_exits_with_130_silently() -> None:
     with redirect_stdout(Interrupting()), redirect_stderr(errors):
         assert run(["demo"]) == 130
     assert errors.getvalue() == ""
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_wait_says_how_to_resume(tmp_path: Path, number: int, exit_code: int) -> None:
+    with FakeSchedules() as server:
+        ref, path = server.start_operation(3600), tmp_path / "wait.json"
+        variables = {"SCHEDULES_TOKEN": server.token, "SCHEDULES_BASE_URL": server.url}
+        for options, resume in (((), "keep waiting"), (("--checkpoint", str(path)), f"resume from {path}")):
+            with CliRunner().isolation(env=variables) as (_, errors, __), redirect_stdout(Interrupting(number)):
+                assert run(["wait", str(ref), *options]) == exit_code
+                assert errors.getvalue().decode() == (
+                    "schedules-async: Interrupted. The operations continue on the service; run the same command again "
+                    f"to {resume}.\n"
+                )
+    assert path.exists()
+
+
+class InterruptedInput(io.BytesIO):
+    """Standard input at which Ctrl-C is pressed."""
+
+    def read(self, _: int | None = -1) -> bytes:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_at_standard_input_exits_with_130() -> None:
+    before, sys.stdin = sys.stdin, io.TextIOWrapper(InterruptedInput())
+    try:
+        with redirect_stderr(io.StringIO()) as errors:
+            assert run(["wait", "-"]) == 130
+    finally:
+        sys.stdin = before
+    assert errors.getvalue() == ""
+
+
+def test_unreadable_certificates_are_one_sentence() -> None:
+    result = invoke("get", "s/o", env={"SCHEDULES_TOKEN": "some-token", "SSL_CERT_FILE": "/no/such"})
+    sentence = "The file /no/such of $SSL_CERT_FILE cannot be read: No such file or directory."
+    assert result == Result(2, "", f"schedules-async: {sentence}\n")
 
 
 def test_closed_pipe_exits_with_141_silently(tmp_path: Path) -> None:
@@ -334,12 +440,38 @@ def test_full_disk_is_one_sentence(tmp_path: Path) -> None:
     assert log.read_text() == "schedules-async: System error: No space left on device.\n"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_line_of_an_event_may_meet_full_disk(tmp_path: Path) -> None:
+    """The line cannot end the wait, and is still in the buffer in the end."""
+    log = tmp_path / "errors"
+    with ExitStack() as stack:
+        server = stack.enter_context(FakeSchedules())
+        ref = server.script_operation(throttled(99999))
+        stack.enter_context(CliRunner().isolation(env={"SCHEDULES_TOKEN": server.token}))
+        stack.enter_context(redirect_stdout(stack.enter_context(Path("/dev/full").open("w"))))
+        stack.enter_context(redirect_stderr(stack.enter_context(log.open("w"))))
+        assert run(["wait", str(ref), "--base-url", server.url]) == 4
+    assert log.read_text().splitlines()[-1] == "schedules-async: System error: No space left on device."
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_errors_that_cannot_be_written_keep_exit_code(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        stack.enter_context(redirect_stdout(stack.enter_context((tmp_path / "output").open("w"))))
+        errors = stack.enter_context(Path("/dev/full").open("w"))
+        stack.enter_context(redirect_stderr(errors))
+        assert run(["get"]) == 2
+        errors.flush()  # as the interpreter does in the end
+
+
 def test_serve_used_port_is_one_sentence(tmp_path: Path) -> None:
     log = tmp_path / "errors"
     with ExitStack() as stack:
         taken = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         stack.enter_context(redirect_stdout(stack.enter_context((tmp_path / "output").open("w"))))
         stack.enter_context(redirect_stderr(stack.enter_context(log.open("w"))))
-        assert run(["serve", "--port", str(taken.getsockname()[1])]) == 4
-    assert log.read_text().startswith("schedules-async: System error: ")
-    assert log.read_text().count("\n") == 1
+        port = taken.getsockname()[1]
+        assert run(["serve", "--host", "127.0.0.1", "--port", str(port)]) == 4
+    assert log.read_text() == (
+        f"schedules-async: Port {port} is already in use: choose another with --port, or omit it for any free port.\n"
+    )

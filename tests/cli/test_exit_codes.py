@@ -4,6 +4,7 @@ from schedules_async import OperationRef
 from schedules_async.cli.exit_codes import to_command_error
 from schedules_async.errors import (
     AuthenticationError,
+    NotFoundError,
     OperationFailedError,
     OperationStalledError,
     OperationTimeoutError,
@@ -48,7 +49,27 @@ def test_several_errors_have_highest_code_and_all_sentences(errors: list[Schedul
 
 
 def test_token_error_is_reported_once_without_the_token() -> None:
-    error = AuthenticationError("401 Unauthorized (no such token: secret, of: another)", ref=REF, status=401)
-    assert to_command_error([error, error], ("secret", "another")).sentences == (
+    error = AuthenticationError("401 Unauthorized (no such token: a-secret, of: another-one)", ref=REF, status=401)
+    assert to_command_error([error, error], ("a-secret", "another-one")).sentences == (
         "the token was rejected: 401 Unauthorized (no such token: [secret], of: [secret])",
     )
+
+
+def test_short_secret_leaves_the_sentence_whole() -> None:
+    """A word of the sentence is more likely than a secret of under eight characters."""
+    error = AuthenticationError("401 Unauthorized", ref=REF, status=401)
+    assert to_command_error([error], ("token",)).sentences == ("the token was rejected: 401 Unauthorized",)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OperationTimeoutError("s/o did not end within 1 s", ref=REF), "Import did not end within 1 s"),
+        (NotFoundError("404", ref=REF, status=404), "Import: operation not found: 404"),
+        (NotFoundError("404", ref=OperationRef("s", "p"), status=404), "s/p: operation not found: 404"),
+        (SessionClosedError("closed"), "closed"),
+        (ValueError("wrong"), "wrong"),
+    ],
+)
+def test_named_operation_is_called_by_its_name(error: Exception, sentence: str) -> None:
+    assert to_command_error([error], (), {REF: "Import\n"}).sentences == (sentence,)

@@ -2,6 +2,7 @@ import asyncio
 import io
 import re
 import shlex
+import socket
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 
 from schedules_async import SchedulesSession
 from schedules_async.cli.arguments import parse_ref
-from schedules_async.cli.serve_command import serve_operations, start_all, wait_command_line
+from schedules_async.cli.exit_codes import CommandError
+from schedules_async.cli.serve_command import serve_operations, serving, start_all, wait_command_line
 from schedules_async.testing import FakeClock, FakeSchedules
 
 
@@ -29,7 +31,7 @@ class Announcement(io.StringIO):
 
 async def test_serve_prints_command_and_answers_until_interrupted() -> None:
     with redirect_stdout(Announcement()) as output:
-        serving = asyncio.create_task(serve_operations(2, 60, None, 0))
+        serving = asyncio.create_task(serve_operations(2, 60, None, "127.0.0.1", 0))
         await output.is_complete.wait()
         found = re.search(r"SCHEDULES_BASE_URL=(\S+) SCHEDULES_TOKEN=(\S+) .* wait (\S+) (\S+)\n", output.getvalue())
         assert found is not None
@@ -61,3 +63,27 @@ async def test_command_line_uses_installed_program_and_stays_short(tmp_path: Pat
         command = wait_command_line(server, start_all(server, 500, 60), str(tmp_path))
         variables = f"SCHEDULES_BASE_URL={server.url} SCHEDULES_TOKEN={server.token}"
     assert command == f"seq -f play/%.0f 500 | {variables} {program} wait -"
+
+
+@pytest.mark.parametrize(("host", "reached_at"), [("127.0.0.1", "127.0.0.1"), ("0", "127.0.0.1"), ("::", r"\[::1\]")])
+async def test_command_line_names_an_address_of_this_machine(host: str, reached_at: str) -> None:
+    """A server that listens on all addresses has none of its own."""
+    async with serving(FakeSchedules(host=host), host, 0) as server:
+        command = wait_command_line(server, start_all(server, 1, 60))
+    assert re.match(rf"SCHEDULES_BASE_URL=http://{reached_at}:\d+ ", command)
+
+
+@pytest.mark.parametrize(
+    ("host", "sentence"),
+    [
+        ("127.0.0.1", r"^Port \d+ is already in use: choose another with --port, or omit it for any free port\.$"),
+        ("192.0.2.1", r"^Cannot listen on 192\.0\.2\.1, port \d+: Cannot assign requested address\.$"),
+        ("no.such.invalid", r"^Cannot listen on no\.such\.invalid, port \d+: .*\w\.$"),
+    ],
+)
+async def test_unusable_address_is_one_sentence(host: str, sentence: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(CommandError, match=sentence) as raised:
+            await serve_operations(1, 60, None, host, port)
+    assert raised.value.exit_code == 4

@@ -4,8 +4,11 @@ import pytest
 
 from schedules_async import Operation, OperationRef, TimeRemaining
 from schedules_async._waiters.checkpoint import Checkpoint
-from schedules_async.cli.arguments import Identity
-from schedules_async.cli.wait_command import Output, Service, fetch, wait_for_all
+from schedules_async._waiters.checkpoint_file import CheckpointFile
+from schedules_async.cli.identity import Identity
+from schedules_async.cli.reports import Silence
+from schedules_async.cli.service import Service
+from schedules_async.cli.wait_command import Output, fetch, wait_for_all
 from schedules_async.errors import NotFoundError, OperationFailedError, OperationStalledError, OperationTimeoutError
 from schedules_async.testing import FakeSchedules, operation_answer
 
@@ -13,15 +16,26 @@ UNLIMITED = float("inf")
 
 
 def service_of(server: FakeSchedules) -> Service:
-    return Service(Identity(server.token, (server.token,)), server.url)
+    return Service(Identity(server.token), server.url)
 
 
 def plan(*refs: OperationRef, timeout: float = UNLIMITED, stall_timeout: float = UNLIMITED) -> Checkpoint:
     return Checkpoint(refs, {}, is_group=True, check=False, timeout=timeout, stall_timeout=stall_timeout)
 
 
-def report_nothing(_: Operation, __: TimeRemaining | None) -> None:
-    pass
+class Record(Silence):
+    """Keeps what is reported."""
+
+    def __init__(self) -> None:
+        self.statuses: list[str] = []
+        self.lost: list[tuple[OperationRef, type[Exception]]] = []
+
+    def on_change(self, operation: Operation, remaining: TimeRemaining | None = None) -> None:
+        del remaining
+        self.statuses.append(operation.raw_status)
+
+    def on_loss(self, ref: OperationRef, error: Exception) -> None:
+        self.lost.append((ref, type(error)))
 
 
 async def test_fetch_returns_the_operation() -> None:
@@ -32,20 +46,17 @@ async def test_fetch_returns_the_operation() -> None:
 
 
 async def test_wait_reports_changes_and_returns_errors() -> None:
-    statuses: list[str] = []
-
-    def report(operation: Operation, _: TimeRemaining | None) -> None:
-        statuses.append(operation.raw_status)
-
+    report = Record()
     async with FakeSchedules() as server:
         failing = server.script_operation(
             operation_answer("Queued"), operation_answer("Failed", failure_description="No room")
         )
         good, gone = server.script_operation(operation_answer("Succeeded")), OperationRef("no", "such")
-        errors = await wait_for_all(service_of(server), plan(failing, good, gone), Output(report))
-    assert sorted(statuses) == ["Failed", "Queued", "Succeeded"]
+        errors = await wait_for_all(service_of(server), plan(failing, good, gone), Output(report, {}))
+    assert sorted(report.statuses) == ["Failed", "Queued", "Succeeded"]
     assert [type(error) for error in errors] == [OperationFailedError, NotFoundError]
     assert str(errors[0]) == f"{failing} failed: No room"
+    assert report.lost == [(gone, NotFoundError)]
 
 
 @pytest.mark.parametrize(
@@ -55,10 +66,7 @@ async def test_wait_times_out_and_keeps_the_checkpoint(limit: str, error: type[E
     path = tmp_path / "wait.json"
     async with FakeSchedules() as server:
         ref = server.script_operation(operation_answer("Started"))
-        errors = await wait_for_all(service_of(server), plan(ref, **{limit: 0.05}), Output(report_nothing, file=path))
+        output = Output(Silence(), {}, file=CheckpointFile(path))
+        errors = await wait_for_all(service_of(server), plan(ref, **{limit: 0.05}), output)
     assert [type(each) for each in errors] == [error]
     assert path.exists()
-
-
-def test_repr_of_service_has_no_token() -> None:
-    assert "secret" not in repr(Service(Identity("secret", ("secret",)), "https://api.example"))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from chromium import load
-from conftest import MakeSession
+from sessions import MakeSession
 
 from schedules_async import OperationRef, SchedulesSession
 from schedules_async.testing import FakeSchedules, fault, not_modified, operation_answer, throttled

@@ -6,7 +6,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
 
-from conftest import turns
+from event_loops import turns
 
 from schedules_async import OperationRef
 from schedules_async._waiters.checkpoint import read_checkpoint

@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from conftest import environment
+from environment import environment
 from yarl import URL
 
 from schedules_async._http.borrowed import open_client

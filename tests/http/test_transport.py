@@ -1,4 +1,4 @@
-"""The door to aiohttp: an answer, or a TransportError, whatever the server does."""
+"""The transport: an answer, or a TransportError, whatever the server does."""
 
 import asyncio
 import gzip
@@ -13,11 +13,14 @@ from pathlib import Path
 import aiohttp
 import pytest
 import trustme
-from conftest import MakeSession, environment, turns
+from environment import environment
+from event_loops import HastyLoop, turns
+from sessions import MakeSession
 
 from schedules_async import (
     MalformedResponseError,
     OperationRef,
+    RateLimit,
     ResponseError,
     RetryPolicy,
     SchedulesError,
@@ -25,6 +28,7 @@ from schedules_async import (
     ServerError,
     TransportError,
 )
+from schedules_async._auth.bearer_token import BearerToken
 from schedules_async._http.body import LARGEST_BODY
 from schedules_async._http.transport import Transport
 from schedules_async.testing import Answer, FakeClock, FakeSchedules, cut_body, operation_answer, raw, reset, stall
@@ -71,10 +75,10 @@ def script(server: FakeSchedules, *answers: Answer) -> OperationRef:
         (Answer(418, b"\xff", {"Content-Encoding": "br"}), ResponseError),
     ],
 )
-async def test_a_bad_answer_is_a_typed_error(
+async def test_bad_answer_raises_typed_error(
     once: SchedulesSession, server: FakeSchedules, answer: Answer, error: type[SchedulesError]
 ) -> None:
-    """After each of them the session is as good as before."""
+    """After each of them the session works as before."""
     ref = script(server, answer, operation_answer("Succeeded"))
     with pytest.raises(error) as caught:
         await once.get_operation(*ref)
@@ -94,19 +98,21 @@ async def test_a_bad_answer_is_a_typed_error(
         ("deflate", zlib.compress(BODY, wbits=-15)),
     ],
 )
-async def test_a_body_is_decoded(once: SchedulesSession, server: FakeSchedules, encoding: str, body: bytes) -> None:
+async def test_encoded_body_is_decoded(
+    once: SchedulesSession, server: FakeSchedules, encoding: str, body: bytes
+) -> None:
     ref = script(server, Answer(200, body, {"Content-Encoding": encoding}))
     assert (await once.get_operation(*ref)).percent_complete == 10
 
 
-async def test_an_empty_error_body_may_claim_any_encoding(once: SchedulesSession, server: FakeSchedules) -> None:
+async def test_empty_error_body_may_claim_any_encoding(once: SchedulesSession, server: FakeSchedules) -> None:
     with pytest.raises(ServerError) as caught:
         await once.get_operation(*script(server, Answer(500, b"", {"Content-Encoding": "gzip"})))
     assert caught.value.code is None
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-async def test_a_bomb_takes_no_memory(once: SchedulesSession, server: FakeSchedules, encoding: str) -> None:
+async def test_compressed_bomb_takes_no_memory(once: SchedulesSession, server: FakeSchedules, encoding: str) -> None:
     compress = gzip.compress if encoding == "gzip" else zlib.compress
     bomb = compress(bytes(60_000_000), 9)
     ref = script(server, Answer(200, bomb, {"Content-Encoding": encoding}))
@@ -124,7 +130,7 @@ async def serve(
     talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
     context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[str]:
-    """Serve every connection with `talk`; it is cut off in the end."""
+    """Serve every connection with `talk`, and cut it off in the end; return the URL."""
     writers: list[asyncio.StreamWriter] = []
     talks: list[asyncio.Task[None] | None] = []
 
@@ -157,12 +163,12 @@ async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.01)
 
 
-async def say_nothing(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+async def stay_silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
     await reader.read()
 
 
-@pytest.mark.parametrize("talk", [flood_with_informational_answers, drip, say_nothing])
-async def test_an_attempt_ends_within_the_request_timeout(
+@pytest.mark.parametrize("talk", [flood_with_informational_answers, drip, stay_silent])
+async def test_attempt_ends_within_request_timeout(
     talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
 ) -> None:
     async with (
@@ -174,7 +180,7 @@ async def test_an_attempt_ends_within_the_request_timeout(
         assert session.stats.requests == 2
 
 
-async def test_a_body_without_an_end_is_given_up(clock: FakeClock) -> None:
+async def test_endless_body_is_given_up(clock: FakeClock) -> None:
     async def pour(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         while not writer.is_closing():
@@ -186,7 +192,7 @@ async def test_a_body_without_an_end_is_given_up(clock: FakeClock) -> None:
             await session.get_operation(*REF)
 
 
-async def test_too_many_values_take_an_error_its_facts_alone(once: SchedulesSession, server: FakeSchedules) -> None:
+async def test_error_with_too_many_values_has_no_facts(once: SchedulesSession, server: FakeSchedules) -> None:
     details = ",".join(["{}"] * 20_000)
     body = f'{{"error": {{"code": "Gone", "details": [{details}]}}}}'.encode()
     with pytest.raises(ServerError) as caught:
@@ -194,7 +200,7 @@ async def test_too_many_values_take_an_error_its_facts_alone(once: SchedulesSess
     assert (caught.value.code, caught.value.details) == (None, ())
 
 
-async def test_a_long_text_is_no_list_of_values(once: SchedulesSession, server: FakeSchedules) -> None:
+async def test_long_text_counts_as_one_value(once: SchedulesSession, server: FakeSchedules) -> None:
     reason = "Task failed, and so did the next one. " * 20_000
     answer = operation_answer("Failed", failure_description=reason)
     assert (await once.get_operation(*script(server, answer))).failure_description == reason
@@ -205,8 +211,8 @@ def to_answer(percent: float) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
 
 
-async def test_what_comes_between_two_requests_cuts_the_connection(clock: FakeClock) -> None:
-    """A server may not fill the memory there, nor answer what was never asked."""
+async def test_bytes_between_two_requests_cut_the_connection(clock: FakeClock) -> None:
+    """A server can neither fill the memory there nor answer what was never asked."""
     is_answered, percents = asyncio.Event(), iter([10, 20])
 
     async def answer_and_go_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -226,7 +232,7 @@ async def test_what_comes_between_two_requests_cuts_the_connection(clock: FakeCl
         assert (session.stats.requests, session.stats.retried) == (2, 0)
 
 
-async def test_what_comes_with_the_end_of_an_answer_is_never_the_next_one(clock: FakeClock) -> None:
+async def test_bytes_after_an_answer_are_never_the_next(clock: FakeClock) -> None:
     percents = iter([10, 20])
 
     async def answer_twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -241,7 +247,7 @@ async def test_what_comes_with_the_end_of_an_answer_is_never_the_next_one(clock:
         assert (session.stats.requests, session.stats.retried) == (2, 0)
 
 
-async def test_a_kept_connection_that_the_server_closed_is_not_used_again(clock: FakeClock) -> None:
+async def test_kept_connection_closed_by_server_is_not_reused(clock: FakeClock) -> None:
     async def answer_once(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(to_answer(10))
         await turns(20)
@@ -254,7 +260,7 @@ async def test_a_kept_connection_that_the_server_closed_is_not_used_again(clock:
         assert (session.stats.requests, session.stats.retried) == (3, 0)
 
 
-async def test_a_compressed_body_may_come_in_pieces(clock: FakeClock) -> None:
+async def test_compressed_body_may_come_in_pieces(clock: FakeClock) -> None:
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         body = gzip.compress(BODY)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body))
@@ -275,7 +281,7 @@ async def test_two_etag_fields_count_as_none(once: SchedulesSession, server: Fak
     assert [request.if_none_match for request in server.requests] == [None, None]
 
 
-async def test_several_attempts_have_deadlines_of_their_own(server: FakeSchedules) -> None:
+async def test_concurrent_attempts_have_their_own_timeouts(server: FakeSchedules) -> None:
     async with SchedulesSession(
         server.token, base_url=server.url, request_timeout=0.8, retry=ONCE, rate_limits=()
     ) as session:
@@ -289,13 +295,13 @@ async def test_several_attempts_have_deadlines_of_their_own(server: FakeSchedule
         assert [type(result).__name__ for result in results] == ["TransportError"] * 4 + ["Operation"]
 
 
-async def test_a_time_without_bound_is_one_too(server: FakeSchedules) -> None:
+async def test_request_timeout_may_be_infinite(server: FakeSchedules) -> None:
     async with SchedulesSession(server.token, base_url=server.url, request_timeout=math.inf) as session:
         ref = server.script_operation(operation_answer("Succeeded"))
         assert (await session.get_operation(*ref)).is_succeeded
 
 
-async def test_nobody_listening_is_a_transport_error(clock: FakeClock) -> None:
+async def test_refused_connection_raises_transport_error(clock: FakeClock) -> None:
     async with SchedulesSession("token", base_url="http://127.0.0.1:1", clock=clock) as session:
         with pytest.raises(TransportError) as caught:
             await session.get_operation(*REF)
@@ -304,9 +310,7 @@ async def test_nobody_listening_is_a_transport_error(clock: FakeClock) -> None:
         assert isinstance(caught.value.__cause__, aiohttp.ClientConnectorError)
 
 
-async def test_the_proxy_of_the_environment_counts_only_where_it_is_trusted(
-    server: FakeSchedules, tmp_path: Path
-) -> None:
+async def test_proxy_of_environment_counts_only_with_trust_env(server: FakeSchedules, tmp_path: Path) -> None:
     """And ~/.netrc, which aiohttp reads with it, never stands in for the token."""
     lines: list[str] = []
 
@@ -332,7 +336,7 @@ async def test_the_proxy_of_the_environment_counts_only_where_it_is_trusted(
 
 
 @pytest.mark.parametrize("proxy", ["http://proxy.invalid:3128", "proxy"])
-async def test_plain_http_to_this_machine_is_never_shown_to_anothers_proxy(server: FakeSchedules, proxy: str) -> None:
+async def test_plain_http_never_goes_to_foreign_proxy(server: FakeSchedules, proxy: str) -> None:
     ref = server.script_operation(operation_answer("Succeeded"))
     with environment(http_proxy=proxy, no_proxy=""):
         async with (
@@ -342,9 +346,8 @@ async def test_plain_http_to_this_machine_is_never_shown_to_anothers_proxy(serve
             assert (await session.get_operation(*ref)).is_succeeded
 
 
-async def test_an_untrusted_certificate_is_never_repeated_and_a_borrowed_session_may_trust_it(
-    clock: FakeClock,
-) -> None:
+async def test_untrusted_certificate_is_never_retried(clock: FakeClock) -> None:
+    """A borrowed session may trust it."""
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
 
@@ -367,9 +370,63 @@ async def test_an_untrusted_certificate_is_never_repeated_and_a_borrowed_session
             assert (await session.get_operation(*REF)).percent_complete == 10
 
 
-async def test_closing_twice_is_harmless() -> None:
+async def test_transport_closed_twice_is_harmless() -> None:
     transport = Transport("http://127.0.0.1:1", 1.0, None, lambda: True)
     with pytest.raises(TransportError):
-        await transport.get(REF, {})
+        await transport.get(REF, BearerToken("token"), None)
     await transport.aclose()
     await transport.aclose()
+
+
+@pytest.mark.parametrize(
+    ("limit", "per_host", "most"),
+    [(100, 0, 100), (3, 0, 3), (0, 0, 100), (500, 0, 100), (100, 2, 2), (0, 2, 2), (3, 2, 2), (2, 3, 2)],
+)
+async def test_borrowed_connector_bounds_requests_in_flight(limit: int, per_host: int, most: int) -> None:
+    connector = aiohttp.TCPConnector(limit=limit, limit_per_host=per_host)
+    async with aiohttp.ClientSession(connector=connector) as http:
+        assert Transport("http://127.0.0.1:1", 1.0, http, lambda: True).max_connections == most
+
+
+def test_own_connector_bounds_requests_in_flight() -> None:
+    assert Transport("http://127.0.0.1:1", 1.0, None, lambda: True).max_connections == 100
+
+
+async def test_calls_beyond_connector_limit_lose_no_time(server: FakeSchedules, clock: FakeClock) -> None:
+    """Sixty calls over two connections, each answered after a second: at most two are in flight at a time."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=2)) as http:
+        session = server.session(http=http, retry=ONCE, rate_limits=(RateLimit(1000, 1),))
+        refs = [server.script_operation(operation_answer("Succeeded", delay=1)) for _ in range(60)]
+        results = await asyncio.gather(*(session.get_operation(*ref) for ref in refs))
+        assert all(operation.is_succeeded for operation in results)
+        times = [request.time for request in server.requests]
+        assert max(len([other for other in times if time - 1 < other <= time]) for time in times) == 2
+        assert session.stats.requests == len(times) == 60
+        assert clock.monotonic() < 31
+        await session.close()
+
+
+def test_time_in_connector_queue_does_not_count() -> None:
+    """The request timeout runs while a request has a connection, not while somebody else's has all of them."""
+
+    async def call_behind_foreign_request(loop: HastyLoop) -> None:
+        async with FakeSchedules() as server, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http:
+            url = server.url_of(server.script_operation(stall()))
+            foreign = asyncio.create_task(http.get(url, headers={"Authorization": f"Bearer {server.token}"}))
+            await turns(50)
+            async with SchedulesSession(
+                server.token, base_url=server.url, http=http, request_timeout=60, retry=ONCE
+            ) as session:
+                ref = server.script_operation(operation_answer("Succeeded"))
+                call = asyncio.create_task(session.get_operation(*ref))
+                await turns(50)
+                loop.ahead += 100
+                await turns(50)
+                assert not call.done()
+                assert len(server.requests) == 1
+                foreign.cancel()
+                assert (await call).is_succeeded
+
+    loop = HastyLoop()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(call_behind_foreign_request(loop))

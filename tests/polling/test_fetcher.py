@@ -1,26 +1,34 @@
-"""Throttling is the session's: one gate for everything, and nobody who leaves delays anybody."""
+"""Fetches: throttling pauses the whole session, and nobody who leaves delays anybody."""
 
 import asyncio
+import math
+from itertools import pairwise
 
 import pytest
-from conftest import MakeSession, turns
+from event_loops import turns
+from sessions import MakeSession
 
 from schedules_async import (
+    COMMUNITY_TIER,
+    STANDARD_TIER,
+    OperationGroupError,
     OperationRef,
+    OperationTimeoutError,
     PollingPolicy,
     RateLimit,
     RateLimitedError,
     RetryPolicy,
     SchedulesSession,
     ServerError,
+    TransportError,
 )
-from schedules_async._polling.fetcher import Getter
+from schedules_async._waiters.single_fetch import SingleFetch
 from schedules_async.testing import FakeClock, FakeSchedules, fault, operation_answer, throttled
 
 DONE = operation_answer("Succeeded")
 
 
-async def test_a_429_closes_the_gate_for_every_request(
+async def test_429_closes_gate_for_every_request(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     refused, other = server.script_operation(throttled(30), DONE), server.script_operation(DONE)
@@ -33,7 +41,7 @@ async def test_a_429_closes_the_gate_for_every_request(
     assert session.stats.throttled == 1
 
 
-async def test_a_later_shorter_refusal_does_not_reopen_the_gate(
+async def test_later_shorter_429_does_not_reopen_gate(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     long = server.script_operation(throttled(60), DONE)
@@ -44,7 +52,7 @@ async def test_a_later_shorter_refusal_does_not_reopen_the_gate(
 
 
 @pytest.mark.parametrize("leaver", range(3))
-async def test_who_leaves_the_gate_delays_nobody(
+async def test_call_cancelled_at_gate_delays_nobody(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock, leaver: int
 ) -> None:
     """The one that met the 429 is the first."""
@@ -58,7 +66,7 @@ async def test_who_leaves_the_gate_delays_nobody(
     assert 30 <= clock.monotonic() < 32
 
 
-async def test_twenty_refusals_cost_no_retry_budget(
+async def test_twenty_429s_use_up_no_attempts(
     make_session: MakeSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     session = make_session(retry=RetryPolicy(attempts=1))
@@ -68,7 +76,7 @@ async def test_twenty_refusals_cost_no_retry_budget(
     assert clock.monotonic() >= 40
 
 
-async def test_a_429_without_a_time_closes_the_gate_for_a_pause_of_the_retry_policy(
+async def test_429_without_retry_after_closes_gate_for_backoff(
     make_session: MakeSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     session = make_session(retry=RetryPolicy(base=1, max_pause=4))
@@ -77,7 +85,7 @@ async def test_a_429_without_a_time_closes_the_gate_for_a_pause_of_the_retry_pol
     assert 0 < clock.monotonic() <= 1 + 2 + 4 * 4 + 6
 
 
-async def test_a_call_lets_itself_be_refused_for_a_bounded_time_in_all(
+async def test_call_accepts_429s_for_bounded_time_in_all(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     ref = server.script_operation(*[throttled(50)] * 3, DONE)
@@ -88,7 +96,7 @@ async def test_a_call_lets_itself_be_refused_for_a_bounded_time_in_all(
     assert caught.value.limits["ITwinPlatform-RateLimited-Tier"]
 
 
-async def test_a_call_at_a_gate_closed_for_longer_is_refused_without_a_request(
+async def test_call_at_gate_closed_too_long_sends_nothing(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     other = server.script_operation(DONE)
@@ -101,7 +109,7 @@ async def test_a_call_at_a_gate_closed_for_longer_is_refused_without_a_request(
     assert clock.monotonic() == 500
 
 
-async def test_a_503_that_names_a_time_closes_the_gate_and_counts(
+async def test_503_with_retry_after_closes_gate_and_counts(
     make_session: MakeSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     session = make_session(retry=RetryPolicy(attempts=2))
@@ -115,7 +123,7 @@ async def test_a_503_that_names_a_time_closes_the_gate_and_counts(
     assert (session.stats.throttled, session.stats.retried) == (2, 1)
 
 
-async def test_what_is_refused_twice_while_another_look_is_planned_goes_on(
+async def test_wait_throttled_beside_planned_poll_goes_on(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     started = operation_answer("Started", percent_complete=10)
@@ -127,7 +135,7 @@ async def test_what_is_refused_twice_while_another_look_is_planned_goes_on(
     assert clock.monotonic() < 10
 
 
-async def test_no_herd_leaves_when_the_gate_opens(
+async def test_opening_gate_lets_no_herd_leave(
     make_session: MakeSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     session = make_session(rate_limits=())
@@ -140,7 +148,7 @@ async def test_no_herd_leaves_when_the_gate_opens(
     assert len([time for time in times if time < 11]) <= 6
 
 
-async def test_own_limits_hold_under_a_crowd(
+async def test_declared_limits_hold_under_many_calls(
     make_session: MakeSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     session = make_session(rate_limits=[RateLimit(10, 5), RateLimit(30, 60)])
@@ -152,7 +160,7 @@ async def test_own_limits_hold_under_a_crowd(
     assert 60 <= clock.monotonic() <= 130
 
 
-async def test_the_earliest_due_goes_first(make_session: MakeSession, server: FakeSchedules, clock: FakeClock) -> None:
+async def test_earliest_call_goes_first(make_session: MakeSession, server: FakeSchedules, clock: FakeClock) -> None:
     session = make_session(rate_limits=[RateLimit(1, 10)])
     refs = [server.script_operation(DONE) for _ in range(12)]
     tasks = []
@@ -163,7 +171,7 @@ async def test_the_earliest_due_goes_first(make_session: MakeSession, server: Fa
     assert [request.ref for request in server.requests] == refs
 
 
-async def test_a_new_session_starts_with_few_requests_at_once(make_session: MakeSession, server: FakeSchedules) -> None:
+async def test_new_session_starts_with_few_requests_at_once(make_session: MakeSession, server: FakeSchedules) -> None:
     session = make_session()
     slow = [server.script_operation(operation_answer("Succeeded", delay=1)) for _ in range(40)]
     tasks = [asyncio.create_task(session.get_operation(*ref)) for ref in slow]
@@ -172,7 +180,7 @@ async def test_a_new_session_starts_with_few_requests_at_once(make_session: Make
     await asyncio.gather(*tasks)
 
 
-async def test_at_most_a_hundred_requests_are_in_flight(make_session: MakeSession, server: FakeSchedules) -> None:
+async def test_at_most_hundred_requests_are_in_flight(make_session: MakeSession, server: FakeSchedules) -> None:
     session = make_session()
     for _ in range(12):
         refs = [server.script_operation(operation_answer("Succeeded", delay=1)) for _ in range(150)]
@@ -183,9 +191,7 @@ async def test_at_most_a_hundred_requests_are_in_flight(make_session: MakeSessio
     assert most == 100
 
 
-async def test_a_look_dropped_before_it_began_gives_its_place_back(
-    session: SchedulesSession, server: FakeSchedules
-) -> None:
+async def test_wait_closed_before_its_poll_frees_its_place(session: SchedulesSession, server: FakeSchedules) -> None:
     for number in range(20):
         waiter = session.wait_for_operation("schedule", str(number))
         waiter.send(None)
@@ -209,27 +215,171 @@ async def test_cancelled_calls_free_their_places(session: SchedulesSession, serv
     assert all(operation.is_succeeded for operation in results)
 
 
-async def test_what_waits_in_line_may_be_cancelled_by_the_loop(
-    make_session: MakeSession, server: FakeSchedules
+async def test_poll_cancelled_from_outside_is_retried(
+    make_session: MakeSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
-    """Whoever cancels a look's own task cancels those who wait for it: nobody hangs."""
-    session = make_session(polling=PollingPolicy.fixed(5))
-    ref = server.script_operation(operation_answer("Succeeded", delay=100))
+    """As after a transient fault: whoever waits is not cancelled with the poll's own task."""
+    session = make_session(polling=PollingPolicy.fixed(5), retry=RetryPolicy(attempts=2))
+    ref = server.script_operation(operation_answer("Succeeded", delay=10))
     call = asyncio.create_task(session.get_operation(*ref))
     wait = asyncio.create_task(session.wait_for_operation(*ref))
     await turns(20)
-    for task in asyncio.all_tasks():
-        if "Looks._run" in repr(task):
-            task.cancel()
-    results = await asyncio.gather(call, wait, return_exceptions=True)
-    assert [type(result) for result in results] == [asyncio.CancelledError] * 2
+    assert cancel_fetches() == 1
+    results = await asyncio.gather(call, wait)
+    assert [operation.is_succeeded for operation in results] == [True, True]
+    assert 10 <= clock.monotonic() < 12
+    assert (session.stats.requests, session.stats.retried, session.stats.in_flight) == (2, 1, 0)
 
 
-async def test_a_call_hears_one_outcome_only(clock: FakeClock) -> None:
-    """Refused twice before it wakes, and told of an end after that, it raises the first."""
-    getter = Getter(OperationRef("s", "o"), clock, 10.0)
-    getter.put_off(20.0, RateLimitedError("first"))
-    getter.put_off(30.0, RateLimitedError("second"))
-    getter.look_ended(asyncio.CancelledError())
+async def test_poll_cancelled_before_it_began_is_retried(session: SchedulesSession, server: FakeSchedules) -> None:
+    call = asyncio.create_task(session.get_operation(*server.script_operation(DONE)))
+    await turns(1)
+    assert cancel_fetches() == 1
+    assert (await call).is_succeeded
+    assert (session.stats.requests, session.stats.retried, session.stats.in_flight) == (1, 1, 0)
+
+
+async def test_call_whose_polls_are_cancelled_raises_transport_error(
+    make_session: MakeSession, server: FakeSchedules
+) -> None:
+    """Once its attempts are used up."""
+    session = make_session(retry=RetryPolicy(attempts=1))
+    call = asyncio.create_task(session.get_operation(*server.script_operation(DONE)))
+    await turns(1)
+    assert cancel_fetches() == 1
+    with pytest.raises(TransportError, match="cancelled"):
+        await call
+
+
+def cancel_fetches() -> int:
+    """Cancel the tasks of polls under way, as somebody who cancels all tasks of the loop does; return how many."""
+    tasks = [task for task in asyncio.all_tasks() if "Fetcher.fetch" in repr(task)]
+    return sum(task.cancel() for task in tasks)
+
+
+async def test_call_with_several_outcomes_returns_the_first() -> None:
+    """The session may end it more than once before it wakes."""
+    fetch = SingleFetch(max_retry_after=10.0)
+    fetch.on_end(RateLimitedError("first"))
+    fetch.on_end(RateLimitedError("second"))
+    fetch.on_end(asyncio.CancelledError())
     with pytest.raises(RateLimitedError, match="first"):
-        await getter.operation()
+        await fetch.result()
+
+
+@pytest.mark.parametrize("limits", [(), COMMUNITY_TIER, STANDARD_TIER])
+@pytest.mark.parametrize("retry_after", ["0", "Wed, 01 Jan 2020 00:00:00 GMT"])
+async def test_zero_retry_after_is_followed_by_backoff(
+    make_session: MakeSession, server: FakeSchedules, limits: tuple[RateLimit, ...], retry_after: str
+) -> None:
+    """A minute of it leads to as few requests as a minute without Retry-After."""
+    session = make_session(rate_limits=limits)
+    ref = server.script_operation(throttled(retry_after))
+    with pytest.raises(OperationTimeoutError):
+        await session.wait_for_operation(*ref, timeout=60)
+    times = [request.time for request in server.requests]
+    assert 5 <= len(times) <= 10
+    assert all(later - earlier >= 0.25 for earlier, later in pairwise(times))
+    assert session.stats.throttled == len(times)
+
+
+async def test_zero_retry_after_loses_no_wait(make_session: MakeSession, server: FakeSchedules) -> None:
+    """Twenty waits of a service that allows two requests a second, whatever was declared."""
+    server.quota, server.window = 2, 1
+    session = make_session(rate_limits=STANDARD_TIER)
+    refs = [server.script_operation(DONE) for _ in range(20)]
+    results = await session.wait_for_operations(refs, timeout=120)
+    assert len(results) == 20
+    assert session.stats.requests <= 60
+
+
+async def test_call_at_closed_gate_takes_its_token_late(
+    make_session: MakeSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """When its request leaves, not when it is queued: a token might expire in between."""
+    taken: list[float] = []
+
+    def get_token() -> str:
+        taken.append(clock.monotonic())
+        return server.token
+
+    session = make_session(auth=get_token)
+    call = asyncio.create_task(session.get_operation(*server.script_operation(throttled(30), DONE)))
+    await clock.sleep(1)
+    await asyncio.gather(call, session.get_operation(*server.script_operation(DONE)))
+    assert [time >= 30 for time in taken] == [False, True, True]
+
+
+async def test_request_whose_gate_closed_meanwhile_is_not_sent(
+    make_session: MakeSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """It waited for its token when another one met the 429; it is neither counted nor a fault."""
+    waits = iter([0.0, 5.0, 0.0, 0.0])
+
+    async def get_token() -> str:
+        await clock.sleep(next(waits))
+        return server.token
+
+    session = make_session(auth=get_token, retry=RetryPolicy(attempts=1))
+    calls = [
+        asyncio.create_task(session.get_operation(*server.script_operation(*answers)))
+        for answers in ((throttled(30, delay=1), DONE), (DONE,))
+    ]
+    results = await asyncio.gather(*calls)
+    assert all(operation.is_succeeded for operation in results)
+    assert [request.time >= 30 for request in server.requests] == [False, True, True]
+    assert (session.stats.requests, session.stats.retried, session.stats.in_flight) == (3, 0, 0)
+
+
+async def test_calls_one_after_another_raise_learned_rate(
+    make_session: MakeSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """Sixty, each answered in 50 ms, take little longer than their answers."""
+    session = make_session(rate_limits=())
+    for _ in range(60):
+        await session.get_operation(*server.script_operation(operation_answer("Succeeded", delay=0.05)))
+    assert clock.monotonic() <= 1.5 * 60 * 0.05
+
+
+async def test_operations_that_never_answer_hold_up_no_others(
+    make_session: MakeSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """The requests that a young session may have in flight become more with time, too."""
+    session = make_session()
+    silent = [server.script_operation(operation_answer("Succeeded", delay=1000)) for _ in range(20)]
+    calls = [asyncio.create_task(session.get_operation(*ref)) for ref in silent]
+    await turns(100)
+    refs = [server.script_operation(DONE) for _ in range(30)]
+    await asyncio.gather(*(session.get_operation(*ref) for ref in refs))
+    assert clock.monotonic() <= 2
+    for call in calls:
+        call.cancel()
+
+
+async def test_outage_is_probed_twice_a_second(
+    make_session: MakeSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """Fifty waits during a minute of 503s."""
+    session = make_session(retry=RetryPolicy(base=0.1, max_pause=1))
+    refs = [server.script_operation(fault(503)) for _ in range(50)]
+    with pytest.raises(OperationGroupError):
+        await session.wait_for_operations(refs, timeout=60)
+    times = [request.time for request in server.requests if request.time >= 1]
+    assert len(times) <= 2 * 60
+    assert session.stats.requests == len(server.requests)
+    assert clock.monotonic() == 60
+
+
+async def test_answer_after_outage_wakes_all_who_back_off(
+    make_session: MakeSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """Nobody sits out a backoff delay of minutes once the service answers again."""
+    session = make_session(retry=RetryPolicy(base=1000, max_pause=1000, max_outage=math.inf))
+    refs = [server.script_operation(*[fault(503)] * 3, DONE) for _ in range(20)]
+    wait = asyncio.create_task(session.wait_for_operations(refs))
+    await clock.sleep(60)
+    assert (await session.get_operation(*server.script_operation(DONE))).is_succeeded
+    before = len(server.requests)
+    await clock.sleep(1)
+    assert len(server.requests) >= before + 3
+    wait.cancel()

@@ -1,10 +1,11 @@
-"""Watches: the shared polling of one operation, and what it measures."""
+"""Pollers: the shared polling of one operation, and what it measures."""
 
 import asyncio
 from typing import Any
 
 import pytest
-from conftest import MakeSession, turns
+from event_loops import turns
+from sessions import MakeSession
 
 from schedules_async import Operation, PollingPolicy, SchedulesSession
 from schedules_async.testing import FakeClock, FakeSchedules, operation_answer
@@ -16,14 +17,14 @@ def started(percent: float, **options: Any) -> Any:
     return operation_answer("Started", percent_complete=percent, **options)
 
 
-async def test_how_late_the_end_was_seen_is_measured(session: SchedulesSession, server: FakeSchedules) -> None:
+async def test_detection_delay_is_measured(session: SchedulesSession, server: FakeSchedules) -> None:
     await session.wait_for_operation(*server.start_operation(duration=2.5))
     delay = session.stats.detection_delay
     assert delay.count == 1
     assert delay.mean == delay.max == pytest.approx(0.5, abs=0.51)  # Date counts whole seconds
 
 
-async def test_an_operation_that_had_ended_before_tells_nothing(
+async def test_operation_ended_before_measures_no_detection_delay(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     ref = server.start_operation(duration=1)
@@ -32,7 +33,7 @@ async def test_an_operation_that_had_ended_before_tells_nothing(
     assert session.stats.detection_delay.count == 0
 
 
-async def test_an_end_while_nobody_looked_tells_nothing(
+async def test_end_while_nobody_polled_measures_no_detection_delay(
     make_session: MakeSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     """Neither before a waiter is used again, nor before its checkpoint is resumed."""
@@ -47,26 +48,27 @@ async def test_an_end_while_nobody_looked_tells_nothing(
     assert (session.stats.detection_delay.count, resuming.stats.detection_delay.count) == (0, 0)
 
 
-async def test_two_operations_are_two_loops(session: SchedulesSession, server: FakeSchedules) -> None:
+async def test_two_operations_are_polled_separately(session: SchedulesSession, server: FakeSchedules) -> None:
     refs = [server.script_operation(started(10), DONE) for _ in range(2)]
     results: list[Operation] = await asyncio.gather(*(session.wait_for_operation(*ref) for ref in refs))
     assert [operation.ref for operation in results] == refs
     assert len(server.requests) == 4
 
 
-async def test_the_default_policy_looks_when_the_end_is_near(
+async def test_default_policy_polls_near_expected_end(
     make_session: MakeSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
-    """An hour of steady progress is found within seconds, for fewer polls than one every 20 s."""
+    """The end of an hour of steady progress is detected within seconds, for fewer polls than one every 20 s."""
     session = make_session(polling=PollingPolicy())
     await session.wait_for_operation(*server.start_operation(duration=3600, queued=5))
     assert 3605 <= clock.monotonic() <= 3610
     assert len(server.requests) < 180
 
 
-async def test_many_waits_of_one_operation_leave_in_any_order(
+async def test_many_waits_of_one_operation_share_polls(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
+    """They leave one after another, in another order than they came; nothing is left of them."""
     ref = server.script_operation(started(10))
     waits = [asyncio.create_task(session.wait_for_operation(*ref, timeout=1.5 + number % 7)) for number in range(50)]
     results = await asyncio.gather(*waits, return_exceptions=True)

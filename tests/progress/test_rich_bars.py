@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import turns
+from event_loops import turns
 from rich.console import Console
 from rich.errors import LiveError
 from rich.live import Live

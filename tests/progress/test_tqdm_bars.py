@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from chromium import load
-from conftest import environment
+from environment import environment
 from screen import Screen
 from tqdm.notebook import tqdm as notebook_tqdm
 from tqdm.std import tqdm

@@ -1,7 +1,7 @@
 import asyncio
 
 import pytest
-from conftest import turns
+from event_loops import turns
 
 from schedules_async import OperationFailedError, OperationGroupError, OperationRef, SchedulesSession
 from schedules_async.progress.tracker import Tracker

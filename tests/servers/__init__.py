@@ -1,1 +1,1 @@
-"""Tests against servers that nobody here wrote, and against servers that nobody should have written."""
+"""Tests against other projects' servers, and against hostile ones."""

@@ -23,7 +23,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture
 def trusting(authority: trustme.CA) -> ssl.SSLContext:
-    """Trust this authority and nobody else."""
+    """Return a TLS context that trusts this authority only."""
     context = ssl.create_default_context()
     authority.configure_trust(context)
     return context

@@ -1,4 +1,7 @@
-"""A server that answers as the schedule's id says: with everything that could fill a client's memory or time."""
+"""A server that sends whatever could fill a client's memory or time; the schedule's id names the answer.
+
+A `FakeSchedules` cannot take its place: the answers have no end, and are sent as fast as the client reads.
+"""
 
 import asyncio
 import gzip
@@ -16,7 +19,7 @@ CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 GZIP = HEAD + b"Content-Encoding: gzip\r\n"
 MUCH = 65536
 A_MOMENT = b""  # for the client to take what it has
-MOST_VALUES = 32_000  # a little less than is refused
+MOST_VALUES = 32_000  # a little less than the limit
 GOOD = operation_answer("Started", percent_complete=10).body.replace(b"{operation_id}", b"operation")
 
 
@@ -41,7 +44,7 @@ def zeros(size: int) -> Iterator[bytes]:
 
 
 def bomb(layers: int) -> bytes:
-    """Compress 100 MB of zeros, over and over."""
+    """Return 100 MB of zeros, compressed `layers` times."""
     compress = zlib.compressobj(9, wbits=31)
     data = b"".join(compress.compress(piece) for piece in zeros(100_000_000)) + compress.flush()
     for _ in range(layers - 1):
@@ -70,7 +73,7 @@ ANSWERS: dict[str, Callable[[], Iterable[bytes]]] = {
     # bodies
     "gzip bomb": once(lambda: whole(bomb(1), GZIP)),
     "gzip bomb in gzip": once(lambda: whole(bomb(2), GZIP)),
-    "gzip bomb in gzip, told": once(lambda: whole(bomb(2), HEAD + b"Content-Encoding: gzip, gzip\r\n")),
+    "gzip bomb in gzip, declared": once(lambda: whole(bomb(2), HEAD + b"Content-Encoding: gzip, gzip\r\n")),
     "deflate bomb": once(lambda: whole(zlib.compress(bytes(100_000_000), 9), HEAD + b"Content-Encoding: deflate\r\n")),
     "endless gzip": endless_gzip,
     "gzip with a tail": gzip_with_a_tail,
@@ -120,7 +123,7 @@ ANSWERS: dict[str, Callable[[], Iterable[bytes]]] = {
 
 @asynccontextmanager
 async def hostile_server() -> AsyncIterator[str]:
-    """Give the URL of a server that goes on with each answer as fast as it is taken, until the client leaves."""
+    """Run the server and yield its URL; it sends each answer as fast as it is read, until the client disconnects."""
     talks = set()
     for make in ANSWERS.values():  # before a client counts the seconds
         next(iter(make()))

@@ -1,4 +1,4 @@
-"""Ask a hostile server for each answer, and print what it gave and how far the memory rose meanwhile.
+"""Fetch each answer of a hostile server, and print its outcome and by how much the memory grew.
 
 Run: python measure_memory.py URL NAME... (test_hostile.py does; Linux). Each answer is taken by a fork of this
 process, whose memory nothing has touched.
@@ -17,13 +17,13 @@ REST = 0.5  # seconds for what comes after a good answer
 
 
 def read_memory(name: str) -> int:
-    """Give VmRSS (resident now) or VmHWM (its peak so far) in kB."""
+    """Return VmRSS (resident now) or VmHWM (the peak so far) in kB."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
-async def look(session: SchedulesSession, name: str) -> str:
-    """Say what one look gave."""
+async def fetch(session: SchedulesSession, name: str) -> str:
+    """Return the outcome of one fetch."""
     try:
         operation = await session.get_operation(name, "operation")
     except SchedulesError as error:
@@ -37,15 +37,15 @@ async def measure(url: str, name: str) -> None:
     async with SchedulesSession(
         "token", base_url=url, request_timeout=TIMEOUT, retry=once, rate_limits=unlimited
     ) as session:
-        await look(session, "good")
+        await fetch(session, "good")
         before = read_memory("VmRSS")
-        outcome = await look(session, name)
+        outcome = await fetch(session, name)
         await asyncio.sleep(0 if outcome.endswith("Error") else REST)
         sys.stdout.write(json.dumps([name, outcome, read_memory("VmHWM") - before]) + "\n")
 
 
 def main(url: str, *names: str) -> int:
-    """Measure one name after the other; give the number of those that failed."""
+    """Measure each named answer in turn; return the number of failures."""
     failed = 0
     for name in names:
         child = os.fork()

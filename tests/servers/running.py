@@ -1,4 +1,4 @@
-"""Runs servers that nobody here wrote: as the running user, on free ports of the loopback, ended by their process."""
+"""Run other projects' servers: as the current user, on free ports of the loopback, as child processes."""
 
 import os
 import shutil
@@ -25,14 +25,14 @@ _TRIES = 3  # a port that was free may be taken meanwhile
 
 
 def miss(what: str) -> NoReturn:
-    """Skip, or fail where it was promised."""
+    """Skip the test, or fail it where nothing may be missing."""
     if os.environ.get(REQUIRED):
         pytest.fail(f"{what} is missing, and {REQUIRED} is set")
     pytest.skip(f"{what} is not installed")
 
 
 def find_program(name: str) -> str:
-    """Give the path of a server; its tests are skipped without it."""
+    """Return the path of a server's program; skip the test without it."""
     path = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]))
     if path is None:
         miss(name)
@@ -46,7 +46,7 @@ def need_module(name: str) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Give ports that nobody listens on."""
+    """Return free ports of the loopback."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
@@ -67,7 +67,7 @@ class Server:
 
 @define(eq=False)
 class Site:
-    """Operations as static files; each publication is younger than the last, since servers make tags of the time."""
+    """Operations as static files; each version has a later time, since servers derive tags from it."""
 
     root: Path
     _time: int = field(init=False, default=1_700_000_000)
@@ -84,7 +84,7 @@ class Site:
 
 
 def fill_in(template: str, home: Path, values: dict[str, object]) -> Path:
-    """Write a configuration from its template, where names stand between @ signs."""
+    """Write a configuration from its template, in which names stand between @ signs."""
     text = (HERE / template).read_text(encoding="utf-8")
     for name, value in {"HOME": home, **values}.items():
         text = text.replace(f"@{name}@", str(value))
@@ -95,7 +95,7 @@ def fill_in(template: str, home: Path, values: dict[str, object]) -> Path:
 
 @contextmanager
 def run(command: Sequence[str], template: str, home: Path, names: Sequence[str], **known: object) -> Iterator[Server]:
-    """Run a server, whose configuration follows the command, while it is wanted."""
+    """Run a server inside the `with` block; the path of its configuration ends the command."""
     for _ in range(_TRIES):
         ports = dict(zip(names, free_ports(len(names)), strict=True))
         configuration = fill_in(template, home, {**ports, **known})
@@ -111,7 +111,7 @@ def run(command: Sequence[str], template: str, home: Path, names: Sequence[str],
 
 
 def is_up(process: "subprocess.Popen[bytes]", port: int) -> bool:
-    """Wait until a server answers or has given up."""
+    """Wait for a server; return True once it accepts connections, False if it has ended."""
     until = time.monotonic() + _PATIENCE
     while process.poll() is None and time.monotonic() < until:
         with socket.socket() as probe:
@@ -122,7 +122,7 @@ def is_up(process: "subprocess.Popen[bytes]", port: int) -> bool:
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:
-    """End one process, with patience."""
+    """Terminate a process; kill it if it does not end in time."""
     process.terminate()
     try:
         process.wait(_PATIENCE)

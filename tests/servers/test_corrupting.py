@@ -1,4 +1,7 @@
-"""A server that corrupts, cuts, stalls, resets and answers unasked, at random: right snapshots or typed errors."""
+"""A server that corrupts, cuts, stalls, resets and sends unrequested answers at random.
+
+A `FakeSchedules` cannot take its place: it sends every byte of an answer as it is.
+"""
 
 import asyncio
 import gzip
@@ -12,7 +15,7 @@ from contextlib import suppress
 
 import pytest
 from attrs import define, field, frozen
-from conftest import UNLIMITED
+from sessions import UNLIMITED
 
 from schedules_async import Operation, RetryPolicy, SchedulesError, SchedulesSession
 
@@ -24,7 +27,7 @@ LINGER_ZERO = struct.pack("ii", 1, 0)  # closing sends a reset
 
 
 def to_answer(operation_id: str, count: int, tag: str) -> bytes:
-    """Tell a count, compressed, so that a wrong bit shows."""
+    """Return an answer with this count; it is compressed, so that a wrong bit is noticed."""
     operation = {"id": operation_id, "status": "Started", "percentComplete": count}
     body = gzip.compress(json.dumps({"operation": operation}).encode())
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nETag: {tag}\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -33,7 +36,7 @@ def to_answer(operation_id: str, count: int, tag: str) -> bytes:
 
 @frozen
 class Exchange:
-    """One request as the server deals with it."""
+    """One request and its answer."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -42,7 +45,7 @@ class Exchange:
     answer: bytes
 
     async def send(self, harm: str) -> bool:
-        """Send the answer, or what becomes of it; tell whether the connection goes on."""
+        """Send the answer, damaged as `harm` says; return True if the connection stays open."""
         place = self.chance.randrange(len(self.answer))
         if harm == "pieces":
             for byte in self.answer:
@@ -71,7 +74,7 @@ class Exchange:
 
 @define(eq=False)
 class CorruptingServer:
-    """Keeps a count for each operation, which rises now and then."""
+    """A server with a count for each operation, which grows at random."""
 
     seed: int
     counts: Counter[str] = field(init=False, factory=Counter)
@@ -79,7 +82,7 @@ class CorruptingServer:
     connections: "set[asyncio.Task[None] | None]" = field(init=False, factory=set)
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request after the other, until an answer or the client ends the connection."""
+        """Answer requests until an answer or the client ends the connection."""
         self.connections.add(asyncio.current_task())
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             while not writer.is_closing():
@@ -91,7 +94,7 @@ class CorruptingServer:
         writer.close()
 
     def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> Exchange:
-        """Find the honest answer."""
+        """Return the request with the correct answer to it."""
         chance = random.Random(f"{self.seed} {self.harms.total()}")
         operation_id = request.split(b" ")[1].rpartition(b"/")[2].decode()
         self.counts[operation_id] += chance.random() < 0.3
@@ -104,8 +107,8 @@ class CorruptingServer:
         )
 
 
-async def look_and_judge(server: CorruptingServer, session: SchedulesSession, operation_id: str) -> str:
-    """Look once: the count must be one that the server held meanwhile."""
+async def fetch_and_judge(server: CorruptingServer, session: SchedulesSession, operation_id: str) -> str:
+    """Fetch once; "right" means a count that the server had during the request."""
     before = server.counts[operation_id]
     try:
         operation: Operation = await asyncio.wait_for(session.get_operation("schedule", operation_id), 30)
@@ -116,18 +119,18 @@ async def look_and_judge(server: CorruptingServer, session: SchedulesSession, op
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_a_thousand_looks_give_right_snapshots_or_typed_errors(seed: int) -> None:
+async def test_corrupted_answers_give_snapshots_or_typed_errors(seed: int) -> None:
     server = CorruptingServer(seed)
 
-    async def look_often(session: SchedulesSession, operation_id: str) -> list[str]:
-        return [await look_and_judge(server, session, operation_id) for _ in range(POLLS)]
+    async def fetch_often(session: SchedulesSession, operation_id: str) -> list[str]:
+        return [await fetch_and_judge(server, session, operation_id) for _ in range(POLLS)]
 
     async with await asyncio.start_server(server.talk, "127.0.0.1", 0) as listening, asyncio.timeout(120):
         url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
         async with SchedulesSession(
             "token", base_url=url, request_timeout=1, retry=RetryPolicy(attempts=1), rate_limits=UNLIMITED
         ) as session:
-            results = await asyncio.gather(*(look_often(session, f"o{number}") for number in range(OPERATIONS)))
+            results = await asyncio.gather(*(fetch_often(session, f"o{number}") for number in range(OPERATIONS)))
             assert session.stats.requests >= OPERATIONS * POLLS
         await asyncio.gather(*filter(None, server.connections))  # each ends once the client's socket is closed
     outcomes = Counter(outcome for polls in results for outcome in polls)

@@ -1,4 +1,4 @@
-"""HAProxy before nginx: a tag that is weak on the 200 and strong on the 304, and a 503 in HTML."""
+"""HAProxy in front of nginx: a tag that is weak on the 200 and strong on the 304, and a 503 in HTML."""
 
 import aiohttp
 import pytest
@@ -9,7 +9,7 @@ from servers.running import SCHEDULE, Server, Site
 pytestmark = pytest.mark.servers
 
 
-async def test_a_304_may_strengthen_the_tag(haproxy: Server, site: Site) -> None:
+async def test_304_with_a_strong_tag_matches_weak(haproxy: Server, site: Site) -> None:
     ref = site.publish("compressed on the way", "Started", 10)
     async with SchedulesSession("token", base_url=haproxy.url("GZIP")) as session:
         first = await session.get_operation(*ref)
@@ -24,7 +24,7 @@ async def test_a_304_may_strengthen_the_tag(haproxy: Server, site: Site) -> None
         assert (session.stats.requests, session.stats.not_modified) == (2, 1)
 
 
-async def test_a_503_in_html_is_repeated_and_closes_no_gate(haproxy: Server) -> None:
+async def test_503_in_html_is_retried_and_throttles_nothing(haproxy: Server) -> None:
     retry = RetryPolicy(attempts=3, base=0)
     async with SchedulesSession("token", base_url=haproxy.url("DOWN"), retry=retry) as session:
         with pytest.raises(ServerError) as caught:

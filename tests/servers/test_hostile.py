@@ -1,4 +1,4 @@
-"""Whatever a server sends, a look ends with a typed error in time, and takes little memory."""
+"""Whatever a server sends, a fetch ends in time with a typed error, and takes little memory."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ MOST_MEMORY = 16_000  # kB
 
 
 async def measure(url: str, *names: str) -> list[tuple[str, str, int]]:
-    """Give, for each answer, what it became and how far the memory rose, in kB."""
+    """Return the name, the outcome and the growth of the memory in kB for each answer."""
     script = Path(__file__).with_name("measure_memory.py")
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-W", "error", str(script), url, *names, stdout=asyncio.subprocess.PIPE
@@ -33,8 +33,8 @@ async def measure(url: str, *names: str) -> list[tuple[str, str, int]]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
-async def test_no_answer_takes_the_memory() -> None:
-    """Neither while it comes, nor what comes after it."""
+async def test_hostile_answer_takes_little_memory() -> None:
+    """Neither during an answer nor after it."""
     async with hostile_server() as url:
         measured = await measure(url, *ANSWERS)
     assert [name for name, _, _ in measured] == list(ANSWERS)
@@ -63,15 +63,15 @@ async def drip_answers(writer: asyncio.StreamWriter) -> None:
 
 
 async def say_nothing(_: asyncio.StreamWriter) -> None:
-    """Not even the greeting of TLS."""
+    """Send nothing, not even a TLS handshake."""
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("talk", [drip_a_head, drip_a_body, drip_answers, say_nothing])
-async def test_each_attempt_ends_in_its_time(
+async def test_attempt_ends_within_the_request_timeout(
     talk: Callable[[asyncio.StreamWriter], Awaitable[None]], scheme: str
 ) -> None:
-    """Over TLS the plain bytes are a fault at once, and silence is none."""
+    """Over TLS, plain bytes fail at once and silence does not."""
     talks = set()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""nginx: tags strong and weak, real 304, a quota, its error pages, answers that it passes on cut, and TLS."""
+"""nginx: tags strong and weak, real 304, a quota, its error pages, truncated answers from upstream, and TLS."""
 
 import asyncio
 import ssl
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
-from conftest import UNLIMITED
+from sessions import UNLIMITED
 
 from schedules_async import (
     NotFoundError,
@@ -28,10 +28,8 @@ ONCE = RetryPolicy(attempts=1)
 
 
 @pytest.mark.parametrize(("path", "beginning"), [("", '"'), ("/gzip", 'W/"')])
-async def test_a_tag_goes_back_and_an_unchanged_operation_is_a_304(
-    nginx: Server, site: Site, path: str, beginning: str
-) -> None:
-    """Under gzip nginx weakens the tag of a 200, and of a 304 it does not."""
+async def test_unchanged_operation_is_a_304(nginx: Server, site: Site, path: str, beginning: str) -> None:
+    """Under gzip nginx weakens the tag of a 200, but not that of a 304."""
     ref = site.publish("tagged", "Started", 10)
     async with SchedulesSession("token", base_url=nginx.url("PLAIN") + path) as session:
         first = await session.get_operation(*ref)
@@ -46,25 +44,25 @@ async def test_a_tag_goes_back_and_an_unchanged_operation_is_a_304(
         assert await session.get_operation(*ref) is second
 
 
-async def test_without_tags_every_look_is_whole(nginx: Server, site: Site) -> None:
+async def test_without_tags_every_answer_is_whole(nginx: Server, site: Site) -> None:
     ref = site.publish("untagged", "Started", 10)
     async with SchedulesSession("token", base_url=nginx.url("PLAIN") + "/untagged") as session:
         assert [(await session.get_operation(*ref)).etag for _ in range(2)] == [None, None]
         assert session.stats.not_modified == 0
 
 
-async def test_a_wait_follows_a_file(nginx: Server, site: Site) -> None:
-    ref, seen = site.publish("followed", "Started", 10), []
+async def test_wait_follows_a_file(nginx: Server, site: Site) -> None:
+    ref, percents = site.publish("followed", "Started", 10), []
     async with SchedulesSession("token", base_url=nginx.url("PLAIN"), polling=PollingPolicy.fixed(0.02)) as session:
         async for operation in session.wait_for_operation(*ref, timeout=60):
-            seen.append(operation.percent_complete)
+            percents.append(operation.percent_complete)
             if not operation.is_done:
                 site.publish("followed", *(("Started", 50) if operation.percent_complete < 50 else ("Succeeded", 100)))
-    assert seen == [10, 50, 100]
+    assert percents == [10, 50, 100]
 
 
-async def test_a_quota_that_names_no_time_is_lived_with(nginx: Server, site: Site) -> None:
-    """Two a second, and the rest is refused: everybody gets an answer all the same."""
+async def test_quota_without_retry_after_is_kept_to(nginx: Server, site: Site) -> None:
+    """nginx answers two requests a second and throttles the rest; every caller gets an answer."""
     refs = [site.publish(f"limited {number}", "Started", number) for number in range(3)]
     async with SchedulesSession(
         "token", base_url=nginx.url("PLAIN") + "/quota", retry=RetryPolicy(base=0.1, max_pause=0.2), rate_limits=()
@@ -75,7 +73,7 @@ async def test_a_quota_that_names_no_time_is_lived_with(nginx: Server, site: Sit
         assert session.stats.retried == 0
 
 
-async def test_a_quota_that_names_a_time_is_told_to_who_does_not_wait(nginx: Server, site: Site) -> None:
+async def test_quota_beyond_max_retry_after_is_raised(nginx: Server, site: Site) -> None:
     refs = [site.publish(f"refused {number}", "Started", number) for number in range(3)]
     async with SchedulesSession(
         "token",
@@ -84,9 +82,9 @@ async def test_a_quota_that_names_a_time_is_told_to_who_does_not_wait(nginx: Ser
         rate_limits=UNLIMITED,
     ) as session:
         results = await asyncio.gather(*(session.get_operation(*ref) for ref in refs), return_exceptions=True)
-    refused = [result for result in results if isinstance(result, RateLimitedError)]
-    assert refused
-    assert {(error.status, error.retry_after, error.code) for error in refused} == {(429, 1.0, None)}
+    throttled = [result for result in results if isinstance(result, RateLimitedError)]
+    assert throttled
+    assert {(error.status, error.retry_after, error.code) for error in throttled} == {(429, 1.0, None)}
 
 
 @pytest.mark.parametrize(
@@ -106,8 +104,10 @@ async def test_a_quota_that_names_a_time_is_told_to_who_does_not_wait(nginx: Ser
         ("/nothing-here", 404, NotFoundError),
     ],
 )
-async def test_an_error_page_is_its_status(nginx: Server, path: str, status: int, kind: type[ResponseError]) -> None:
-    """nginx writes HTML; a redirect is one of its errors and is followed nowhere."""
+async def test_error_page_raises_the_error_of_its_status(
+    nginx: Server, path: str, status: int, kind: type[ResponseError]
+) -> None:
+    """The pages are HTML; a redirect is an error and is not followed."""
     async with SchedulesSession("token", base_url=nginx.url("PLAIN") + path, retry=ONCE) as session:
         with pytest.raises(ResponseError) as caught:
             await session.get_operation(SCHEDULE, "operation")
@@ -116,7 +116,7 @@ async def test_an_error_page_is_its_status(nginx: Server, path: str, status: int
         assert session.stats.requests == 1
 
 
-async def test_a_connection_closed_without_an_answer_is_repeated(nginx: Server) -> None:
+async def test_connection_closed_without_an_answer_is_retried(nginx: Server) -> None:
     retry = RetryPolicy(attempts=3, base=0)
     async with SchedulesSession("token", base_url=nginx.url("PLAIN") + "/no-answer", retry=retry) as session:
         with pytest.raises(TransportError):
@@ -136,7 +136,7 @@ BEHIND = {
 
 @pytest.fixture
 async def behind(nginx: Server) -> AsyncIterator[None]:
-    """Stand behind nginx and break off, as the operation's id says."""
+    """Serve as the upstream; cut the answer off where the operation's id says."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         path = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1]
@@ -150,20 +150,20 @@ async def behind(nginx: Server) -> AsyncIterator[None]:
 
 @pytest.mark.usefixtures("behind")
 @pytest.mark.parametrize("name", BEHIND)
-async def test_what_breaks_behind_nginx_is_an_error_here(nginx: Server, name: str) -> None:
+async def test_broken_upstream_is_a_typed_error(nginx: Server, name: str) -> None:
     async with SchedulesSession("token", base_url=nginx.url("PLAIN") + "/upstream", retry=ONCE) as session:
         with pytest.raises(BEHIND[name][1]):
             await session.get_operation(SCHEDULE, name)
 
 
-async def test_nobody_behind_nginx_is_a_502(nginx: Server) -> None:
+async def test_missing_upstream_is_a_502(nginx: Server) -> None:
     async with SchedulesSession("token", base_url=nginx.url("PLAIN") + "/upstream", retry=ONCE) as session:
         with pytest.raises(ServerError) as caught:
             await session.get_operation(SCHEDULE, "operation")
         assert caught.value.status == 502
 
 
-async def test_an_authority_of_ones_own_is_trusted_through_the_borrowed_session(
+async def test_borrowed_session_lends_its_trusted_authority(
     nginx: Server, site: Site, trusting: ssl.SSLContext
 ) -> None:
     ref = site.publish("over TLS", "Started", 10)
@@ -180,7 +180,7 @@ async def test_an_authority_of_ones_own_is_trusted_through_the_borrowed_session(
     ("port", "is_trusted", "reason"),
     [("GOOD", False, "unable to get local issuer"), ("ELSEWHERE", True, "mismatch"), ("EXPIRED", True, "expired")],
 )
-async def test_a_bad_certificate_is_never_repeated(
+async def test_bad_certificate_is_never_retried(
     nginx: Server, trusting: ssl.SSLContext, port: str, is_trusted: bool, reason: str
 ) -> None:
     context = trusting if is_trusted else ssl.create_default_context()
@@ -194,7 +194,7 @@ async def test_a_bad_certificate_is_never_repeated(
         assert session.stats.requests == 1
 
 
-async def test_http_where_tls_is_spoken_and_tls_where_http_is(nginx: Server) -> None:
+async def test_wrong_scheme_is_a_typed_error(nginx: Server) -> None:
     for url, kind in ((nginx.url("GOOD"), ResponseError), (nginx.url("PLAIN", "https"), TransportError)):
         async with SchedulesSession("token", base_url=url, retry=ONCE) as session:
             with pytest.raises(kind):

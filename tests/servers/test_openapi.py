@@ -17,7 +17,7 @@ IDS = ("running", "queued", "failed", "unknown", "a/b", "é ü")
 
 
 async def run_schemathesis(server: FakeSchedules, description: Path) -> tuple[int, str]:
-    """Give the exit code, and what was said."""
+    """Return the exit code and the output."""
     need_module("schemathesis")
     command = [sys.executable, "-m", "schemathesis.cli", "run", str(description), "--url", server.url]
     options = ["-H", f"Authorization: Bearer {server.token}", "--checks", "all", "--seed", "1", "--max-examples", "40"]
@@ -45,10 +45,10 @@ def start_operations(server: FakeSchedules) -> None:
     ("is_known", "quota", "expected"),
     [(False, None, {401, 404}), (True, None, {200, 304, 401}), (True, 60, {200, 429})],
 )
-async def test_the_fake_server_keeps_to_the_description(
+async def test_fake_server_conforms_to_the_description(
     tmp_path: Path, is_known: bool, quota: int | None, expected: set[int]
 ) -> None:
-    """With any ids, with those that there are, and with a quota that is soon used up."""
+    """With random ids, with existing ones, and with a small quota."""
     text = (HERE / "openapi.yaml").read_text(encoding="utf-8")
     if is_known:
         text = text.replace(ANY_ID, f"{{type: string, enum: [{SCHEDULE}]}}", 1)

@@ -1,4 +1,4 @@
-"""Apache as the proxy of the environment, nginx with TLS behind it: what the borrowed session allows is used."""
+"""Apache as the proxy of the environment, nginx with TLS behind it: the settings of the borrowed session apply."""
 
 import asyncio
 import ssl
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from conftest import environment
+from environment import environment
 
 from schedules_async import RetryPolicy, SchedulesSession, TransportError
 from servers.running import SCHEDULE, Server, Site, free_ports
@@ -26,14 +26,14 @@ async def http(trusting: ssl.SSLContext) -> AsyncIterator[aiohttp.ClientSession]
 
 
 def read_log(path: Path) -> list[str]:
-    """Wait for Apache to write what happened in a tunnel, which it does at the tunnel's end."""
+    """Return the lines of Apache's log, which it writes at the end of a tunnel."""
     until = time.monotonic() + 30
     while not path.read_text(encoding="utf-8") and time.monotonic() < until:
         time.sleep(0.01)
     return path.read_text(encoding="utf-8").splitlines()
 
 
-async def test_a_request_goes_through_the_proxy_and_the_token_not_to_it(
+async def test_request_uses_the_proxy_and_withholds_the_token(
     nginx: Server, apache: Server, site: Site, http: aiohttp.ClientSession
 ) -> None:
     ref = site.publish("through a proxy", "Started", 10)
@@ -46,7 +46,7 @@ async def test_a_request_goes_through_the_proxy_and_the_token_not_to_it(
     assert await asyncio.to_thread(read_log, apache.home / "proxy.log") == ["CONNECT 200 -"]
 
 
-async def test_a_certificate_is_checked_through_the_proxy_too(
+async def test_certificate_is_checked_through_the_proxy(
     nginx: Server, apache: Server, http: aiohttp.ClientSession
 ) -> None:
     with environment(https_proxy=apache.url("PROXY"), no_proxy=""):
@@ -58,7 +58,7 @@ async def test_a_certificate_is_checked_through_the_proxy_too(
 
 
 @pytest.mark.parametrize("login", ["somebody:secret@", "somebody:wrong@", ""])
-async def test_a_proxy_may_ask_who_is_there(
+async def test_proxy_may_require_authentication(
     nginx: Server, apache: Server, site: Site, http: aiohttp.ClientSession, login: str
 ) -> None:
     ref = site.publish("through a guarded proxy", "Started", 10)
@@ -73,9 +73,7 @@ async def test_a_proxy_may_ask_who_is_there(
                 assert TOKEN not in repr((caught.value, caught.value.__cause__, caught.value.__context__))
 
 
-async def test_a_proxy_that_cannot_reach_the_service_is_a_transport_error(
-    apache: Server, http: aiohttp.ClientSession
-) -> None:
+async def test_proxy_without_the_service_is_a_transport_error(apache: Server, http: aiohttp.ClientSession) -> None:
     nobody = f"https://127.0.0.1:{free_ports(1)[0]}"
     with environment(https_proxy=apache.url("PROXY"), no_proxy=""):
         async with SchedulesSession(TOKEN, base_url=nobody, http=http, retry=ONCE) as session:
@@ -83,7 +81,7 @@ async def test_a_proxy_that_cannot_reach_the_service_is_a_transport_error(
                 await session.get_operation(SCHEDULE, "operation")
 
 
-async def test_a_host_excepted_from_the_proxy_is_asked_directly(
+async def test_host_excepted_from_the_proxy_is_reached_directly(
     nginx: Server, site: Site, http: aiohttp.ClientSession
 ) -> None:
     ref = site.publish("past the proxy", "Started", 10)

@@ -1,4 +1,4 @@
-"""The fake server and nginx answer the same conditional requests alike."""
+"""The fake server and nginx answer conditional requests alike."""
 
 import aiohttp
 import pytest
@@ -70,7 +70,7 @@ CONDITIONS = (  # {tag} is the representation's own, and {bare} the same without
 
 @frozen
 class Outcome:
-    """What a client learns from an answer, tags apart, which each server makes as it likes."""
+    """What a client learns from an answer, without the tags, which each server makes its own way."""
 
     status: int
     is_tag_the_same: bool
@@ -78,8 +78,8 @@ class Outcome:
     has_content_type: bool
 
 
-async def ask(url: str, method: str, conditions: tuple[str, ...]) -> Outcome:
-    """Ask for the tag first, then with these conditions on it."""
+async def request(url: str, method: str, conditions: tuple[str, ...]) -> Outcome:
+    """Request the tag first, then the resource with these conditions on it."""
     own = {"Authorization": "Bearer test-token"}
     async with aiohttp.ClientSession() as http:
         async with http.get(url, headers=own) as response:
@@ -94,22 +94,24 @@ async def ask(url: str, method: str, conditions: tuple[str, ...]) -> Outcome:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("conditions", CONDITIONS)
-async def test_both_answer_alike(nginx: Server, site: Site, method: str, conditions: tuple[str, ...]) -> None:
-    path = site.publish("asked for", "Started", 10).path
+async def test_nginx_and_fake_agree_on_tags(
+    nginx: Server, site: Site, method: str, conditions: tuple[str, ...]
+) -> None:
+    path = site.publish("requested", "Started", 10).path
     async with FakeSchedules() as fake:
         ref = fake.start_operation(3600)
-        expected = await ask(nginx.url("PLAIN") + path, method, conditions)
-        outcome = await ask(fake.url_of(ref), method, conditions)
-    if expected.status == 400:  # the one is refused before the tag is looked up, and says so in HTML
+        expected = await request(nginx.url("PLAIN") + path, method, conditions)
+        outcome = await request(fake.url_of(ref), method, conditions)
+    if expected.status == 400:  # one server rejects it before it reads the tag, with an HTML page
         assert outcome.status == 400
     else:
         assert outcome == expected
 
 
 @pytest.mark.parametrize("conditions", [(), ("*",), ('"none"',), ("",)])
-async def test_both_answer_alike_without_a_tag(nginx: Server, site: Site, conditions: tuple[str, ...]) -> None:
-    path = site.publish("asked for", "Started", 10).path
+async def test_nginx_and_fake_agree_without_a_tag(nginx: Server, site: Site, conditions: tuple[str, ...]) -> None:
+    path = site.publish("requested", "Started", 10).path
     async with FakeSchedules() as fake:
         ref = fake.script_operation(operation_answer("Started", is_conditional=True))
-        expected = await ask(nginx.url("PLAIN") + "/untagged" + path, "GET", conditions)
-        assert await ask(fake.url_of(ref), "GET", conditions) == expected
+        expected = await request(nginx.url("PLAIN") + "/untagged" + path, "GET", conditions)
+        assert await request(fake.url_of(ref), "GET", conditions) == expected

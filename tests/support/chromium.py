@@ -25,13 +25,13 @@ IS_REQUIRED = os.environ.get("SCHEDULES_REQUIRE_BROWSER") == "1"
 
 
 def load(name: str) -> Any:
-    """Import a module that may be missing."""
+    """Return a module of the extra `dev`; skip the test without it."""
     return import_module(name) if IS_REQUIRED else pytest.importorskip(name, reason=f"{name} needs the extra `dev`")
 
 
 @asynccontextmanager
 async def launched() -> AsyncIterator[Any]:
-    """Start the browser, and end it."""
+    """Run the browser inside the `with` block."""
     chromium = shutil.which("chromium")
     if chromium is None and not IS_REQUIRED:
         pytest.skip("there is no chromium")

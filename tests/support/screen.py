@@ -1,4 +1,4 @@
-"""A terminal, as far as progress bars steer one: what it shows after all that was written."""
+"""A terminal that knows the control sequences of progress bars, and the text that it displays."""
 
 import re
 
@@ -9,7 +9,7 @@ TOKENS = re.compile(r"\x1b\[\??([\d;]*)([A-Za-z])|([\r\n])|([^\x1b\r\n]+)")
 
 @define(eq=False)
 class Screen:
-    """Lines of text, the cursor's place, and whether it is seen."""
+    """Lines of text, the cursor's place, and whether the cursor is visible."""
 
     lines: list[str] = field(init=False, factory=lambda: [""])
     row: int = field(init=False, default=0)
@@ -35,5 +35,5 @@ class Screen:
 
     @property
     def shown(self) -> list[str]:
-        """Give the lines, without the empty ones at the end."""
+        """Return the lines, without the empty ones at the end."""
         return "\n".join(line.rstrip() for line in self.lines).rstrip("\n").split("\n")

@@ -1,4 +1,4 @@
-"""Operations that run in virtual time, to count the looks a policy takes and how late it finds the end."""
+"""Operations in virtual time, to count the polls of a policy and to measure its detection delay."""
 
 import itertools
 import math
@@ -45,7 +45,7 @@ class Run:
     shape: Shape
 
     def see(self, t: float) -> tuple[str, float, float]:
-        """Give status, fraction and start, as a measuring harness does."""
+        """Return status, fraction and start, as a measuring harness passes them."""
         if t < self.queued:
             return "Queued", 0.0, math.nan
         fraction = self.shape((t - self.queued) / self.planned)
@@ -54,19 +54,19 @@ class Run:
 
 @frozen
 class Score:
-    """What watching cost: polls per operation, and the mean seconds until its end was seen."""
+    """The cost of a policy: polls per operation, and the mean detection delay in seconds."""
 
     polls: float
     delay: float
 
 
 def log_uniform(rng: random.Random, longest: float = LONGEST) -> float:
-    """Give a duration of which none is typical."""
+    """Return a duration whose logarithm is uniformly distributed."""
     return SHORTEST * math.pow(longest / SHORTEST, rng.random())
 
 
 def uneven(shape: Shape, rng: random.Random) -> Shape:
-    """Let a run go at another speed in each tenth of its time."""
+    """Return a shape that runs at another speed in each tenth of its time."""
     speeds = [rng.lognormvariate(0, 0.35) for _ in range(10)]
     done = [0.0, *itertools.accumulate(speeds)]
 
@@ -84,7 +84,7 @@ def workload(
     share_ending_early: float = 0.0,
     durations: Durations = log_uniform,
 ) -> Iterator[Run]:
-    """Make runs."""
+    """Yield `count` random runs."""
     for _ in range(count):
         queued = rng.random() + rng.choice((0.0, rng.expovariate(1 / 20)))
         planned = durations(rng)
@@ -93,7 +93,7 @@ def workload(
 
 
 def google(_: int) -> Decide:
-    """Decide as google-api-core does: 1 s times 1.5 up to 20 s, with full jitter, whatever is seen."""
+    """Return google-api-core's intervals: 1 s times 1.5 up to 20 s, with full jitter, whatever the progress."""
     longest = 1.0
 
     def decide(_t: float, _status: str, _fraction: float, _started: float, u: float) -> float:
@@ -105,12 +105,12 @@ def google(_: int) -> Decide:
 
 
 def by_policy(policy: PollingPolicy) -> Callable[[int], Decide]:
-    """Decide as the project does."""
+    """Return the decisions of a policy of this project."""
     return lambda number: decide_by(policy, number)
 
 
-def watch(run: Run, decide: Decide, rng: random.Random) -> tuple[int, float]:
-    """Look until the end is seen, the first time at once; give the polls, and the seconds from end to sight."""
+def poll_to_the_end(run: Run, decide: Decide, rng: random.Random) -> tuple[int, float]:
+    """Poll at once and until the end is found; return the polls and the detection delay in seconds."""
     t, polls = 0.0, 1
     while t < run.total:
         t += decide(t, *run.see(t), rng.random())
@@ -119,7 +119,7 @@ def watch(run: Run, decide: Decide, rng: random.Random) -> tuple[int, float]:
 
 
 def measure(runs: list[Run], make: Callable[[int], Decide], seed: int = 1) -> Score:
-    """Watch every run, each with decisions of its own."""
+    """Poll every run to its end, each with decisions of its own; return the cost."""
     rng = random.Random(seed)
-    results = [watch(run, make(number), rng) for number, run in enumerate(runs)]
+    results = [poll_to_the_end(run, make(number), rng) for number, run in enumerate(runs)]
     return Score(fmean(polls for polls, _ in results), fmean(delay for _, delay in results))

@@ -93,8 +93,8 @@ def make() -> list[SchedulesSession]:
     provider: TokenProvider = Provider()
     credentials: TokenProvider = ClientCredentials("id", "secret", token_url=PRODUCTION.token_url, scope="one two")
     clock: Clock = FakeClock()
-    told: list[Event] = []
-    hooks: list[Hook] = [Counting(), told.append, print]
+    events: list[Event] = []
+    hooks: list[Hook] = [Counting(), events.append, print]
     return [
         SchedulesSession("token", polling=PollingPolicy.EAGER, clock=clock),
         SchedulesSession(give_token, rate_limits=[RateLimit(5, timedelta(seconds=1))]),

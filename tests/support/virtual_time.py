@@ -27,7 +27,7 @@ ZERO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class _NothingToPoll(selectors.SelectSelector):
-    """Lets time jump in place of waiting."""
+    """Moves the time on instead of waiting."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,10 @@ class _NothingToPoll(selectors.SelectSelector):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """An event loop that never waits."""
+    """An event loop whose time jumps to the next timer.
+
+    A `FakeClock` cannot take its place: it waits for real sockets before each jump, 2 ms at the least.
+    """
 
     def __init__(self) -> None:
         self._jumping = _NothingToPoll()
@@ -52,7 +55,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 class LoopClock:
-    """The running loop's clock."""
+    """A `Clock` that reads the time of the running event loop, here virtual time."""
 
     def monotonic(self) -> float:
         return asyncio.get_running_loop().time()
@@ -62,7 +65,7 @@ class LoopClock:
 
 
 def run(work: Coroutine[Any, Any, Value]) -> Value:
-    """Run in virtual time."""
+    """Run a coroutine in virtual time and return its result."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(work)
 
@@ -76,7 +79,7 @@ class Job:
     run: Run
 
     def see(self, now: float) -> tuple[str, float, float]:
-        """Give status, percent, and the time since when it has that status."""
+        """Return status, percent, and the time at which that status began."""
         age = now - self.created
         if age >= self.run.total:
             return "Succeeded", 100.0, self.created + self.run.total
@@ -86,15 +89,15 @@ class Job:
 
 @define(eq=False)
 class Quota:
-    """A fixed window of the service's: so many calls are answered, the rest refused until it is over."""
+    """A fixed window of the service: `calls` requests are answered, further ones are throttled until its end."""
 
     calls: int
     per: float
     _window: float = field(init=False, default=-1.0)
     _used: int = field(init=False, default=0)
 
-    def refuse(self, now: float) -> int | None:
-        """Count a call; give the seconds to stay away if it is one too many."""
+    def throttle(self, now: float) -> int | None:
+        """Count a request; return the seconds of its Retry-After if it exceeds the quota."""
         if now // self.per != self._window:
             self._window, self._used = now // self.per, 0
         self._used += 1
@@ -104,7 +107,10 @@ class Quota:
 
 @define(eq=False)
 class SimulatedService:
-    """Stands in the place of a session's transport."""
+    """Takes the place of a session's transport.
+
+    A `FakeSchedules` cannot: it answers on real sockets, for which virtual time does not wait.
+    """
 
     jobs: dict[OperationRef, Job]
     quota: Quota | None = None
@@ -122,12 +128,12 @@ class SimulatedService:
         return answer
 
     async def aclose(self) -> None:
-        """Hold nothing."""
+        """There is nothing to close."""
 
     def _answer(self, ref: OperationRef, now: float, held: str | None) -> Answer:
         self.sent.append(now)
         headers = CIMultiDict({"Date": _http_date(int(now))})
-        pause = self.quota.refuse(now) if self.quota is not None else None
+        pause = self.quota.throttle(now) if self.quota is not None else None
         if pause is not None:
             self.refused += 1
             return Answer(429, CIMultiDict({**headers, "Retry-After": str(pause)}))
@@ -153,14 +159,14 @@ def _http_date(second: int) -> str:
 
 
 def open_session(service: SimulatedService, **options: Any) -> SchedulesSession:
-    """Make a session whose requests the simulated service answers."""
+    """Return a session whose requests the simulated service answers."""
     session = SchedulesSession("token", clock=LoopClock(), **options)
     vars(session)["_transport"] = service
     return session
 
 
 def make_jobs(runs: Iterable[Run], spread: float, chance: random.Random) -> list[Job]:
-    """Let runs be requested at times spread evenly over so many seconds."""
+    """Return jobs that are requested at times spread evenly over `spread` seconds."""
     return [
         Job(OperationRef("schedule", f"operation-{number}"), spread * chance.random(), run)
         for number, run in enumerate(runs)
@@ -168,7 +174,7 @@ def make_jobs(runs: Iterable[Run], spread: float, chance: random.Random) -> list
 
 
 async def wait_for_all(session: SchedulesSession, jobs: Sequence[Job]) -> None:
-    """Begin each wait when its operation is requested."""
+    """Wait for all jobs, beginning each wait when its operation is requested."""
 
     async def wait(job: Job) -> None:
         await asyncio.sleep(job.created)
@@ -181,7 +187,7 @@ async def wait_for_all(session: SchedulesSession, jobs: Sequence[Job]) -> None:
 
 @frozen
 class GoogleIntervals(PollingPolicy):
-    """google-api-core's: 1 s times 1.5 up to 20 s, with full jitter, whatever is seen."""
+    """The intervals of google-api-core: 1 s times 1.5 up to 20 s, with full jitter, whatever the progress."""
 
     longest: dict[Progress, float] = field(factory=dict, eq=False)
 
@@ -193,7 +199,7 @@ class GoogleIntervals(PollingPolicy):
 
 
 def most_in_any_window(times: Sequence[float], per: float) -> int:
-    """Give how many of these times, in order, lie in the fullest window of so many seconds."""
+    """Return how many of these sorted times lie in the fullest window of `per` seconds."""
     first, most = 0, 0
     for last, time in enumerate(times):
         while times[first] <= time - per:

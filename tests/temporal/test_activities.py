@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 from attrs import define, field
-from conftest import UNLIMITED
+from sessions import UNLIMITED
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError

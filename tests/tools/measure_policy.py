@@ -1,8 +1,8 @@
-"""Fits the polling policies to a measuring harness that knows nothing of snapshots.
+"""Adapt the polling policies to a measuring harness that knows nothing of snapshots.
 
-Each factory gives, for one operation, a callable (t, status, fraction, started, u) -> pause in seconds: t seconds
+Each factory returns, for one operation, a callable (t, status, fraction, started, u) -> pause in seconds: t seconds
 since creation, status "Queued" | "Started" | "Unknown", fraction of the work in 0..1, started seconds from creation to
-Started (nan when unknown), u a uniform sample in [0, 1). Each look goes the whole way: a snapshot with its
+Started (nan when unknown), u a uniform sample in [0, 1). Each call passes through a snapshot with its
 timestamps, and the Date of the answer.
 """
 
@@ -36,7 +36,7 @@ def frugal() -> Decide:
 
 
 def decide_by(policy: PollingPolicy, number: int) -> Decide:
-    """Give the decisions for the operation of that number, with all that was seen of it kept inside."""
+    """Return the decisions for the operation of that number; they keep its progress so far."""
     progress = Progress()
     ref = OperationRef("schedule", f"operation-{number}")
     seed = jitter_seed(ref)

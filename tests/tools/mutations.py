@@ -1,4 +1,4 @@
-"""Breaks on purpose, one at a time, what must hold, in a copy of the tree, and sees that a test turns red each time.
+"""Break one guarantee at a time, in a copy of the tree, and check that a test fails each time.
 
     python tests/tools/mutations.py [WORD ...]
 
@@ -25,7 +25,7 @@ RED = 1  # pytest's exit code when tests ran and some failed
 
 @frozen
 class Mutation:
-    """One text of one module, what takes its place, and the tests that have to notice."""
+    """One text of one module, its replacement, and the tests that have to fail."""
 
     name: str
     module: str
@@ -37,122 +37,122 @@ class Mutation:
 MUTATIONS = (
     Mutation(
         "gate: the newest refusal counts, not the latest time",
-        "pacing",
+        "_throttling/rate_limiter",
         "        if until <= self.closed_until:\n            return False\n",
         "",
-        ("test_pacing",),
+        ("throttling/test_rate_limiter",),
     ),
     Mutation(
         "gate: the newest refusal counts (for the machine)",
-        "pacing",
+        "_throttling/rate_limiter",
         "        if until <= self.closed_until:\n            return False\n",
         "",
-        ("test_pacing_machine",),
+        ("throttling/test_rate_limiter_machine",),
     ),
     Mutation(
         "gate: a closed one lets through",
-        "pacing",
+        "_throttling/rate_limiter",
         "            self.closed_until,\n",
         "            -math.inf,\n",
-        ("test_pacing", "test_looking"),
+        ("throttling/test_rate_limiter", "polling/test_fetcher"),
     ),
     Mutation(
         "gate: a window forgets its requests at once",
-        "pacing",
+        "_throttling/rate_limiter",
         "        self._answered.append(now)",
         "        del now",
-        ("test_pacing",),
+        ("throttling/test_rate_limiter",),
     ),
     Mutation(
         "ETag: not sent back",
-        "responses",
+        "_http/responses",
         "    if held is not None and held.etag is not None:\n",
         "    if held is None and held is not None:\n",
-        ("test_responses",),
+        ("http/test_responses",),
     ),
     Mutation(
         "ETag: sent back without its W/",
-        "responses",
+        "_http/responses",
         '        headers["If-None-Match"] = held.etag',
         '        headers["If-None-Match"] = held.etag.removeprefix("W/")',
-        ("test_responses",),
+        ("http/test_responses",),
     ),
     Mutation(
         "ETag: a malformed one is sent back too",
-        "http_values",
+        "_operations/fields",
         "    if len(fields) != 1 or not _TAG.fullmatch(fields[0]):",
         "    if len(fields) != 1:",
-        ("test_http_values",),
+        ("http/test_headers",),
     ),
     Mutation(
         "weak comparison: strong in its place",
-        "http_values",
+        "_operations/fields",
         '    return one.removeprefix("W/") == other.removeprefix("W/")',
         "    return one == other",
-        ("test_http_values", "test_responses"),
+        ("http/test_headers", "http/test_responses"),
     ),
     Mutation(
         "weak comparison: anything fits",
-        "http_values",
+        "_operations/fields",
         '    return one.removeprefix("W/") == other.removeprefix("W/")',
         "    return bool(one and other)",
-        ("test_http_values", "test_responses"),
+        ("http/test_headers", "http/test_responses"),
     ),
     Mutation(
         "body bound: none",
-        "receiving",
+        "_http/body",
         "        if max(received, len(body)) > LARGEST_BODY:",
         "        if max(received, len(body)) > 100 * LARGEST_BODY:",
-        ("test_transport",),
+        ("http/test_transport",),
     ),
     Mutation(
         "body bound: what is compressed counts, what comes out of it does not",
-        "receiving",
+        "_http/body",
         "        if max(received, len(body)) > LARGEST_BODY:",
         "        if received > LARGEST_BODY:",
-        ("test_transport",),
+        ("http/test_transport",),
     ),
     Mutation(
         "body bound: a whole bomb is decoded before it is measured",
-        "receiving",
+        "_http/body",
         "            return self._zlib.decompress(piece, most)",
         "            return self._zlib.decompress(piece)",
-        ("test_transport",),
+        ("http/test_transport",),
     ),
     Mutation(
         "single renewal: each asks for himself",
-        "sharing",
+        "_auth/single_flight",
         "        if run is None or run.task.done()",
         "        if run is not None or run is None or run.task.done()",
-        ("test_sharing", "test_credentials"),
+        ("auth/test_single_flight", "auth/test_client_credentials"),
     ),
     Mutation(
         "single renewal: cancelling the first strands the others",
-        "sharing",
+        "_auth/single_flight",
         "        if run.users == 0 and not run.task.done():",
         "        if not run.task.done():",
-        ("test_sharing", "test_credentials"),
+        ("auth/test_single_flight", "auth/test_client_credentials"),
     ),
     Mutation(
         "single renewal: a rejected token is asked for again by each who met the 401",
-        "credentials",
+        "_auth/client_credentials",
         "        if rejected == token.text and token.settled_until <= now:",
         "        if rejected is not None and token.settled_until <= now:",
-        ("test_credentials",),
+        ("auth/test_client_credentials",),
     ),
     Mutation(
         "redirect: followed by a look",
-        "transport",
+        "_http/transport",
         "headers=headers, allow_redirects=False",
         "headers=headers, allow_redirects=True",
-        ("test_transport", "test_session"),
+        ("http/test_transport", "test_session"),
     ),
     Mutation(
         "redirect: followed by a token request",
-        "credentials",
+        "_auth/client_credentials",
         "data=form, allow_redirects=False",
         "data=form, allow_redirects=True",
-        ("test_credentials",),
+        ("auth/test_client_credentials",),
     ),
 )
 
@@ -167,7 +167,7 @@ def copy_tree(folder: Path) -> None:
 
 
 def run_tests(folder: Path, tests: tuple[str, ...]) -> "subprocess.CompletedProcess[str]":
-    """Run test files against the package in a folder: it comes before what is installed."""
+    """Run test files against the package in a folder, which comes before the installed one."""
     files = [f"tests/{name}.py" for name in tests]
     environment = {**os.environ, "PYTHONPATH": str(folder), "HYPOTHESIS_PROFILE": "unshrunk"}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=no", "-p", "no:cacheprovider", *files]
@@ -177,7 +177,7 @@ def run_tests(folder: Path, tests: tuple[str, ...]) -> "subprocess.CompletedProc
 
 
 def apply(mutation: Mutation, folder: Path) -> bool:
-    """Change the one place where the text stands; tell whether there is one."""
+    """Replace the text; return True if it occurred exactly once."""
     path = folder / "schedules_async" / f"{mutation.module}.py"
     source = path.read_text("utf-8")
     path.write_text(source.replace(mutation.text, mutation.instead), "utf-8")
@@ -185,7 +185,7 @@ def apply(mutation: Mutation, folder: Path) -> bool:
 
 
 def judge(mutation: Mutation) -> tuple[bool, str]:
-    """Say what became of one mutation: whether it was noticed, and by what."""
+    """Return whether a test noticed the mutation, and which test or why not."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         copy_tree(folder)
@@ -202,7 +202,7 @@ def judge(mutation: Mutation) -> tuple[bool, str]:
 
 
 def is_green() -> bool:
-    """Tell whether the same tests pass as long as nothing is broken, and against the copy."""
+    """True if the same tests pass on a copy in which nothing is broken."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         copy_tree(folder)

@@ -1,4 +1,4 @@
-"""Make the pictures of the README: the web page in Chromium, the bars of a terminal, the Textual app.
+"""Draw the pictures of the README: the web page in Chromium, the bars of a terminal, the Textual app.
 
 Run: PYTHONPATH=examples python tests/tools/pictures.py.
 Needs the extra `dev` and chromium. Each shows one moment of a fake
@@ -88,7 +88,7 @@ async def draw_app(folder: Path) -> None:
 
 
 def save(path: Path, picture: str) -> None:
-    """Write a picture that loads no font from elsewhere."""
+    """Write a picture without references to fonts on the web."""
     path.write_text(re.sub(r"@font-face\s*\{[^}]*\}\s*", "", picture), encoding="utf-8")
 
 

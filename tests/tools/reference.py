@@ -1,4 +1,4 @@
-"""Build the API reference out of the docstrings: a page for each public module, and for what its classes stand on.
+"""Build the API reference from the docstrings: a page for each public module, and for the modules of its base classes.
 
 Run: python -W error tests/tools/reference.py FOLDER (needs the extra `dev`).
 A module is public if it has an `__all__`. A
@@ -21,7 +21,7 @@ TOP = schedules_async.__name__
 
 
 def public_modules() -> list[str]:
-    """Give the names of all modules that say what is public in them."""
+    """Return the names of all modules that have an `__all__`."""
     names = [TOP, *(module.name for module in pkgutil.walk_packages(schedules_async.__path__, f"{TOP}."))]
     return [name for name in names if hasattr(importlib.import_module(name), "__all__")]
 
@@ -32,20 +32,20 @@ def public_objects(module: str) -> dict[str, Any]:
 
 
 def own_bases(value: object) -> list[type]:
-    """Give a class of this package and what it inherits from in this package; nothing for anything else."""
+    """Return a class of this package and its bases in this package; an empty list for anything else."""
     kinds = value.__mro__ if isinstance(value, type) else ()
     return [kind for kind in kinds if kind.__module__.startswith(TOP)]
 
 
 def foundations(modules: list[str]) -> set[str]:
-    """Give the modules where bases of public classes stand that are not public themselves."""
+    """Return the modules that define those bases of public classes that are not public themselves."""
     public = {id(value) for module in modules for value in public_objects(module).values()}
     kinds = [kind for module in modules for value in public_objects(module).values() for kind in own_bases(value)]
     return {kind.__module__ for kind in kinds if id(kind) not in public}
 
 
 def build(folder: Path) -> list[str]:
-    """Write the pages; give what is missing from them."""
+    """Write the pages; return the names that are missing from them."""
     modules = public_modules()
     pdoc.render.configure(footer_text=f"{TOP} {__version__}", show_source=False)
     pdoc.pdoc(*modules, *foundations(modules), output_directory=folder)
@@ -53,7 +53,7 @@ def build(folder: Path) -> list[str]:
 
 
 def missing_entries(module: str, folder: Path) -> list[str]:
-    """Give the public names, and the members of classes, that a page has no entry for."""
+    """Return the public names and the members of classes that have no entry on their page."""
     page = (folder / f"{module.replace('.', '/')}.html").read_text("utf-8")
     entries = {*re.findall(r'id="([\w.]+)"', page), "__version__"}  # the version stands at the foot
     wanted = [entry for name, value in public_objects(module).items() for entry in (name, *members(name, value))]

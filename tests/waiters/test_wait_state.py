@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import pytest
-from conftest import EVERY_SECOND, MakeSession, turns
+from event_loops import turns
+from sessions import EVERY_SECOND, MakeSession
 
 from schedules_async import (
     MalformedResponseError,

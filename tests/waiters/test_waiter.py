@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from attrs import evolve, field, frozen
-from conftest import EVERY_SECOND, MakeSession, turns
+from event_loops import turns
+from sessions import EVERY_SECOND, MakeSession
 
 from schedules_async import (
     MalformedResponseError,

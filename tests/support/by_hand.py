@@ -1,4 +1,4 @@
-"""A clock and an event loop that move only when told to, for tests that choose what happens next."""
+"""A clock and an event loop that a test moves step by step, choosing what happens next."""
 
 import asyncio
 import heapq
@@ -15,7 +15,11 @@ _MOST_TURNS = 10_000
 
 @define(eq=False)
 class HandClock:
-    """A `Clock` whose time is set; there is no rest, unlike with a `FakeClock`, for nothing real is under way."""
+    """A `Clock` whose time a test sets.
+
+    A `FakeClock` cannot take its place: it runs the loop until nothing real is in flight, 2 ms at the least, where a
+    test here chooses the number of iterations of the loop.
+    """
 
     now: float = 0.0
     _sleepers: "list[tuple[float, int, asyncio.Future[None]]]" = field(init=False, factory=list)
@@ -31,13 +35,13 @@ class HandClock:
 
     @property
     def next_at(self) -> float:
-        """Give when the next sleeper wakes, infinity without one."""
+        """Return when the next sleeper wakes, infinity without one."""
         while self._sleepers and self._sleepers[0][2].done():
             heapq.heappop(self._sleepers)
         return self._sleepers[0][0] if self._sleepers else math.inf
 
     def set(self, now: float) -> None:
-        """Move on and wake those whose time has come."""
+        """Set the time and wake the sleepers that are due."""
         self.now = max(self.now, now)
         while self.next_at <= self.now:
             heapq.heappop(self._sleepers)[2].set_result(None)
@@ -45,7 +49,7 @@ class HandClock:
 
 @define(eq=False)
 class Hand:
-    """Turns an event loop of its own, and keeps what it complains of."""
+    """Runs an event loop of its own, and collects what its exception handler receives."""
 
     clock: HandClock = field(init=False, factory=HandClock)
     loop: asyncio.AbstractEventLoop = field(init=False, factory=asyncio.new_event_loop)
@@ -55,24 +59,24 @@ class Hand:
         self.loop.set_exception_handler(lambda _, context: self.complaints.append(context))
 
     def run(self, work: Coroutine[Any, Any, Value]) -> Value:
-        """Run to the end, at the time that it is."""
+        """Run a coroutine to its end, without moving the time."""
         return self.loop.run_until_complete(work)
 
     @property
     def tasks(self) -> "set[asyncio.Task[Any]]":
-        """Give what has not ended."""
+        """Return the tasks that have not ended."""
         return asyncio.all_tasks(self.loop)
 
     def turn(self, count: int) -> None:
-        """Let the loop turn a number of times."""
+        """Run the loop for `count` iterations."""
         self.run(_turn(count))
 
     def settle(self) -> None:
-        """Let the loop turn until nothing more happens at the time that it is."""
+        """Run the loop until nothing is left to do at the current time."""
         self.run(_turn_until_quiet(vars(self.loop)["_ready"]))
 
     def advance_to(self, end: float) -> None:
-        """Move from sleeper to sleeper; all is quiet before each step and at the end."""
+        """Move the time from sleeper to sleeper, settling before each step and at the end."""
         self.settle()
         while self.clock.next_at <= end:
             self.clock.set(self.clock.next_at)
@@ -80,7 +84,7 @@ class Hand:
         self.clock.set(end)
 
     def close(self) -> None:
-        """Close the loop, whatever is left in it."""
+        """Cancel the tasks that are left and close the loop."""
         for task in self.tasks:
             task.cancel()
         self.settle()
@@ -97,4 +101,4 @@ async def _turn_until_quiet(ready: Collection[asyncio.Handle]) -> None:
         await asyncio.sleep(0)
         if not ready:
             return
-    raise AssertionError("it never comes to rest")
+    raise AssertionError("the loop never settles")

@@ -1,0 +1,66 @@
+import json
+
+import pytest
+
+from schedules_async import Operation, OperationRef, TimeRemaining
+from schedules_async.cli.reports import JsonLines, Lines, Report, Silence
+from schedules_async.errors import NotFoundError, OperationTimeoutError, RateLimitedError, SchedulesError
+from schedules_async.events import Throttled, TokenRenewed
+
+REF, OTHER = OperationRef("s", "o"), OperationRef("s", "p")
+NAMES = {REF: "Import\tno. 3"}
+RUNNING = Operation.from_json('{"operation": {"id": "o", "status": "Started", "percentComplete": 40}}', "s")
+DONE = Operation.from_json('{"operation": {"id": "p", "status": "Succeeded"}}', "s")
+FIRST, SECOND = (Throttled(REF, RateLimitedError("429"), 29.2, was_open) for was_open in (True, False))
+NOT_FOUND = NotFoundError("404 (a-secret)", ref=REF, status=404, code="OperationNotFound")
+
+
+def report_all(report: Report) -> None:
+    report.on_change(RUNNING, TimeRemaining(10, 20))
+    report.on_change(DONE)
+    for event in (FIRST, SECOND, TokenRenewed(was_rejected=False)):
+        report.on_event(event)
+    report.on_loss(REF, NOT_FOUND)
+
+
+def test_lines_have_names_and_throttling(capsys: pytest.CaptureFixture[str]) -> None:
+    """The answers that arrive while the session is already throttled add no line."""
+    report_all(Lines(NAMES))
+    assert capsys.readouterr().out.splitlines() == [
+        "Import no. 3: Started, 40 %, 10-20 s left",
+        "s/p: Succeeded",
+        "throttled, 30 s left",
+    ]
+
+
+@pytest.mark.parametrize("is_final_only", [False, True])
+def test_json_has_names_and_lost_operations(capsys: pytest.CaptureFixture[str], *, is_final_only: bool) -> None:
+    report_all(JsonLines(NAMES, ("a-secret",), is_final_only=is_final_only))
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    error = {
+        "type": "NotFoundError",
+        "message": "operation not found: 404 ([secret])",
+        "status": 404,
+        "code": "OperationNotFound",
+    }
+    expected = [
+        {"operation": RUNNING.to_dict(), "name": "Import\tno. 3"},
+        {"operation": DONE.to_dict()},
+        {"error": error, "id": "o", "scheduleId": "s", "name": "Import\tno. 3"},
+    ]
+    assert lines == expected[is_final_only:]
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [(OperationTimeoutError("s/p did not end", ref=OTHER), "did not end"), (SchedulesError("lost"), "lost")],
+)
+def test_error_without_answer_has_no_status(capsys: pytest.CaptureFixture[str], error: Exception, message: str) -> None:
+    JsonLines({}, ()).on_loss(OTHER, error)
+    facts = {"type": type(error).__name__, "message": message, "status": None, "code": None}
+    assert json.loads(capsys.readouterr().out) == {"error": facts, "id": "p", "scheduleId": "s"}
+
+
+def test_silence_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    report_all(Silence())
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,142 @@
+import asyncio
+import os
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import click
+import pytest
+import trustme
+
+from schedules_async import RetryPolicy
+from schedules_async.cli.identity import Identity
+from schedules_async.cli.service import Service, make_ssl_context
+from schedules_async.errors import AuthenticationError, SchedulesError, TransportError
+from schedules_async.events import Event, Retried
+from schedules_async.testing import FakeSchedules, fault, operation_answer
+
+BY_TOKEN = Identity("some-token")
+BY_SECRET = Identity("some-secret", "some-client", "https://identity.invalid/token")
+API = "https://api.invalid"
+ONCE = RetryPolicy(attempts=1)
+VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE")
+
+
+@contextmanager
+def environment(**variables: str) -> Iterator[None]:
+    """Set these of the variables that proxies and certificates come from, and no others."""
+    before = dict(os.environ)
+    for name in [name for name in before if name.upper() in VARIABLES]:
+        del os.environ[name]
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@asynccontextmanager
+async def serving(context: ssl.SSLContext | None = None) -> AsyncIterator[tuple[str, list[str]]]:
+    """Yield the address of a server that answers everything with 418, and the first lines of its requests."""
+    requests: list[str] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append((await reader.readuntil(b"\r\n\r\n")).decode().splitlines()[0])
+        writer.write(b"HTTP/1.1 418 Teapot\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context) as server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", requests
+
+
+async def fetch(service: Service) -> SchedulesError | None:
+    """Return the error of a fetch."""
+    async with service.open() as session:
+        try:
+            await session.get_operation("s", "o")
+        except SchedulesError as error:
+            return error
+    return None
+
+
+async def test_session_has_the_hooks_and_the_policy() -> None:
+    events: list[Event] = []
+    async with FakeSchedules() as server:
+        ref = server.script_operation(fault(503), operation_answer("Started"))
+        service = Service(Identity(server.token), server.url, RetryPolicy(base=0))
+        async with service.open(events.append) as session:
+            await session.get_operation(*ref)
+    assert [type(event) for event in events].count(Retried) == 1
+
+
+async def test_unusable_base_url_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="plain http would"):
+        await fetch(Service(BY_TOKEN, "http://api.invalid"))
+
+
+def test_repr_of_service_has_no_secret() -> None:
+    service = Service(BY_SECRET, API)
+    assert "some-secret" not in repr(service)
+    assert service.secrets == ("some-secret",)
+
+
+@pytest.mark.parametrize(
+    ("identity", "asked"), [(BY_TOKEN, "CONNECT api.invalid:443"), (BY_SECRET, "CONNECT identity.invalid:443")]
+)
+async def test_proxy_of_environment_serves_api_and_identity(identity: Identity, asked: str) -> None:
+    async with serving() as (proxy, requests):
+        with environment(HTTPS_PROXY=f"http://{proxy}"):
+            error = await fetch(Service(identity, API, ONCE))
+    assert isinstance(error, TransportError | AuthenticationError)
+    assert {request.removesuffix(" HTTP/1.1") for request in requests} == {asked}
+
+
+@pytest.mark.parametrize("is_secret", [False, True])
+@pytest.mark.parametrize("excepted", ["127.0.0.1", "127.0.0.1:{port}"])
+async def test_host_in_no_proxy_is_asked_directly(excepted: str, *, is_secret: bool) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    async with serving() as (proxy, proxied), serving(context) as (address, requests):
+        no_proxy = excepted.format(port=address.partition(":")[2])
+        identity = Identity("some-secret", "some-client", f"https://{address}/token") if is_secret else BY_TOKEN
+        with (
+            authority.cert_pem.tempfile() as path,
+            environment(HTTPS_PROXY=f"http://{proxy}", NO_PROXY=no_proxy, SSL_CERT_FILE=path),
+        ):
+            error = await fetch(Service(identity, f"https://{address}", ONCE))
+    assert "418" in str(error)
+    assert (proxied, requests) == (
+        [],
+        ["POST /token HTTP/1.1" if is_secret else "GET /schedules/s/operations/o HTTP/1.1"],
+    )
+
+
+async def test_certificate_outside_the_file_is_rejected() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    async with serving(context) as (address, requests):
+        with trustme.CA().cert_pem.tempfile() as path, environment(SSL_CERT_FILE=path):
+            error = await fetch(Service(BY_TOKEN, f"https://{address}", ONCE))
+    assert isinstance(error, TransportError)
+    assert requests == []
+
+
+def test_certificates_of_the_system_are_the_default() -> None:
+    with environment():
+        context = make_ssl_context()
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"), [("none", "cannot be read: No such file or directory"), ("text", "contains no certificates")]
+)
+def test_unusable_certificate_file_is_a_usage_error(tmp_path: Path, name: str, sentence: str) -> None:
+    (tmp_path / "text").write_text("nothing")
+    with (
+        environment(SSL_CERT_FILE=str(tmp_path / name)),
+        pytest.raises(click.UsageError, match=rf"The file .*/{name} of \$SSL_CERT_FILE {sentence}\."),
+    ):
+        make_ssl_context()
