@@ -1,22 +1,28 @@
 """Hooks and the log: who is told of what, in which order, and that nobody is disturbed."""
 
 import asyncio
+import contextvars
+import inspect
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from attrs import define, field
 from event_loops import turns
-from sessions import MakeSession
+from sessions import UNLIMITED, MakeSession
 
 from schedules_async import (
     NotFoundError,
+    Operation,
     OperationFailedError,
     OperationGroupError,
     OperationRef,
     OperationTimeoutError,
+    OperationWaiter,
     PollingPolicy,
     RateLimitedError,
     RetryPolicy,
@@ -348,3 +354,145 @@ async def async_hook(event: Event) -> None:
 def test_what_cannot_be_a_hook_is_refused_at_once(hook: Any, text: str) -> None:
     with pytest.raises(TypeError, match=text):
         SchedulesSession("token", hooks=[hook])
+
+
+async def test_hooks_may_come_out_of_a_generator(make_session: MakeSession, server: FakeSchedules, told: Told) -> None:
+    session = make_session(hooks=(hook for hook in [told.append, told.append]))
+    await session.get_operation(*server.script_operation(DONE))
+    await session.get_operation(*server.script_operation(DONE))
+    assert kinds(told) == ["Polled"] * 4
+
+
+async def test_hook_is_called_outside_the_engine(make_session: MakeSession, server: FakeSchedules) -> None:
+    """In order, by the event loop: no frame of the session's own work is below it."""
+    files: set[str] = set()
+    events: list[Event] = []
+
+    def note(event: Event) -> None:
+        events.append(event)
+        files.update(frame.filename for frame in inspect.stack())
+
+    session = make_session(hooks=[note], retry=RetryPolicy(base=0))
+    ref = server.script_operation(TAGGED, throttled(1), fault(500), not_modified(), DONE)
+    await session.wait_for_operation(*ref)
+    assert {Path(file).name for file in files if "schedules_async/_" in file} == {"_hooks.py"}
+    expected = ["WaitBegun", "Polled", "Changed", "Throttled", "Retried", "Polled", "Polled", "Changed", "WaitEnded"]
+    assert kinds(events) == expected
+
+
+USER: contextvars.ContextVar[str] = contextvars.ContextVar("user", default="nobody")
+
+
+async def test_hook_runs_in_the_context_of_the_event(make_session: MakeSession, server: FakeSchedules) -> None:
+    """The beginning and the end of a wait concern its caller; polls are the session's."""
+    users: list[tuple[str, str]] = []
+    session = make_session(hooks=[lambda event: users.append((type(event).__name__, USER.get()))])
+
+    async def wait() -> None:
+        USER.set("somebody")
+        await session.wait_for_operation(*server.script_operation(DONE))
+
+    await asyncio.create_task(wait())
+    assert users[0] == ("WaitBegun", "somebody")
+    assert users[1:3] == [("Polled", "nobody"), ("Changed", "nobody")]
+
+
+@define(eq=False)
+class Application:
+    """A session, and the waiters, iterations and tasks that a hook does something to."""
+
+    session: SchedulesSession
+    ref: OperationRef
+    waiters: list[OperationWaiter] = field(factory=list)
+    iterations: list[Any] = field(factory=list)
+    tasks: list[asyncio.Task[Any]] = field(factory=list)
+
+    def wait(self) -> OperationWaiter:
+        self.waiters.append(self.session.wait_for_operation(*self.ref, timeout=900))
+        return self.waiters[-1]
+
+    async def iterate(self) -> None:
+        """Begin an iteration that only `iterations` holds."""
+        changes = aiter(self.wait())
+        self.iterations.append(changes)
+        await anext(changes, None)
+
+    def close_coroutines(self) -> None:
+        for waiter in self.waiters:
+            waiter.close()
+
+    def begin(self, *works: Coroutine[Any, Any, object]) -> None:
+        self.tasks += [asyncio.create_task(work) for work in works]
+
+
+def fail(_: Application) -> None:
+    raise LookupError("a hook failed")
+
+
+ACTIONS: dict[str, Callable[[Application], object]] = {
+    "drops iterations": lambda app: app.iterations.clear(),
+    "closes iterations": lambda app: app.begin(*(changes.aclose() for changes in app.iterations)),
+    "closes waiters": lambda app: app.begin(*(waiter.aclose() for waiter in app.waiters[1:])),
+    "closes coroutines": lambda app: app.close_coroutines(),
+    "closes the session": lambda app: app.begin(app.session.close()),
+    "cancels tasks": lambda app: [task.cancel() for task in app.tasks[1:]],
+    "begins a wait": lambda app: app.begin(app.wait()),
+    "fetches": lambda app: app.begin(app.session.get_operation(*app.ref)),
+    "fails": fail,
+}
+
+
+async def act_at(point: int, action: Callable[[Application], object]) -> int:
+    """Act once, in the hook of the event of that number; return the count of events."""
+    clock, events = FakeClock(), list[Event]()
+
+    def act(event: Event) -> None:
+        events.append(event)
+        if len(events) == point:
+            action(app)
+
+    async with FakeSchedules(clock=clock) as server:
+        session = server.session(hooks=[act], polling=PollingPolicy.fixed(1), rate_limits=UNLIMITED)
+        ref = server.script_operation(TAGGED, throttled(5), fault(500), operation_answer("Started"), DONE)
+        app = Application(session, ref)
+        app.begin(app.wait(), app.iterate(), session.get_operation(*ref), app.wait(), app.iterate())
+        async with asyncio.timeout(20):  # real seconds
+            first, *_ = await asyncio.gather(*app.tasks, return_exceptions=True)
+            while under_way := [task for task in app.tasks if not task.done()]:
+                await asyncio.wait(under_way)
+        assert isinstance(first, SessionClosedError) or (isinstance(first, Operation) and first.is_succeeded)
+        app.iterations.clear()
+        await session.close()
+        await turns(3)
+        assert clock.sleeping == 0
+        assert kinds(events).count("WaitBegun") == kinds(events).count("WaitEnded")
+    return len(events)
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+async def test_hook_may_do_anything_at_any_event(action: str) -> None:
+    """At the first event, the second, and so on; where tasks can begin eagerly, they do so in the hook."""
+    asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory", None))
+    count = await act_at(0, fail)
+    for point in range(1, count + 1):
+        await act_at(point, ACTIONS[action])
+    assert count > 10
+
+
+async def test_hook_that_drops_an_iteration_spares_others(make_session: MakeSession, server: FakeSchedules) -> None:
+    """Those that the same 429 ends, after the wait whose end was the reason."""
+    rows: list[Any] = []
+
+    def clear(event: Event) -> None:
+        if isinstance(event, WaitEnded):
+            rows.clear()
+
+    session = make_session(hooks=[clear], polling=PollingPolicy(max_retry_after=60))
+    ref = server.script_operation(TAGGED, throttled(300))
+    first = asyncio.create_task(session.wait_for_operation(*ref))
+    await turns(2)
+    rows.append(aiter(session.wait_for_operation(*ref)))
+    await anext(rows[0])
+    third = asyncio.create_task(session.wait_for_operation(*ref))
+    results = await asyncio.gather(first, third, return_exceptions=True)
+    assert [type(result) for result in results] == [RateLimitedError, RateLimitedError]

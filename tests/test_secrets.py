@@ -8,7 +8,9 @@ import copy
 import logging
 import pickle
 from collections.abc import Iterator
+from typing import Any
 
+import aiohttp
 import pytest
 from leaks import render, shows_secret
 from sessions import MakeSession
@@ -98,7 +100,7 @@ async def outcome_of(session: SchedulesSession, ref: OperationRef) -> list[Opera
     results += await asyncio.gather(wait, return_exceptions=True)
     try:
         results += [operation async for operation in wait]
-    except SchedulesError as error:
+    except (SchedulesError, LookupError) as error:
         results.append(error)
     return results
 
@@ -216,3 +218,81 @@ async def test_checkpoints_and_group_errors_reveal_no_secret(
     shown = [group.checkpoint(), wait.checkpoint(), repr(group), repr(wait), *everything(error)]
     shown += [text for lost in error.exceptions for text in everything(lost)]
     assert [text for text in shown + log if shows_secret(text)] == []
+
+
+class Broken(dict[OperationRef, Operation]):
+    """Snapshots of the caller's own; one of its methods fails."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__()
+        self.method = method
+
+    def fail_in(self, method: str) -> None:
+        if method == self.method:
+            raise LookupError("disk full")
+
+    def get(self, ref: OperationRef, default: object = None) -> Any:
+        self.fail_in("get")
+        return super().get(ref) or default
+
+    def __setitem__(self, ref: OperationRef, operation: Operation) -> None:
+        self.fail_in("set")
+        super().__setitem__(ref, operation)
+
+    def pop(self, ref: OperationRef, *default: object) -> Any:
+        self.fail_in("pop")
+        return super().pop(ref, *default)
+
+
+@pytest.mark.parametrize(("method", "answer"), [("get", DONE), ("set", DONE), ("pop", Answer(404))])
+async def test_no_token_in_frames_of_a_failing_mapping(
+    server_of_canaries: FakeSchedules, make_session: MakeSession, log: list[str], method: str, answer: Answer
+) -> None:
+    """What an error reporter reads: the variables in each frame of the traceback, also of what is logged."""
+    session = make_session(auth=server_of_canaries.credentials(), snapshots=Broken(method))
+    results = await outcome_of(session, server_of_canaries.script_operation(answer))
+    assert {type(result) for result in results} == {LookupError}
+    assert [text for result in results for text in [*everything(result), *log] if shows_secret(text)] == []
+
+
+@pytest.mark.parametrize(
+    "signal", ["on_request_start", "on_connection_create_start", "on_request_headers_sent", "on_request_end"]
+)
+async def test_no_token_in_frames_of_a_failing_trace_config(
+    server_of_canaries: FakeSchedules, make_session: MakeSession, log: list[str], signal: str
+) -> None:
+    async def trace(*arguments: object) -> None:
+        del arguments  # they hold the request's headers
+        raise LookupError("collector is down")
+
+    config = aiohttp.TraceConfig()
+    getattr(config, signal).append(trace)
+    async with aiohttp.ClientSession(trace_configs=[config]) as http:
+        session = make_session(auth=server_of_canaries.credentials(), http=http)
+        results = await outcome_of(session, server_of_canaries.script_operation(DONE))
+        await session.close()
+    assert {type(result) for result in results} == {LookupError}
+    assert [text for result in results for text in [*everything(result), *log] if shows_secret(text)] == []
+
+
+async def test_no_token_in_frames_of_a_failing_hook(
+    server_of_canaries: FakeSchedules, make_session: MakeSession
+) -> None:
+    """The exception of a hook is logged with its traceback."""
+    shown: list[str] = []
+
+    class Rendering(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.exc_info and record.exc_info[1]:
+                shown.append(render(record.exc_info[1]))
+
+    def fail(_: Event) -> None:
+        raise LookupError("collector is down")
+
+    handler = Rendering()
+    logging.getLogger("schedules_async").addHandler(handler)
+    session = make_session(auth=server_of_canaries.credentials(), hooks=[fail])
+    await session.wait_for_operation(*server_of_canaries.script_operation(Answer(401), DONE))
+    logging.getLogger("schedules_async").removeHandler(handler)
+    assert ["collector is down" in text for text in shown] == [True]
+    assert not shows_secret("".join(shown))

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import pickle
+import traceback
 import warnings
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -69,6 +70,9 @@ def started(percent: float, etag: str | None = None) -> Answer:
         ({"rate_limits": [(1, 2)]}, TypeError, "rate_limits"),
         ({"request_timeout": 0}, ValueError, "request_timeout"),
         ({"request_timeout": "5"}, TypeError, "seconds"),
+        ({"request_timeout": 10**400}, ValueError, "too large"),
+        ({"hooks": 5}, TypeError, "hooks"),
+        ({"hooks": [5]}, TypeError, "hooks"),
         ({"http": "no session"}, TypeError, "http"),
     ],
 )
@@ -100,6 +104,8 @@ def test_https_and_this_machine_are_taken(base_url: str | URL) -> None:
         ({"timeout": float("nan")}, ValueError),
         ({"timeout": "5"}, TypeError),
         ({"stall_timeout": -1}, ValueError),
+        ({"timeout": 10**400}, ValueError),
+        ({"stall_timeout": 10**400}, ValueError),
         ({"polling": 1.0}, TypeError),
     ],
 )
@@ -682,3 +688,213 @@ async def test_a_call_cancelled_while_it_waits_for_a_token_is_cancelled(make_ses
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
+
+
+@pytest.mark.parametrize("value", [PollingPolicy, RetryPolicy])
+def test_seconds_too_large_for_a_float_raise_value_error(value: type[PollingPolicy | RetryPolicy]) -> None:
+    name = "max_interval" if value is PollingPolicy else "max_pause"
+    with pytest.raises(ValueError, match="too large"):
+        value(**{name: 10**400})
+    with pytest.raises(ValueError, match="too large"):
+        RateLimit(1, 10**400)
+
+
+async def test_close_on_another_loop_is_rejected_and_harmless(session: SchedulesSession, server: FakeSchedules) -> None:
+    """Whoever waits on the session's own loop goes on."""
+    wait = asyncio.create_task(session.wait_for_operation(*server.script_operation(started(10), DONE)))
+    await turns(3)
+    with pytest.raises(ValueError, match="one event loop"):
+        await asyncio.to_thread(asyncio.run, session.close())
+    assert (await wait).is_succeeded
+
+
+def test_close_after_the_end_of_its_loop_lets_go() -> None:
+    """Also where a wait was left under way, and twice; a connector that was not closed before is the caller's."""
+
+    async def leave_open() -> SchedulesSession:
+        async with FakeSchedules() as server, aiohttp.ClientSession() as http:
+            session = server.session(http=http)
+            task = asyncio.create_task(session.wait_for_operation(*server.script_operation(started(10))))
+            await session.get_operation(*server.script_operation(DONE))
+            assert not task.done()
+            return session
+
+    session = asyncio.run(leave_open())
+    asyncio.run(session.close())
+    asyncio.run(session.close())
+    with pytest.raises(SessionClosedError):
+        asyncio.run(session.get_operation("s", "o"))
+    assert "closed" in repr(session)
+
+
+@pytest.mark.parametrize("limit", [1, 10])
+async def test_closed_connector_is_a_transport_error(server: FakeSchedules, clock: FakeClock, limit: int) -> None:
+    """For requests under way and for those that wait for a connection; nobody was cancelled."""
+    http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=limit))
+    retry = RetryPolicy(attempts=1, max_outage=0)
+    async with SchedulesSession(server.token, base_url=server.url, clock=clock, http=http, retry=retry) as session:
+        refs = [server.script_operation(stall()) for _ in range(4)]
+        async with asyncio.timeout(5):
+            calls = [asyncio.create_task(session.get_operation(*ref)) for ref in refs]
+            waits = [asyncio.create_task(session.wait_for_operation(*ref)) for ref in refs]
+            while not server.requests:
+                await turns(1)
+            await http.close()
+            results = await asyncio.gather(*calls, *waits, return_exceptions=True)
+    assert {type(result) for result in results} == {TransportError}
+
+
+@pytest.mark.parametrize("signal", ["on_request_start", "on_connection_create_start", "on_request_end"])
+async def test_cancelled_error_of_a_trace_config_is_a_transport_error(
+    server: FakeSchedules, clock: FakeClock, signal: str
+) -> None:
+    """As a trace config raises whose own work was cancelled: the caller of the session was not."""
+
+    async def trace(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    config = aiohttp.TraceConfig()
+    getattr(config, signal).append(trace)
+    retry = RetryPolicy(attempts=2, base=0, max_outage=0)
+    async with (
+        aiohttp.ClientSession(trace_configs=[config]) as http,
+        SchedulesSession(server.token, base_url=server.url, clock=clock, http=http, retry=retry) as session,
+    ):
+        ref = server.script_operation(DONE)
+        results = await asyncio.gather(
+            session.get_operation(*ref), session.wait_for_operation(*ref), return_exceptions=True
+        )
+    assert [type(result) for result in results] == [TransportError, TransportError]
+    assert asyncio.current_task() is not None
+
+
+async def test_exception_of_a_trace_config_reaches_each_caller(server: FakeSchedules, clock: FakeClock) -> None:
+    async def trace(*_: object) -> None:
+        raise LookupError("collector is down")
+
+    config = aiohttp.TraceConfig()
+    config.on_request_start.append(trace)
+    async with (
+        aiohttp.ClientSession(trace_configs=[config]) as http,
+        SchedulesSession(server.token, base_url=server.url, clock=clock, http=http) as session,
+    ):
+        ref = server.script_operation(DONE)
+        results = await asyncio.gather(
+            session.get_operation(*ref), session.wait_for_operation(*ref), return_exceptions=True
+        )
+    assert [repr(result) for result in results] == ["LookupError('collector is down')"] * 2
+    assert results[0] is not results[1]
+
+
+class BrokenClock(FakeClock):
+    """Works until it is broken."""
+
+    is_broken = False
+
+    async def sleep(self, seconds: float) -> None:
+        if self.is_broken:
+            raise OSError("clock is broken")
+        await super().sleep(seconds)
+
+
+async def test_broken_clock_raises_in_every_call(server: FakeSchedules) -> None:
+    """Rather than hang them: the engine cannot wait for anything any more."""
+    clock = BrokenClock()
+    async with SchedulesSession(server.token, base_url=server.url, clock=clock) as session:
+        calls = [asyncio.create_task(session.wait_for_operation(*server.start_operation(100))) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        clock.is_broken = True
+        calls.append(asyncio.create_task(session.get_operation(*server.script_operation(throttled(60), DONE))))
+        async with asyncio.timeout(5):
+            results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [str(result) for result in results] == ["clock is broken"] * 4
+    assert len({id(result) for result in results}) == 4
+
+
+async def test_one_hanging_request_without_bound_holds_no_others(
+    make_session: MakeSession, server: FakeSchedules
+) -> None:
+    """Though a new session has few requests in flight, and that one never ends."""
+    session = make_session(request_timeout=float("inf"))
+    hanging = asyncio.create_task(session.get_operation(*server.script_operation(stall())))
+    while not server.requests:
+        await turns(1)
+    async with asyncio.timeout(10):
+        operations = await asyncio.gather(*(session.get_operation(*server.script_operation(DONE)) for _ in range(50)))
+    assert len(operations) == 50
+    hanging.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await hanging
+
+
+class Foreign(dict[OperationRef, Operation]):
+    """Returns the snapshot of another operation, or of none, for every ref."""
+
+    answer: Any
+
+    def get(self, _: OperationRef, __: Any = None) -> Any:
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Operation.from_json('{"operation": {"id": "o", "status": "Succeeded", "etag": "\\"E1\\""}}', "another"),
+        Operation.from_json('{"operation": {"id": "another", "status": "Succeeded", "etag": "\\"E1\\""}}', "s"),
+        "no snapshot",
+        5,
+    ],
+)
+async def test_snapshot_of_another_operation_is_ignored(
+    make_session: MakeSession, server: FakeSchedules, answer: object
+) -> None:
+    snapshots = Foreign()
+    snapshots.answer = answer
+    session = make_session(snapshots=snapshots)
+    ref = server.script_operation(started(10, '"E1"'), DONE, schedule_id="s", operation_id="o")
+    assert (await session.get_operation(*ref)).percent_complete == 10
+    assert (await session.wait_for_operation(*ref)).ref == ref
+    assert [request.if_none_match for request in server.requests] == [None, None]
+
+
+async def test_token_is_taken_when_the_request_leaves(
+    make_session: MakeSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """Not when it queues: behind the gate a token would expire."""
+    server.token_life = 600
+    session = make_session(auth=server.credentials())
+    refs = [server.script_operation(throttled(1000), DONE), *[server.script_operation(DONE) for _ in range(20)]]
+    waits = [asyncio.create_task(session.wait_for_operation(*ref)) for ref in refs]
+    await asyncio.gather(*waits)
+    assert clock.monotonic() >= 1000
+    assert [request.status for request in server.requests].count(401) == 0
+    assert len(server.token_requests) == 2
+
+
+@pytest.mark.parametrize("kind", [ServerError, UnicodeDecodeError])
+async def test_each_caller_has_an_exception_and_notes_of_its_own(
+    make_session: MakeSession, kind: type[Exception]
+) -> None:
+    """Of the library's and of the caller's code; awaiting again adds no frames."""
+    error = ServerError("x") if kind is ServerError else UnicodeDecodeError("utf-8", b"x", 0, 1, "reason")
+    error.add_note("from the store")
+
+    class Broken(dict[OperationRef, Operation]):
+        def get(self, _: OperationRef, __: Any = None) -> Any:
+            raise error
+
+    session = make_session(snapshots=Broken(), retry=RetryPolicy(attempts=1, max_outage=0))
+    ref = OperationRef("s", "o")
+    wait = session.wait_for_operation(*ref)
+    results = [*await asyncio.gather(session.get_operation(*ref), wait, return_exceptions=True)]
+    sizes = []
+    for _ in range(4):
+        results += await asyncio.gather(wait, return_exceptions=True)
+    for number, result in enumerate(results):
+        assert isinstance(result, type(error))
+        sizes.append(len(traceback.extract_tb(result.__traceback__)))
+        result.add_note(f"of caller {number}")
+    assert len({id(result) for result in results}) == 6
+    assert [vars(result)["__notes__"][1:] for result in results] == [[f"of caller {number}"] for number in range(6)]
+    assert {str(result) for result in results} == {str(error)}
+    assert len(set(sizes[2:])) == 1

@@ -213,7 +213,7 @@ async def test_cancelled_error_out_of_the_engine_is_a_transport_error(
     call = asyncio.create_task(session.get_operation(*server.script_operation(operation_answer("Started", delay=1000))))
     while not call.done():
         for task in asyncio.all_tasks():
-            if "Fetcher.fetch" in repr(task):
+            if "_polling" in repr(task):
                 task.cancel()
         await asyncio.sleep(0)
     assert isinstance(call.exception(), TransportError)

@@ -33,9 +33,10 @@ from schedules_async import (
     SessionClosedError,
     WaitError,
 )
-from schedules_async.testing import Answer, FakeClock, FakeSchedules, fault, not_modified, operation_answer
+from schedules_async.testing import Answer, FakeClock, FakeSchedules, fault, not_modified, operation_answer, throttled
 
 DONE = operation_answer("Succeeded")
+GRACIOUS = PollingPolicy(min_interval=1, max_interval=1, not_found_grace=60)
 FAILED = operation_answer("Failed", percent_complete=30, failure_description="The disk is full.")
 
 
@@ -480,3 +481,61 @@ async def test_a_policy_of_one_waiter_never_slows_another(
     assert [request.time for request in server.requests] == [0, 1, 2, 3, 4, 5, 15]
     slow.cancel()
     await asyncio.wait({slow})
+
+
+@pytest.mark.parametrize("answer", [throttled(40), fault(503, delay=40), Answer(404)], ids=["429", "503", "404"])
+async def test_saved_snapshot_is_shown_only_once_confirmed(
+    make_session: MakeSession, server: FakeSchedules, answer: Answer
+) -> None:
+    """Neither an iteration of the resumed wait nor another wait of the session gets it before an answer of now."""
+    ref = server.script_operation(started(10, '"E1"'), answer, started(20), DONE)
+    first = make_session().wait_for_operation(*ref)
+    async for _ in first:
+        break
+    session = make_session()
+    resumed = session.resume(first.checkpoint(), polling=GRACIOUS)
+    assert resumed.latest == first.latest
+    seen: list[Operation] = []
+    joined = session.wait_for_operation(*ref, polling=GRACIOUS)
+    await asyncio.gather(read_all(aiter(resumed), seen), read_all(aiter(joined), seen))
+    assert [operation.percent_complete for operation in seen] == [20, 20, 100, 100]
+    assert server.requests[1].if_none_match == '"E1"'
+
+
+async def test_saved_snapshot_of_an_unchanged_operation_is_confirmed_first(
+    make_session: MakeSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """By a 304: then it is the session's own, also for those that join later."""
+    ref = server.script_operation(started(10, '"E1"'), not_modified(delay=5), not_modified(), DONE)
+    first = make_session().wait_for_operation(*ref)
+    async for _ in first:
+        break
+    session = make_session()
+    changes = aiter(session.resume(first.checkpoint()))
+    assert (await anext(changes)).percent_complete == 10
+    assert clock.monotonic() == 5
+    assert (await anext(aiter(session.wait_for_operation(*ref)))).percent_complete == 10
+    assert (await anext(changes)).is_succeeded
+    assert [request.if_none_match for request in server.requests] == [None, '"E1"', '"E1"', '"E1"']
+
+
+async def test_held_snapshot_is_shown_only_once_confirmed(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """Out of an earlier fetch it may be hours old."""
+    ref = server.script_operation(started(10), throttled(60), started(50), DONE)
+    await session.get_operation(*ref)
+    seen = [(clock.monotonic(), operation.percent_complete) async for operation in session.wait_for_operation(*ref)]
+    assert seen == [(60, 50), (61, 100)]
+
+
+async def test_snapshot_of_an_earlier_wait_is_shown_only_once_confirmed(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    ref = server.script_operation(started(10), started(10), throttled(60), started(50), DONE)
+    for _ in range(2):
+        async for _ in session.wait_for_operation(*ref):
+            break
+        await clock.sleep(600)
+    seen = [operation.percent_complete async for operation in session.wait_for_operation(*ref)]
+    assert seen == [50, 100]

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from attrs import evolve
+from attrs import evolve, field, frozen
 from event_loops import turns
 from sessions import EVERY_SECOND, MakeSession
 
@@ -25,6 +25,7 @@ from schedules_async import (
     OperationTimeoutError,
     OperationWaiter,
     PollingPolicy,
+    RateLimit,
     RateLimitedError,
     ResponseError,
     RetryPolicy,
@@ -35,6 +36,7 @@ from schedules_async import (
     TransportError,
     WaitError,
 )
+from schedules_async._polling.forecast import Progress
 from schedules_async.testing import (
     Answer,
     FakeClock,
@@ -815,3 +817,57 @@ async def test_a_retry_after_on_a_200_postpones_the_next_look(
     ref = server.script_operation(evolve(postponing, headers=(("Retry-After", "20"),)), DONE)
     await session.wait_for_operation(*ref)
     assert clock.monotonic() == 20
+
+
+@frozen
+class OddPolicy(PollingPolicy):
+    """Returns, or raises, what it is told to from its second decision on."""
+
+    odd: Any = 0.0
+    decisions: list[Progress] = field(factory=list, eq=False)
+
+    def interval(self, progress: Progress, seed: float, sample: float, load: float = 1.0) -> float:
+        del seed, sample, load
+        self.decisions.append(progress)
+        if len(self.decisions) < 2:
+            return 1.0
+        if isinstance(self.odd, Exception):
+            raise self.odd
+        value: float = self.odd
+        return value
+
+
+@pytest.mark.parametrize(
+    ("odd", "error"),
+    [
+        (KeyError("oops"), KeyError),
+        (math.nan, ValueError),
+        (math.inf, ValueError),
+        (-1.0, ValueError),
+        (None, TypeError),
+        ("1", TypeError),
+    ],
+)
+async def test_broken_policy_ends_its_own_wait_alone(
+    session: SchedulesSession, server: FakeSchedules, odd: object, error: type[Exception]
+) -> None:
+    ref = server.start_operation(duration=10)
+    broken = session.wait_for_operation(*ref, polling=OddPolicy(odd=odd))
+    others = [session.wait_for_operation(*ref), session.get_operation(*ref), session.wait_for_operation(*ref)]
+    result, *rest = await asyncio.gather(broken, *others, return_exceptions=True)
+    assert isinstance(result, error)
+    assert all(isinstance(one, Operation) for one in rest)
+    with pytest.raises(error):
+        await broken
+
+
+@pytest.mark.parametrize("interval", [0, 0.0, 1e-300])
+async def test_interval_of_nearly_nothing_stops_nobody(
+    make_session: MakeSession, server: FakeSchedules, interval: float
+) -> None:
+    """The rate limits bound the polls; a wait for another operation gets its share."""
+    session = make_session(rate_limits=[RateLimit(4, 1)])
+    greedy = session.wait_for_operation(*server.start_operation(duration=3), polling=OddPolicy(odd=interval))
+    other = session.wait_for_operation(*server.start_operation(duration=2))
+    operations = await asyncio.gather(greedy, other)
+    assert all(operation.is_succeeded for operation in operations)
