@@ -134,7 +134,7 @@ class Timers:
     _clock: Clock
     _loop: asyncio.AbstractEventLoop
     _context: contextvars.Context
-    _on_failure: Callable[[Exception], None]
+    _on_failure: Callable[[BaseException], None]
     _last: float = field(init=False)  # reading of the clock
     _offset: float = field(init=False, default=0.0)
     _queue: TimerQueue[Timer] = field(init=False)
@@ -144,7 +144,10 @@ class Timers:
     _failures: int = field(init=False, default=0)  # of the clock in a row
 
     def __attrs_post_init__(self) -> None:
-        self._last = float(self._clock.monotonic())
+        try:
+            self._last = float(self._clock.monotonic())
+        except asyncio.CancelledError as error:
+            raise RuntimeError("the clock raised CancelledError") from error
         self._queue = TimerQueue(self._on_cancel)
 
     def now(self) -> float:
@@ -152,7 +155,7 @@ class Timers:
         try:
             reading = self._clock.monotonic()
             is_finite = math.isfinite(reading)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self._fail(error)
             return self._last + self._offset
         if not is_finite:
@@ -236,7 +239,7 @@ class Timers:
         if self._queue.first() is not None:
             self._arm_soon()
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         self._failures += 1
         if self._failures > 1 and not self._loop.is_closed():
             self._loop.call_soon(self._on_failure, error, context=self._context)

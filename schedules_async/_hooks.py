@@ -72,7 +72,9 @@ class Hooks:
         for number, hook in enumerate(self._hooks):
             try:
                 hook(event)
-            except (Exception, asyncio.CancelledError):  # it awaits nothing, so nobody has cancelled it
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException:  # a CancelledError too: a hook awaits nothing, so nobody has cancelled it
                 if number not in self._failing:
                     self._failing.add(number)
                     _LOGGER.exception("a hook raised; it is called again, but this is logged once: %r", hook)

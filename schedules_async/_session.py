@@ -326,9 +326,9 @@ class SchedulesSession:
         if self._pool is not None:
             self._pool.loop.call_soon(self._pool.on_recovery, context=self._context)
 
-    def _end_all(self, error: Exception) -> None:
+    def _end_all(self, error: BaseException) -> None:
         if self._pool is not None:
-            self._pool.end_all(error)
+            self._pool.end_all(to_callers_error(error))
 
 
 def _other_loop() -> ValueError:

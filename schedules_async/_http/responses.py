@@ -85,9 +85,18 @@ class Reading:
     outcome: Fetched | SchedulesError
 
 
+class _Secret(str):
+    """Text that no repr shows: aiohttp's own frames hold the headers of a request."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
 def request_headers(token: str, tag: str | None) -> dict[str, str]:
     """Return what is a request's own, beside SAME_FOR_ALL; a tag goes back byte for byte (RFC 9110 13.1.2)."""
-    headers = {"Authorization": f"Bearer {token}"}
+    headers: dict[str, str] = {"Authorization": _Secret(f"Bearer {token}")}
     if tag is not None:
         headers["If-None-Match"] = tag
     return headers

@@ -4,7 +4,7 @@ import math
 
 import backoff
 from attrs import field, frozen
-from attrs.validators import ge, instance_of
+from attrs.validators import ge, instance_of, not_
 
 from schedules_async._clock import to_seconds
 
@@ -25,7 +25,7 @@ class RetryPolicy:
     [0.5, 1.0, 2.0, 4.0, 30.0]
     """
 
-    attempts: int = field(default=5, validator=[instance_of(int), ge(1)])
+    attempts: int = field(default=5, validator=[instance_of(int), not_(instance_of(bool)), ge(1)])
     base: float = field(default=0.5, converter=to_seconds)
     max_pause: float = field(default=30.0, converter=to_seconds)
     max_retry_after: float = field(default=120.0, converter=to_seconds)

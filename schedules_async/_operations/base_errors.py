@@ -1,5 +1,6 @@
 """The base of the error tree: what values themselves can raise, and copies of errors. The tree is drawn in `errors`."""
 
+from asyncio import CancelledError
 from contextlib import suppress
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import TypeVar
@@ -27,6 +28,18 @@ class SchedulesError(Exception):
 
 class MalformedResponseError(SchedulesError):
     """An answer that breaks the contract: too large, not JSON, wrong types, or another operation."""
+
+
+def to_callers_error(error: BaseException) -> BaseException:
+    """Return an exception of the caller's own code as it is to be raised to the caller.
+
+    A CancelledError or GeneratorExit becomes a RuntimeError: nobody has cancelled the caller.
+    """
+    if not isinstance(error, CancelledError | GeneratorExit):
+        return error
+    converted = RuntimeError(f"the caller's own code raised {type(error).__name__}")
+    converted.__cause__ = error
+    return converted
 
 
 AnyError = TypeVar("AnyError", bound=BaseException)

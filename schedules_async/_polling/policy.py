@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import ClassVar, Self
 
 from attrs import Attribute, field, frozen
-from attrs.validators import ge, gt, lt
+from attrs.validators import ge, gt, instance_of, lt
 
 from schedules_async._clock import Seconds, to_seconds
 from schedules_async._operations.ref import OperationRef
@@ -48,7 +48,7 @@ class PollingPolicy:
     min_interval: float = field(default=0.5, converter=to_seconds, validator=[gt(0), lt(math.inf)])
     max_interval: float = field(converter=to_seconds, validator=lt(math.inf))
     max_predicted_interval: float = field(default=39.0, converter=to_seconds, validator=ge(0))
-    jitter: float = field(default=0.1, validator=[ge(0), lt(1)])
+    jitter: float = field(default=0.1, validator=[instance_of((int, float)), ge(0), lt(1)])
     not_found_grace: float = field(default=0.0, converter=to_seconds, validator=ge(0))
     max_retry_after: float = field(default=3600.0, converter=to_seconds, validator=ge(0))
 

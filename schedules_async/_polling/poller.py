@@ -19,7 +19,7 @@ from schedules_async._http.aiohttp_gaps import NotSentError
 from schedules_async._http.responses import Fetched
 from schedules_async._http.retry import RetryPolicy, backoff_delay
 from schedules_async._http.transport import StaleConnectionError
-from schedules_async._operations.base_errors import SchedulesError, copy_error
+from schedules_async._operations.base_errors import SchedulesError, copy_error, to_callers_error
 from schedules_async._operations.operation import Operation
 from schedules_async._operations.ref import OperationRef
 from schedules_async._polling.fetcher import Fetcher
@@ -34,7 +34,18 @@ Outcome = Fetched | BaseException
 Ending = Operation | BaseException
 _SHORTEST_INTERVAL = 0.001  # seconds
 _DATE_RESOLUTION = 1.0  # seconds: a Date is cut to whole ones
-_AGAIN = (NotSentError, StaleConnectionError)  # nothing was learned of the operation, and nothing is wrong with it
+_MAX_CANCELLATIONS = 20
+
+
+class PollCancelledError(Exception):
+    """Somebody cancelled the task of a poll, as frameworks do with all tasks of the loop."""
+
+
+_AGAIN = (
+    NotSentError,
+    StaleConnectionError,
+    PollCancelledError,
+)  # nothing was learned of the operation, and nothing is wrong with it
 
 
 @define(eq=False, repr=False)
@@ -96,6 +107,7 @@ class Poller:
     _postponement: float = field(init=False, default=0.0)
     _faults: int = field(init=False, default=0)  # transient ones in a row
     _retry_at: float = field(init=False, default=-math.inf)
+    _cancellations: int = field(init=False, default=0)  # of fetches from outside, since the last outcome
 
     @property
     def time_remaining(self) -> TimeRemaining | None:
@@ -163,6 +175,10 @@ class Poller:
         outcome: Outcome
         try:
             outcome = await self._pool.fetcher.fetch(self.ref, turn)
+        except asyncio.CancelledError as error:
+            if _is_cancelling():
+                raise
+            outcome = to_callers_error(error)
         except Exception as error:
             outcome = error
         try:
@@ -177,10 +193,18 @@ class Poller:
         turn.give_back()
         if self._turn is turn:
             self._turn = self._task = None
-            error = TransportError("the request was cancelled") if task.cancelled() else task.exception()
+            error = self._on_cancelled() if task.cancelled() else task.exception()
             self._settle(error or RuntimeError("a poll ended without an outcome"))
         elif not task.cancelled() and (error := task.exception()) is not None:
             self.end_all(error)
+
+    def _on_cancelled(self) -> Exception:
+        """Return what a cancellation from outside means: the same poll again, though not for ever."""
+        self._cancellations += 1
+        self._retry_at = self._pool.timers.now() + self._pool.retry.base * self._pool.random()
+        if self._cancellations <= _MAX_CANCELLATIONS:
+            return PollCancelledError()
+        return TransportError(f"the request was cancelled {self._cancellations} times")
 
     def _settle(self, outcome: Outcome) -> None:
         """Decide what a fetch means for each subscriber, plan the next poll, then notify them."""
@@ -235,6 +259,7 @@ class Poller:
         """Count transient faults in a row, for the poller's backoff and for each subscriber on its own."""
         if isinstance(outcome, _AGAIN):
             return
+        self._cancellations = 0
         problem = outcome if isinstance(outcome, SchedulesError) else None
         is_fault = problem is not None and problem.is_transient
         for subscriber in self._subscribers:
@@ -272,8 +297,8 @@ class Poller:
         for subscriber in subscribers:
             try:
                 self._plan(subscriber, intervals)
-            except Exception as error:  # out of the caller's own policy
-                endings[subscriber] = error
+            except BaseException as error:  # out of the caller's own policy
+                endings[subscriber] = to_callers_error(error)
         if intervals:
             self._pool.set_demand(self, 1 / min(interval for interval, _ in intervals.values()))
         return endings
@@ -344,6 +369,11 @@ class Poller:
         if self._retry_at > now:
             self._retry_at = now
             self._schedule()
+
+
+def _is_cancelling() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _check_interval(policy: PollingPolicy, interval: object) -> float:

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from attrs import define, field, frozen
-from attrs.validators import ge, instance_of
+from attrs.validators import ge, instance_of, not_
 
 from schedules_async._clock import to_seconds
 
@@ -23,7 +23,7 @@ _SHARE_OF_ACCEPTED = 0.95
 _ROUNDING = 0.5  # seconds by which a Retry-After is too long on average, being whole seconds
 _FIRST_IN_FLIGHT = 8
 MAX_IN_FLIGHT = 100
-_STALLED_INTERVAL = 0.1  # seconds between requests while those in flight at the limit are not answered
+_STALLED_INTERVAL = 0.05  # seconds between requests while those in flight at the limit are not answered
 _FAULTS_OF_OUTAGE = 3  # transient faults in a row
 _PROBE_INTERVAL = 0.5  # seconds between requests during an outage
 
@@ -36,7 +36,7 @@ class RateLimit:
     RateLimit(calls=500, per=60.0)
     """
 
-    calls: int = field(validator=[instance_of(int), ge(1)])
+    calls: int = field(validator=[instance_of(int), not_(instance_of(bool)), ge(1)])
     per: float = field(converter=to_seconds)
 
     @per.validator
@@ -101,8 +101,8 @@ class RateLimiter:
     Requests are spread evenly at the lower of the declared rate and the learned one. A 429 closes the gate until
     `closed_until` and lowers the learned rate, once for all requests sent before that cut. An answer raises the rate
     if the rate was what held requests back; what was not held back says nothing of the quota. At most
-    `max_in_flight` requests are in flight: few at first, one more with each answer, and with each tenth of a second
-    without one. During an outage (transient faults in a row) a few requests a second probe the service.
+    `max_in_flight` requests are in flight: few at first, one more with each answer, and with each twentieth of a
+    second without one. During an outage (transient faults in a row) a few requests a second probe the service.
     """
 
     limits: Sequence[RateLimit]

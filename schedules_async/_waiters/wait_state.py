@@ -14,7 +14,7 @@ from attrs import define, field, frozen
 
 from schedules_async._clock import Seconds, Timer, to_seconds
 from schedules_async._http.retry import RetryPolicy
-from schedules_async._operations.base_errors import copy_error
+from schedules_async._operations.base_errors import copy_error, to_callers_error
 from schedules_async._operations.operation import Operation
 from schedules_async._operations.ref import OperationRef
 from schedules_async._polling.forecast import TimeRemaining
@@ -55,6 +55,7 @@ class Consumer:
 
     _changed: "OrderedDict[OperationSubscriber, None] | None"  # None for an await, which needs the end alone
     interruption: BaseException | None = field(init=False, default=None)
+    loop: asyncio.AbstractEventLoop = field(init=False, factory=asyncio.get_running_loop)
     _news: "list[asyncio.Future[None]]" = field(init=False, factory=list)
 
     def on_change(self, subscribers: "Iterable[OperationSubscriber]") -> None:
@@ -85,8 +86,10 @@ class Consumer:
                 future.set_result(None)
 
     def news(self) -> "asyncio.Future[None]":
-        """Return a future that is resolved on the next change or interruption."""
-        future = asyncio.get_running_loop().create_future()
+        """Return a future that is resolved on the next change or interruption; ValueError on another event loop."""
+        if asyncio.get_running_loop() is not self.loop:
+            raise ValueError("a session belongs to one event loop, and this is another")
+        future = self.loop.create_future()
         self._news = [one for one in self._news if not one.done()]
         self._news.append(future)
         return future
@@ -266,9 +269,9 @@ class WaitState:
         if len(self.consumers) == 1:
             try:
                 self._join(self._pool)
-            except Exception:  # out of the caller's own snapshots or policy
+            except BaseException as error:  # out of the caller's own snapshots or policy
                 self.remove_consumer(consumer)
-                raise
+                raise to_callers_error(error) from None
         return consumer
 
     def _join(self, pool: PollerPool) -> None:

@@ -253,7 +253,7 @@ async def test_call_whose_polls_are_cancelled_raises_transport_error(
 
 def cancel_fetches() -> int:
     """Cancel the tasks of polls under way, as somebody who cancels all tasks of the loop does; return how many."""
-    tasks = [task for task in asyncio.all_tasks() if "Fetcher.fetch" in repr(task)]
+    tasks = [task for task in asyncio.all_tasks() if "Poller._poll" in repr(task)]
     return sum(task.cancel() for task in tasks)
 
 
