@@ -56,7 +56,13 @@ class Dashboard:
     def app(self) -> web.Application:
         app = web.Application()
         app.add_routes([web.get("/", self.page), web.get("/events", self.events)])
+        app.on_cleanup.append(self.close)
         return app
+
+    async def close(self, _: web.Application) -> None:
+        """Close the waiters, those that no browser has used too."""
+        for waiter in self.waiters.values():
+            await waiter.aclose()
 
     async def page(self, _: web.Request) -> web.FileResponse:
         return web.FileResponse(PAGE, headers={"Cache-Control": "no-cache"})

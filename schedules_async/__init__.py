@@ -14,7 +14,8 @@ from schedules_async._session import SchedulesSession
 from schedules_async._stats import SessionStats
 from schedules_async._throttling.rate_limiter import COMMUNITY_TIER, STANDARD_TIER, RateLimit
 from schedules_async._version import __version__
-from schedules_async._waiters.waiter import OperationGroupWaiter, OperationWaiter
+from schedules_async._waiters.checkpoint_file import CheckpointFile
+from schedules_async._waiters.waiter import GroupWaiter, OperationGroupWaiter, OperationProgress, OperationWaiter
 from schedules_async.errors import (
     AuthenticationError,
     MalformedResponseError,
@@ -40,15 +41,18 @@ __all__ = [
     "QA",
     "STANDARD_TIER",
     "AuthenticationError",
+    "CheckpointFile",
     "ClientCredentials",
     "Clock",
     "Environment",
+    "GroupWaiter",
     "MalformedResponseError",
     "NotFoundError",
     "Operation",
     "OperationFailedError",
     "OperationGroupError",
     "OperationGroupWaiter",
+    "OperationProgress",
     "OperationRef",
     "OperationStalledError",
     "OperationStatus",

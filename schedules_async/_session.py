@@ -22,7 +22,7 @@ from schedules_async._http.transport import Transport
 from schedules_async._http.urls import check_base_url
 from schedules_async._operations.base_errors import to_callers_error
 from schedules_async._operations.operation import Operation
-from schedules_async._operations.ref import OperationRef, RefLike, as_refs
+from schedules_async._operations.ref import OperationRef, RefLike, as_ref, as_refs
 from schedules_async._polling.fetcher import Fetcher
 from schedules_async._polling.policy import PollingPolicy
 from schedules_async._polling.poller import PollerPool
@@ -174,14 +174,15 @@ class SchedulesSession:
             closed_for=max(self._limiter.closed_until - self._pool.timers.now(), 0.0),
         )
 
-    async def get_operation(self, schedule_id: str, operation_id: str) -> Operation:
+    async def get_operation(self, schedule_id: RefLike, operation_id: str | None = None) -> Operation:
         """Fetch one operation from the service, always; an unchanged one is the very object that was held.
 
+        One argument does too: an OperationRef, a pair of ids, a URL, or `schedule_id/operation_id`.
         Calls for one operation that overlap share one request. Raise AuthenticationError, PermissionDeniedError,
         NotFoundError, RateLimitedError (throttled for longer than `RetryPolicy.max_retry_after` in all), ServerError,
         TransportError, MalformedResponseError or SessionClosedError, and ValueError for ids that name nothing.
         """
-        ref = OperationRef(schedule_id, operation_id)
+        ref = _to_ref(schedule_id, operation_id)
         pool = self._enter(ref)
         fetch = SingleFetch(max_retry_after=self._retry.max_retry_after)
         poller = pool.join(ref, fetch)
@@ -193,8 +194,8 @@ class SchedulesSession:
 
     def wait_for_operation(
         self,
-        schedule_id: str,
-        operation_id: str,
+        schedule_id: RefLike,
+        operation_id: str | None = None,
         *,
         timeout: Seconds | None = None,
         stall_timeout: Seconds | None = None,
@@ -203,12 +204,13 @@ class SchedulesSession:
     ) -> OperationWaiter:
         """Return a waiter for the end of one operation, to be awaited or iterated over; nothing is sent yet.
 
+        One argument does too: an OperationRef, a pair of ids, a URL, or `schedule_id/operation_id`.
         `timeout` (seconds, None for none) bounds the whole wait from its first use: OperationTimeoutError.
         `stall_timeout` bounds the time without a change: OperationStalledError. A Failed operation raises
         OperationFailedError, unless `check` is False. All waits of a session for one operation share one
         polling loop; `polling` is the session's unless given.
         """
-        ref = OperationRef(schedule_id, operation_id)
+        ref = _to_ref(schedule_id, operation_id)
         options = self._make_options(timeout, stall_timeout, polling, check=check)
         return OperationWaiter(WaitState((ref,), options, self._enter, {}))
 
@@ -257,7 +259,7 @@ class SchedulesSession:
 
     def resume(
         self, checkpoint: str, *, polling: PollingPolicy | None = None
-    ) -> OperationWaiter | OperationGroupWaiter:
+    ) -> OperationWaiter | GroupWaiter[Operation | SchedulesError]:
         """Return a waiter that resumes the wait of a checkpoint, of this process or another; nothing is sent yet.
 
         Its snapshots count as `latest`, and the first requests carry their tags. An operation that had ended is not
@@ -266,7 +268,9 @@ class SchedulesSession:
         saved = read_checkpoint(checkpoint)
         options = self._make_options(saved.timeout, saved.stall_timeout, polling, check=saved.check)
         state = WaitState(saved.refs, options, self._enter, saved.saved)
-        return OperationGroupWaiter(state) if saved.is_group else OperationWaiter(state)
+        if saved.is_group:
+            return cast("GroupWaiter[Operation | SchedulesError]", OperationGroupWaiter(state))
+        return OperationWaiter(state)
 
     def _make_options(
         self, timeout: Seconds | None, stall_timeout: Seconds | None, polling: PollingPolicy | None, *, check: bool
@@ -303,7 +307,6 @@ class SchedulesSession:
             transport=self._transport,
             tokens=self._tokens,
             queue=queue,
-            timers=timers,
             snapshots=self._snapshots,
             retry=self._retry,
             counts=self._counts,
@@ -332,6 +335,12 @@ class SchedulesSession:
             self._pool.end_all(to_callers_error(error))
 
 
+def _to_ref(schedule_id: RefLike, operation_id: str | None) -> OperationRef:
+    if operation_id is None:
+        return as_ref(schedule_id)
+    return OperationRef(_expect(str, "schedule_id", schedule_id), operation_id)
+
+
 def _other_loop() -> ValueError:
     return ValueError("a session belongs to one event loop, and this is another")
 
@@ -342,7 +351,7 @@ def _check_rate_limits(limits: Sequence[RateLimit]) -> list[RateLimit]:
     return [_expect(RateLimit, "each of rate_limits", limit) for limit in limits]
 
 
-def _expect(kind: type[Value], name: str, value: Value) -> Value:
+def _expect(kind: type[Value], name: str, value: object) -> Value:
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
     return value

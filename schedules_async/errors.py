@@ -184,8 +184,6 @@ class OperationGroupError(SchedulesError, ExceptionGroup[Exception]):
     ['schedule/operation']
     """
 
-    errors: dict[OperationRef, Exception]
-
     def __init__(
         self,
         message: str,
@@ -196,7 +194,7 @@ class OperationGroupError(SchedulesError, ExceptionGroup[Exception]):
     ) -> None:
         ExceptionGroup.__init__(self, message, exceptions)
         self.ref = None
-        self.errors = _by_ref(self.exceptions, errors or {})
+        self.errors: dict[OperationRef, Exception] = _by_ref(self.exceptions, errors or {})
         self.operations = dict(operations or {})
 
     def derive(self, excs: Sequence[Any], /) -> Any:

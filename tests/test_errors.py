@@ -76,7 +76,8 @@ def test_pickles_and_copies_keep_class_and_facts(error: SchedulesError) -> None:
 def test_facts_not_given_are_none_or_empty() -> None:
     for error in BARE:
         facts = dict(vars(error))
-        assert facts.pop("is_transient", True) is True
+        assert facts.pop("is_transient", isinstance(error, ResponseError)) is isinstance(error, TransportError)
+        assert facts.pop("is_throttling", False) is False
         assert facts.pop("details", ()) == ()
         assert facts.pop("limits", {}) == {}
         assert set(facts.values()) == {None}

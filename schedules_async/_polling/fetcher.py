@@ -7,7 +7,6 @@ from attrs import define
 
 from schedules_async._auth.bearer_token import BearerToken
 from schedules_async._auth.tokens import Tokens
-from schedules_async._clock import Timers
 from schedules_async._hooks import Hooks
 from schedules_async._http.aiohttp_gaps import NotSentError
 from schedules_async._http.responses import Fetched, Reading, read_answer
@@ -29,7 +28,6 @@ class Fetcher:
     _transport: Transport
     _tokens: Tokens
     _queue: RequestQueue
-    _timers: Timers
     _snapshots: MutableMapping[OperationRef, Operation]
     _retry: RetryPolicy
     _counts: "Counter[str]"
@@ -97,12 +95,12 @@ class Fetcher:
             self._throttle(ref, outcome, sent)
         elif isinstance(outcome, ResponseError) and outcome.is_transient:
             self._queue.limiter.fault()
-        elif self._queue.limiter.accept(self._timers.now()):
+        elif self._queue.limiter.accept(self._queue.timers.now()):
             self._on_recovery()
 
     def _throttle(self, ref: OperationRef, error: ResponseError, sent: float) -> None:
         self._counts["throttled"] += 1
-        limiter, now, delay = self._queue.limiter, self._timers.now(), error.retry_after
+        limiter, now, delay = self._queue.limiter, self._queue.timers.now(), error.retry_after
         was_open = limiter.closed_until <= now
         if not delay:  # a delay of the session's own, where none was named, or none at all
             delay = backoff_delay(self._retry, limiter.throttled_in_a_row + 1, 0.5 + 0.5 * self._random())

@@ -210,6 +210,8 @@ class Poller:
         """Decide what a fetch means for each subscriber, plan the next poll, then notify them."""
         if isinstance(outcome, ResponseError) and outcome.is_throttling:
             self._pool.on_throttled(outcome)
+        if not self._subscribers:
+            return
         now, subscribers = self._pool.timers.now(), tuple(self._subscribers)
         is_change = isinstance(outcome, Fetched) and self._observe(outcome, now)
         self._count_faults(outcome, now)

@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import click
 
-from schedules_async import Operation, OperationGroupWaiter, OperationRef, OperationWaiter
+from schedules_async import CheckpointFile, GroupWaiter, Operation, OperationGroupWaiter, OperationRef, OperationWaiter
 from schedules_async._waiters.checkpoint import Checkpoint, read_checkpoint
-from schedules_async._waiters.checkpoint_file import CheckpointFile
 from schedules_async.cli.exit_codes import SERVICE_ERROR, USAGE, CommandError
 
 _IDLE_FACTOR = 9  # times what writing took, so that it takes at most a tenth of the event loop's time
@@ -32,9 +32,7 @@ def load_checkpoint(file: CheckpointFile, refs: Iterable[OperationRef]) -> Check
 
 
 @asynccontextmanager
-async def checkpointed(
-    waiter: OperationWaiter | OperationGroupWaiter, file: CheckpointFile | None
-) -> AsyncIterator[None]:
+async def checkpointed(waiter: OperationWaiter | GroupWaiter[Any], file: CheckpointFile | None) -> AsyncIterator[None]:
     """Save a wait to a file while the block runs; the file is deleted if every operation has ended by then.
 
     A file that cannot be replaced is a CommandError before the block runs.

@@ -12,9 +12,8 @@ from click.core import ParameterSource
 from click.shell_completion import shell_complete
 from rich.console import Console
 
-from schedules_async import DEV, PRODUCTION, RetryPolicy, SchedulesError, __version__
+from schedules_async import DEV, PRODUCTION, CheckpointFile, RetryPolicy, SchedulesError, __version__
 from schedules_async._waiters.checkpoint import Checkpoint
-from schedules_async._waiters.checkpoint_file import CheckpointFile
 from schedules_async.cli.arguments import (
     Target,
     check_hosts,

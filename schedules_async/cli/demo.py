@@ -13,8 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from schedules_async import Operation, OperationRef, PollingPolicy, RateLimit, SchedulesSession
-from schedules_async._waiters.waiter import OperationProgress
+from schedules_async import Operation, OperationProgress, OperationRef, PollingPolicy, RateLimit, SchedulesSession
 from schedules_async.progress import RichProgress
 from schedules_async.progress.rich_bars import is_live
 from schedules_async.progress.text import describe_error, describe_operation, format_stats

@@ -5,10 +5,8 @@ from contextlib import nullcontext
 from attrs import frozen
 from rich.console import Console
 
-from schedules_async import Operation, OperationRef
+from schedules_async import CheckpointFile, Operation, OperationProgress, OperationRef
 from schedules_async._waiters.checkpoint import Checkpoint, write_checkpoint
-from schedules_async._waiters.checkpoint_file import CheckpointFile
-from schedules_async._waiters.waiter import OperationProgress
 from schedules_async.cli.checkpoint_option import checkpointed
 from schedules_async.cli.reports import Names, Report
 from schedules_async.cli.service import Service

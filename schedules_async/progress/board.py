@@ -8,8 +8,7 @@ from math import ceil, inf
 
 from attrs import define, field
 
-from schedules_async import Operation, OperationRef, SchedulesSession, TimeRemaining
-from schedules_async._waiters.waiter import OperationProgress
+from schedules_async import Operation, OperationProgress, OperationRef, SchedulesSession, TimeRemaining
 from schedules_async.progress.text import error_reason, failure_reason, format_stats, printable
 
 logger = logging.getLogger("schedules_async")

@@ -4,9 +4,8 @@ from pathlib import Path
 import click
 import pytest
 
-from schedules_async import OperationGroupWaiter, OperationRef, SchedulesSession
+from schedules_async import CheckpointFile, OperationGroupWaiter, OperationRef, SchedulesSession
 from schedules_async._waiters.checkpoint import read_checkpoint
-from schedules_async._waiters.checkpoint_file import CheckpointFile
 from schedules_async.cli.checkpoint_option import checkpointed, load_checkpoint
 from schedules_async.cli.exit_codes import CommandError
 from schedules_async.testing import FakeSchedules

@@ -2,9 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from schedules_async import Operation, OperationRef, TimeRemaining
+from schedules_async import CheckpointFile, Operation, OperationRef, TimeRemaining
 from schedules_async._waiters.checkpoint import Checkpoint
-from schedules_async._waiters.checkpoint_file import CheckpointFile
 from schedules_async.cli.identity import Identity
 from schedules_async.cli.reports import Silence
 from schedules_async.cli.service import Service

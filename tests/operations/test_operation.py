@@ -283,7 +283,7 @@ def test_status_may_be_given_as_text(status: OperationStatus) -> None:
 
 def test_status_of_another_kind_is_an_error() -> None:
     odd: Any = 5
-    with pytest.raises(TypeError, match="status must be an OperationStatus, not int"):
+    with pytest.raises(ValueError, match="5 is not a valid OperationStatus"):
         Operation("o", "s", odd)
     with pytest.raises(ValueError, match="'started' is not a valid OperationStatus"):
         Operation("o", "s", "started")

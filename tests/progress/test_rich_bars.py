@@ -10,8 +10,7 @@ from rich.errors import LiveError
 from rich.live import Live
 from screen import Screen as TerminalScreen
 
-from schedules_async import OperationGroupError, OperationRef, OperationWaiter, SchedulesSession
-from schedules_async._waiters.waiter import GroupWaiter
+from schedules_async import GroupWaiter, OperationGroupError, OperationRef, OperationWaiter, SchedulesSession
 from schedules_async.progress import RichProgress
 from schedules_async.progress.board import Board, Traffic
 from schedules_async.progress.rich_bars import Screen, is_live

@@ -77,7 +77,7 @@ async def use_many(session: SchedulesSession, refs: list[OperationRef], url: str
     return finals, task, succeeded, latest, remaining, group.percent_complete, group.refs
 
 
-async def go_on(session: SchedulesSession, checkpoint: str) -> list[Operation]:
+async def go_on(session: SchedulesSession, checkpoint: str) -> list[Operation | SchedulesError]:
     resumed = session.resume(checkpoint, polling=PollingPolicy.FRUGAL)
     text: str = resumed.checkpoint()
     async for change in session.resume(text):
@@ -85,7 +85,7 @@ async def go_on(session: SchedulesSession, checkpoint: str) -> list[Operation]:
     if isinstance(resumed, OperationWaiter):
         final: Operation = await resumed
         return [final]
-    finals: list[Operation] = await resumed
+    finals: list[Operation | SchedulesError] = await resumed
     return finals
 
 
