@@ -162,6 +162,19 @@ def test_429s_of_one_round_cut_rate_once() -> None:
     assert limiter.rate == pytest.approx(before / 2 * 0.95)
 
 
+@pytest.mark.parametrize(
+    ("sent", "now", "is_cut"),
+    [(0.9, 3.0, False), (1.0, 3.0, False), (1.1, 1.9, False), (1.1, 2.0, True), (1.1, 60.0, True)],
+)
+def test_429_to_request_sent_before_cut_cuts_nothing(sent: float, now: float, is_cut: bool) -> None:
+    """Nor does one within a second of the cut, which is at 1.0."""
+    limiter = RateLimiter((RateLimit(600, 60),))
+    limiter.throttle(1.0, 0.5, 1.1)
+    before = limiter.rate
+    limiter.throttle(now, sent, now + 1)
+    assert (limiter.rate < before) is is_cut
+
+
 def test_429s_with_nothing_accepted_between_cut_stepwise() -> None:
     limiter = RateLimiter((RateLimit(30, 1),))
     for number in range(3):
