@@ -333,6 +333,20 @@ def test_rate_of_sequential_caller_grows() -> None:
     assert limiter.rate > 1 / LATENCY
 
 
+def test_rate_of_regular_bursts_stays_finite() -> None:
+    """Twenty polls on each second's tick, never a 429: the rate holds each burst back for a moment."""
+    limiter = RateLimiter(())
+    for second in range(3600):
+        now = float(second)
+        for _ in range(20):
+            now = max(now, limiter.earliest(now))
+            limiter.send(now)
+            limiter.end(now)
+            limiter.accept(now)
+    assert limiter.rate == 1000
+    assert limiter.earliest(now) <= now + 1
+
+
 def test_rate_after_five_minutes_of_silence_is_low() -> None:
     limiter = RateLimiter(())
     for now in (0.0, 300.0):

@@ -135,6 +135,13 @@ MUTATIONS = (
         ("throttling/test_rate_limiter",),
     ),
     Mutation(
+        "rate: it grows without bound",
+        "_throttling/rate_limiter",
+        "fastest[0].per if fastest else _HIGHEST_RATE",
+        "fastest[0].per if fastest else math.inf",
+        ("throttling/test_rate_limiter",),
+    ),
+    Mutation(
         "rate: idle hours measure the quota",
         "_throttling/rate_limiter",
         "            self._busy_since = None  # there",
