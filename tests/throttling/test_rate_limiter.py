@@ -415,7 +415,7 @@ def test_in_flight_limit_does_not_shrink() -> None:
     limiter = RateLimiter(UNLIMITED)
     fill(limiter, 0.0)
     for number in range(10):
-        limiter.send(limiter.earliest(number / 10))
+        limiter.send(limiter.earliest(number / 20))
     for _ in range(18):
         limiter.end(2.0)
     assert fill(limiter, 2.0) == 18

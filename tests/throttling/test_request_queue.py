@@ -35,7 +35,7 @@ class Queue:
         timers = Timers(self.hand.clock, self.hand.loop, contextvars.copy_context(), self.on_failure)
         self.requests = RequestQueue(self.limiter, timers)
 
-    def on_failure(self, error: Exception) -> None:
+    def on_failure(self, error: BaseException) -> None:
         self.hand.complaints.append({"message": "the clock failed", "exception": error})
 
     @property

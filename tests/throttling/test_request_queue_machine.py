@@ -103,7 +103,7 @@ class RequestQueueMachine(RuleBasedStateMachine):
         timers = Timers(self.hand.clock, self.hand.loop, contextvars.copy_context(), self.on_failure)
         self.queue = RequestQueue(self.limiter, timers)
 
-    def on_failure(self, error: Exception) -> None:
+    def on_failure(self, error: BaseException) -> None:
         self.hand.complaints.append({"message": "the clock failed", "exception": error})
 
     @property

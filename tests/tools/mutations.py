@@ -270,7 +270,7 @@ MUTATIONS = (
     Mutation(
         "poll: cancelled from outside, it cancels its callers",
         "_polling/poller",
-        'TransportError("the request was cancelled") if task.cancelled()',
+        "self._on_cancelled() if task.cancelled()",
         "asyncio.CancelledError() if task.cancelled()",
         ("polling/test_fetcher",),
     ),
