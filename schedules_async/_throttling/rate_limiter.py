@@ -10,7 +10,7 @@ from attrs.validators import ge, instance_of
 from schedules_async._clock import to_seconds
 
 _SHARE_OF_KNOWN_RATE = 0.97
-_FIRST_RATE = 5.0  # requests a second, for an unknown quota
+_FIRST_RATE, _HIGHEST_RATE = 5.0, 1000.0  # requests a second, for an unknown quota
 _LOWEST_RATE = 1.0
 _GROWTHS = (1.0, 0.05)  # of the rate each second: before any 429, and after the first one
 _LEAST_GROWTH, _GROWTH_TIME = 0.5, 20.0  # later: so many requests a second more in so many seconds, or what they grew
@@ -136,7 +136,7 @@ class RateLimiter:
     def __attrs_post_init__(self) -> None:
         self._windows = _make_windows(self.limits)
         fastest = [window.limit for window in self._windows if window.is_fastest]
-        self._known_rate = _SHARE_OF_KNOWN_RATE * fastest[0].calls / fastest[0].per if fastest else math.inf
+        self._known_rate = _SHARE_OF_KNOWN_RATE * fastest[0].calls / fastest[0].per if fastest else _HIGHEST_RATE
         self.rate = min(self._known_rate, math.inf if fastest else _FIRST_RATE)
         # With these many ahead of the even rate, a window of the fastest limit still holds: 0.97 + 0.02 < 1.
         self._burst = self._credit = 0.02 * fastest[0].calls if fastest else _FIRST_RATE

@@ -162,6 +162,19 @@ def test_429s_of_one_round_cut_rate_once() -> None:
     assert limiter.rate == pytest.approx(before / 2 * 0.95)
 
 
+@pytest.mark.parametrize(
+    ("sent", "now", "is_cut"),
+    [(0.9, 3.0, False), (1.0, 3.0, False), (1.1, 1.9, False), (1.1, 2.0, True), (1.1, 60.0, True)],
+)
+def test_429_to_request_sent_before_cut_cuts_nothing(sent: float, now: float, is_cut: bool) -> None:
+    """Nor does one within a second of the cut, which is at 1.0."""
+    limiter = RateLimiter((RateLimit(600, 60),))
+    limiter.throttle(1.0, 0.5, 1.1)
+    before = limiter.rate
+    limiter.throttle(now, sent, now + 1)
+    assert (limiter.rate < before) is is_cut
+
+
 def test_429s_with_nothing_accepted_between_cut_stepwise() -> None:
     limiter = RateLimiter((RateLimit(30, 1),))
     for number in range(3):
@@ -320,6 +333,20 @@ def test_rate_of_sequential_caller_grows() -> None:
     assert limiter.rate > 1 / LATENCY
 
 
+def test_rate_of_regular_bursts_stays_finite() -> None:
+    """Twenty polls on each second's tick, never a 429: the rate holds each burst back for a moment."""
+    limiter = RateLimiter(())
+    for second in range(3600):
+        now = float(second)
+        for _ in range(20):
+            now = max(now, limiter.earliest(now))
+            limiter.send(now)
+            limiter.end(now)
+            limiter.accept(now)
+    assert limiter.rate == 1000
+    assert limiter.earliest(now) <= now + 1
+
+
 def test_rate_after_five_minutes_of_silence_is_low() -> None:
     limiter = RateLimiter(())
     for now in (0.0, 300.0):
@@ -388,7 +415,7 @@ def test_in_flight_limit_does_not_shrink() -> None:
     limiter = RateLimiter(UNLIMITED)
     fill(limiter, 0.0)
     for number in range(10):
-        limiter.send(limiter.earliest(number / 10))
+        limiter.send(limiter.earliest(number / 20))
     for _ in range(18):
         limiter.end(2.0)
     assert fill(limiter, 2.0) == 18

@@ -197,9 +197,10 @@ class RequestQueueMachine(RuleBasedStateMachine):
             self.resolve(choice, Answer(is_fault=is_fault))
 
     @precondition(lambda self: self.under_way)
-    @rule(choice=CHOICE, seconds=SECONDS)
-    def throttle(self, choice: int, seconds: float) -> None:
-        self.resolve(choice, Answer(closed_until=self.now + seconds))
+    @rule(choice=CHOICE, pauses=st.lists(SECONDS, min_size=1, max_size=4))
+    def throttle(self, choice: int, pauses: list[float]) -> None:
+        for seconds in pauses[: len(self.under_way)]:
+            self.resolve(choice, Answer(closed_until=self.now + seconds))
 
     def resolve(self, choice: int, answer: Answer) -> None:
         pending = self.under_way[choice % len(self.under_way)].answer
