@@ -20,6 +20,7 @@ from schedules_async._hooks import Hooks
 from schedules_async._http.retry import RetryPolicy
 from schedules_async._http.transport import Transport
 from schedules_async._http.urls import check_base_url
+from schedules_async._operations.base_errors import to_callers_error
 from schedules_async._operations.operation import Operation
 from schedules_async._operations.ref import OperationRef, RefLike, as_refs
 from schedules_async._polling.fetcher import Fetcher

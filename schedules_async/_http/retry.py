@@ -4,7 +4,7 @@ import math
 
 import backoff
 from attrs import field, frozen
-from attrs.validators import ge, instance_of, not_
+from attrs.validators import ge, instance_of
 
 from schedules_async._clock import to_seconds
 
@@ -25,11 +25,16 @@ class RetryPolicy:
     [0.5, 1.0, 2.0, 4.0, 30.0]
     """
 
-    attempts: int = field(default=5, validator=[instance_of(int), not_(instance_of(bool)), ge(1)])
+    attempts: int = field(default=5, validator=[instance_of(int), ge(1)])
     base: float = field(default=0.5, converter=to_seconds)
     max_pause: float = field(default=30.0, converter=to_seconds)
     max_retry_after: float = field(default=120.0, converter=to_seconds)
     max_outage: float = field(default=300.0, converter=to_seconds)
+
+    @attempts.validator
+    def _check_attempts(self, _: object, value: int) -> None:
+        if isinstance(value, bool):
+            raise TypeError("attempts must be a number, not a bool")
 
     @base.validator
     @max_pause.validator

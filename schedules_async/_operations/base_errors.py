@@ -52,11 +52,8 @@ def copy_error(error: AnyError, ref: OperationRef | None = None) -> AnyError:
     this library is copied without its traceback; any other keeps the frames in which it was raised. `ref` replaces
     the operation of a SchedulesError. A class that does not allow itself to be copied yields the error itself.
     """
-    if isinstance(error, SchedulesError) and not isinstance(error, BaseExceptionGroup):
-        copied = type(error).__new__(type(error), *error.args)
-        copied.args, copied.__cause__ = error.args, error.__cause__
-        vars(copied).update(vars(error), ref=error.ref if ref is None else ref)
-        return copied
+    if type(error).__module__ == "schedules_async" and not isinstance(error, BaseExceptionGroup):
+        return _copy_own(error, ref)
     with suppress(Exception):  # the caller's class may intercept the reading of its attributes
         twin = _copy(error)
         if not isinstance(twin, SchedulesError):
@@ -64,6 +61,18 @@ def copy_error(error: AnyError, ref: OperationRef | None = None) -> AnyError:
         twin.ref = twin.ref if ref is None else ref
         return twin
     return error
+
+
+def _copy_own(error: AnyError, ref: OperationRef | None) -> AnyError:
+    """Copy an error of this library: its facts are all in its `__dict__`."""
+    twin = type(error).__new__(type(error), *error.args)
+    twin.args, twin.__cause__ = error.args, error.__cause__
+    vars(twin).update(vars(error))
+    if ref is not None:
+        vars(twin)["ref"] = ref
+    if "__notes__" in vars(error):
+        vars(twin)["__notes__"] = vars(error)["__notes__"].copy()
+    return twin
 
 
 def _copy(error: AnyError) -> AnyError:

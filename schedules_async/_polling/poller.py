@@ -208,6 +208,8 @@ class Poller:
 
     def _settle(self, outcome: Outcome) -> None:
         """Decide what a fetch means for each subscriber, plan the next poll, then notify them."""
+        if isinstance(outcome, ResponseError) and outcome.is_throttling:
+            self._pool.on_throttled(outcome)
         now, subscribers = self._pool.timers.now(), tuple(self._subscribers)
         is_change = isinstance(outcome, Fetched) and self._observe(outcome, now)
         self._count_faults(outcome, now)
@@ -225,8 +227,6 @@ class Poller:
                 subscriber.has_snapshot = True
                 subscriber.on_change(outcome.operation)
         self._end(endings)
-        if isinstance(outcome, ResponseError) and outcome.is_throttling:
-            self._pool.on_throttled(outcome)
 
     def _observe(self, fetched: Fetched, now: float) -> bool:
         """Take in a snapshot for the waits; return whether it differs from the one before."""
@@ -278,17 +278,17 @@ class Poller:
 
     def _judge(self, subscriber: Subscriber, outcome: Outcome, now: float, *, is_change: bool) -> Ending | None:
         """Return what a fetch ends a subscriber with, None if it waits on."""
-        subscriber.polls += not isinstance(outcome, (*_AGAIN, RateLimitedError))
-        if isinstance(outcome, Fetched):
-            return subscriber.conclude(outcome.operation, now, is_change=is_change)
         if isinstance(outcome, (*_AGAIN, RateLimitedError)):
             return None
-        if isinstance(outcome, NotFoundError):
-            is_ended = now >= subscriber.not_found_until
-        else:
-            is_fault = isinstance(outcome, SchedulesError) and outcome.is_transient
-            is_ended = not is_fault or subscriber.gives_up(self._pool.retry, now)
-        return outcome if is_ended else None
+        if isinstance(outcome, ResponseError | TransportError) and outcome.is_transient:
+            until = now + (getattr(outcome, "retry_after", None) or 0.0)
+            if subscriber.tolerates(until, now) and not subscriber.gives_up(self._pool.retry, now):
+                return None
+        subscriber.polls += 1
+        if isinstance(outcome, Fetched):
+            return subscriber.conclude(outcome.operation, now, is_change=is_change)
+        is_expected = isinstance(outcome, NotFoundError) and now < subscriber.not_found_until
+        return None if is_expected else outcome
 
     def _plan_all(self, subscribers: list[Subscriber]) -> dict[Subscriber, Ending]:
         """Plan the next poll of each; return what the policies of some have raised."""

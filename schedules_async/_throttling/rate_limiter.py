@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from attrs import define, field, frozen
-from attrs.validators import ge, instance_of, not_
+from attrs.validators import ge, instance_of
 
 from schedules_async._clock import to_seconds
 
@@ -36,8 +36,13 @@ class RateLimit:
     RateLimit(calls=500, per=60.0)
     """
 
-    calls: int = field(validator=[instance_of(int), not_(instance_of(bool)), ge(1)])
+    calls: int = field(validator=[instance_of(int), ge(1)])
     per: float = field(converter=to_seconds)
+
+    @calls.validator
+    def _check_calls(self, _: object, value: int) -> None:
+        if isinstance(value, bool):
+            raise TypeError("calls must be a number, not a bool")
 
     @per.validator
     def _check_per(self, _: object, value: float) -> None:

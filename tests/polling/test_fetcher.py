@@ -187,7 +187,7 @@ async def test_at_most_hundred_requests_are_in_flight(make_session: MakeSession,
         await asyncio.gather(*(session.get_operation(*ref) for ref in refs))
     most, times = 0, [request.time for request in server.requests]
     for time in set(times):
-        most = max(most, len([other for other in times if time - 1 < other <= time]))
+        most = max(most, len([other for other in times if round(time - 1, 6) < round(other, 6) <= round(time, 6)]))
     assert most == 100
 
 
@@ -218,8 +218,8 @@ async def test_cancelled_calls_free_their_places(session: SchedulesSession, serv
 async def test_poll_cancelled_from_outside_is_retried(
     make_session: MakeSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
-    """As after a transient fault: whoever waits is not cancelled with the poll's own task."""
-    session = make_session(polling=PollingPolicy.fixed(5), retry=RetryPolicy(attempts=2))
+    """Whoever waits is not cancelled with the poll's own task, and no attempt is lost."""
+    session = make_session(polling=PollingPolicy.fixed(5), retry=RetryPolicy(attempts=1))
     ref = server.script_operation(operation_answer("Succeeded", delay=10))
     call = asyncio.create_task(session.get_operation(*ref))
     wait = asyncio.create_task(session.wait_for_operation(*ref))
@@ -228,7 +228,7 @@ async def test_poll_cancelled_from_outside_is_retried(
     results = await asyncio.gather(call, wait)
     assert [operation.is_succeeded for operation in results] == [True, True]
     assert 10 <= clock.monotonic() < 12
-    assert (session.stats.requests, session.stats.retried, session.stats.in_flight) == (2, 1, 0)
+    assert (session.stats.requests, session.stats.retried, session.stats.in_flight) == (2, 0, 0)
 
 
 async def test_poll_cancelled_before_it_began_is_retried(session: SchedulesSession, server: FakeSchedules) -> None:
@@ -236,18 +236,19 @@ async def test_poll_cancelled_before_it_began_is_retried(session: SchedulesSessi
     await turns(1)
     assert cancel_fetches() == 1
     assert (await call).is_succeeded
-    assert (session.stats.requests, session.stats.retried, session.stats.in_flight) == (1, 1, 0)
+    assert (session.stats.requests, session.stats.retried, session.stats.in_flight) == (1, 0, 0)
 
 
 async def test_call_whose_polls_are_cancelled_raises_transport_error(
     make_session: MakeSession, server: FakeSchedules
 ) -> None:
-    """Once its attempts are used up."""
+    """At last, so that a caller is not kept for ever by what cancels each poll."""
     session = make_session(retry=RetryPolicy(attempts=1))
     call = asyncio.create_task(session.get_operation(*server.script_operation(DONE)))
-    await turns(1)
-    assert cancel_fetches() == 1
-    with pytest.raises(TransportError, match="cancelled"):
+    while not call.done():
+        await turns(1)
+        cancel_fetches()
+    with pytest.raises(TransportError, match="cancelled 21 times"):
         await call
 
 

@@ -360,14 +360,14 @@ def test_growth_never_exceeds_known_rate() -> None:
 
 
 def test_in_flight_limit_grows_with_time_without_answers() -> None:
-    """By one each tenth of a second, up to a hundred."""
+    """By one each twentieth of a second, up to a hundred."""
     limiter = RateLimiter(UNLIMITED)
     assert fill(limiter, 0.0) == 8
     times = list[float]()
     while (at := limiter.earliest(times[-1] if times else 0.0)) < math.inf:
         limiter.send(at)
         times.append(at)
-    assert times == pytest.approx([(number + 1) / 10 for number in range(92)])
+    assert times == pytest.approx([(number + 1) / 20 for number in range(92)])
     assert limiter.in_flight == 100
 
 
