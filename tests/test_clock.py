@@ -15,7 +15,7 @@ from event_loops import turns
 from schedules_async._clock import Clock, SystemClock, Timers, to_seconds
 from schedules_async.testing import FakeClock
 
-Failures = list[Exception]
+Failures = list[BaseException]
 
 
 def make_timers(clock: Clock, failures: Failures | None = None) -> Timers:
@@ -24,7 +24,7 @@ def make_timers(clock: Clock, failures: Failures | None = None) -> Timers:
     return Timers(clock, asyncio.get_running_loop(), contextvars.copy_context(), on_failure)
 
 
-def _raise(error: Exception) -> None:
+def _raise(error: BaseException) -> None:
     raise AssertionError from error
 
 
