@@ -145,7 +145,7 @@ async def test_clock_that_wakes_early_sleeps_again() -> None:
 
 @pytest.mark.parametrize("times", [1, 5])
 async def test_cancelled_sleep_starts_again(clock: FakeClock, times: int) -> None:
-    """As by a framework that cancels all tasks of the loop; nothing is told of it."""
+    """As by a framework that cancels all tasks of the loop; it is no failure of the clock."""
     timers, called = make_timers(clock), []
     timers.call_at(10, lambda: called.append(clock.monotonic()))
     for _ in range(times):
@@ -267,6 +267,6 @@ def test_seconds_of_another_type_raise_type_error(value: object) -> None:
         to_seconds(cast("float", value))
 
 
-def test_seconds_too_large_for_a_float_raise_value_error() -> None:
+def test_seconds_too_large_for_floats_are_an_error() -> None:
     with pytest.raises(ValueError, match="too large"):
         to_seconds(10**400)

@@ -67,22 +67,22 @@ LINES: list[tuple[Event, str]] = [
 
 
 @pytest.mark.parametrize(("event", "line"), LINES)
-def test_an_event_is_one_line_whatever_the_service_says(event: Event, line: str) -> None:
+def test_event_is_one_line_whatever_the_service_sends(event: Event, line: str) -> None:
     assert str(event) == line
     assert line.isprintable()
 
 
-def test_an_end_counts() -> None:
+def test_end_of_a_wait_counts_outcomes() -> None:
     end = WaitEnded(MANY, 60, 99, (DONE, FAILED, LOST))
     assert (end.succeeded, end.failed, end.lost, end.left) == (1, 1, 1, 1)
 
 
-def test_no_beginning_equals_another() -> None:
+def test_beginning_equals_itself_only() -> None:
     assert WaitBegun(ONE.refs) != ONE
     assert {ONE: 1}[WaitEnded(ONE, 0, 0, ()).begun] == 1
 
 
 @pytest.mark.parametrize("event", [event for event, _ in LINES])
-def test_events_can_be_sent_elsewhere(event: Event) -> None:
+def test_events_can_be_pickled_and_copied(event: Event) -> None:
     for twin in (pickle.loads(pickle.dumps(event)), copy.deepcopy(event)):
         assert str(twin) == str(event)

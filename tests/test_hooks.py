@@ -1,4 +1,4 @@
-"""Hooks and the log: who is told of what, in which order, and that nobody is disturbed."""
+"""Hooks and the log: which events they get, in which order, and that they disturb nobody."""
 
 import asyncio
 import contextvars
@@ -46,38 +46,38 @@ DONE = operation_answer("Succeeded", percent_complete=100)
 TAGGED = operation_answer("Started", percent_complete=40, etag='"E1"')
 LOGGER = "schedules_async"
 
-Told = list[Event]
+Events = list[Event]
 
 
 @pytest.fixture
-def told() -> Told:
+def events() -> Events:
     return []
 
 
 @pytest.fixture
-def listened(make_session: MakeSession, told: Told) -> SchedulesSession:
-    """A session that tells the test."""
-    return make_session(hooks=[told.append], retry=RetryPolicy(base=0))
+def observed(make_session: MakeSession, events: Events) -> SchedulesSession:
+    """A session whose events the test gets."""
+    return make_session(hooks=[events.append], retry=RetryPolicy(base=0))
 
 
-def kinds(told: Told) -> list[str]:
-    return [type(event).__name__ for event in told]
+def kinds(events: Events) -> list[str]:
+    return [type(event).__name__ for event in events]
 
 
-def only(told: Told, kind: type[Any]) -> Any:
-    (event,) = [event for event in told if isinstance(event, kind)]
+def only(events: Events, kind: type[Any]) -> Any:
+    (event,) = [event for event in events if isinstance(event, kind)]
     return event
 
 
-async def test_a_wait_is_told_from_its_beginning_to_its_end(
-    listened: SchedulesSession, server: FakeSchedules, told: Told
+async def test_wait_emits_events_from_beginning_to_end(
+    observed: SchedulesSession, server: FakeSchedules, events: Events
 ) -> None:
     ref = server.script_operation(TAGGED, not_modified(), DONE)
-    waiter = listened.wait_for_operation(*ref)
-    assert told == []
+    waiter = observed.wait_for_operation(*ref)
+    assert events == []
     operation = await waiter
-    assert kinds(told) == ["WaitBegun", "Polled", "Changed", "Polled", "Polled", "Changed", "WaitEnded"]
-    begun, first, change, second, last, _, end = told
+    assert kinds(events) == ["WaitBegun", "Polled", "Changed", "Polled", "Polled", "Changed", "WaitEnded"]
+    begun, first, change, second, last, _, end = events
     assert isinstance(begun, WaitBegun)
     assert begun.refs == {ref}
     assert isinstance(change, Changed)
@@ -88,191 +88,201 @@ async def test_a_wait_is_told_from_its_beginning_to_its_end(
     assert (end.begun, end.polls, end.outcomes, end.interruption) == (begun, 3, (operation,), None)
     assert end.seconds == pytest.approx(2, abs=0.5)
     assert await waiter is operation
-    assert len(told) == 7
+    assert len(events) == 7
 
 
-async def test_a_single_look_is_told(listened: SchedulesSession, server: FakeSchedules, told: Told) -> None:
-    operation = await listened.get_operation(*server.script_operation(DONE))
-    assert told == [Polled(operation.ref, operation)]
+async def test_single_fetch_emits_polled(observed: SchedulesSession, server: FakeSchedules, events: Events) -> None:
+    operation = await observed.get_operation(*server.script_operation(DONE))
+    assert events == [Polled(operation.ref, operation)]
 
 
-async def test_a_look_that_ends_badly_is_told(listened: SchedulesSession, told: Told) -> None:
+async def test_poll_that_fails_emits_its_error(observed: SchedulesSession, events: Events) -> None:
     with pytest.raises(NotFoundError) as caught:
-        await listened.wait_for_operation("no", "such")
-    look, end = only(told, Polled), only(told, WaitEnded)
-    assert (str(look.outcome), look.pause) == (str(caught.value), None)
-    assert look.outcome is not caught.value
+        await observed.wait_for_operation("no", "such")
+    poll, end = only(events, Polled), only(events, WaitEnded)
+    assert (str(poll.outcome), poll.pause) == (str(caught.value), None)
+    assert poll.outcome is not caught.value
     assert (end.lost, end.polls) == (1, 1)
     assert end.outcomes[0] is not caught.value
     assert isinstance(end.outcomes[0], NotFoundError)
 
 
-async def test_repeats_are_told(listened: SchedulesSession, server: FakeSchedules, told: Told) -> None:
+async def test_retries_are_emitted_and_are_no_polls(
+    observed: SchedulesSession, server: FakeSchedules, events: Events
+) -> None:
     ref = server.script_operation(fault(500), fault(503), DONE)
-    await listened.wait_for_operation(*ref)
-    repeats = [event for event in told if isinstance(event, Retried)]
-    assert [(event.ref, type(event.error), event.faults, event.pause) for event in repeats] == [
+    await observed.wait_for_operation(*ref)
+    retries = [event for event in events if isinstance(event, Retried)]
+    assert [(event.ref, type(event.error), event.faults, event.pause) for event in retries] == [
         (ref, ServerError, 1, 0.0),
         (ref, ServerError, 2, 0.0),
     ]
-    assert len(repeats) == listened.stats.retried
-    assert only(told, WaitEnded).polls == 1
+    assert len(retries) == observed.stats.retried
+    assert only(events, WaitEnded).polls == 1
 
 
-async def test_a_repeat_that_nobody_waits_for_is_not_told(
-    make_session: MakeSession, server: FakeSchedules, told: Told
+async def test_retry_that_nobody_waits_for_is_not_emitted(
+    make_session: MakeSession, server: FakeSchedules, events: Events
 ) -> None:
-    session = make_session(hooks=[told.append], polling=PollingPolicy(max_retry_after=5))
+    session = make_session(hooks=[events.append], polling=PollingPolicy(max_retry_after=5))
     with pytest.raises(ServerError):
         await session.wait_for_operation(*server.script_operation(fault(503, retry_after=60)))
-    assert kinds(told) == ["WaitBegun", "Throttled", "WaitEnded"]
+    assert kinds(events) == ["WaitBegun", "Throttled", "WaitEnded"]
 
 
-async def test_refusals_are_told_with_what_is_left_of_the_longest(
-    listened: SchedulesSession, server: FakeSchedules, told: Told, clock: FakeClock
+async def test_throttled_has_the_rest_of_the_longest_pause(
+    observed: SchedulesSession, server: FakeSchedules, events: Events, clock: FakeClock
 ) -> None:
     refs = [server.script_operation(throttled(pause), DONE) for pause in (60, 20)]
-    await asyncio.gather(*(listened.get_operation(*ref) for ref in refs))
-    first, second = (event for event in told if isinstance(event, Throttled))
+    await asyncio.gather(*(observed.get_operation(*ref) for ref in refs))
+    first, second = (event for event in events if isinstance(event, Throttled))
     assert [first.was_open, second.was_open] == [True, False]
     assert {first.ref, second.ref} == set(refs)
     assert all(isinstance(event.error, RateLimitedError) for event in (first, second))
     assert max(first.pause, second.pause) == pytest.approx(60, abs=0.5)
     assert second.pause >= 20
     assert clock.monotonic() >= 60
-    assert listened.stats.throttled == 2
+    assert observed.stats.throttled == 2
 
 
-async def test_a_renewed_token_is_told(make_session: MakeSession, server: FakeSchedules, told: Told) -> None:
+async def test_token_renewed_after_401_is_emitted_once(
+    make_session: MakeSession, server: FakeSchedules, events: Events
+) -> None:
     credentials = server.credentials()
-    session = make_session(auth=credentials, hooks=[told.append])
+    session = make_session(auth=credentials, hooks=[events.append])
     ref = server.start_operation(duration=100)
     await session.get_operation(*ref)
     server.reject_token(await credentials.get_token())
     await asyncio.gather(session.get_operation(*ref), session.get_operation(*ref))
-    assert [event for event in told if isinstance(event, TokenRenewed)] == [TokenRenewed(was_rejected=True)]
+    assert [event for event in events if isinstance(event, TokenRenewed)] == [TokenRenewed(was_rejected=True)]
 
 
-async def test_a_token_renewed_in_time_is_told(make_session: MakeSession, server: FakeSchedules, told: Told) -> None:
+async def test_another_token_of_the_function_is_emitted(
+    make_session: MakeSession, server: FakeSchedules, events: Events
+) -> None:
     tokens = iter(["test-token-0", "test-token", "test-token"])
     server.token = "test-token-0"
 
-    async def give() -> str:
+    async def get_token() -> str:
         server.token = next(tokens)
         return server.token
 
-    session = make_session(auth=give, hooks=[told.append])
+    session = make_session(auth=get_token, hooks=[events.append])
     ref = server.start_operation(duration=100)
     for _ in range(3):
         await session.get_operation(*ref)
-    assert kinds(told) == ["Polled", "TokenRenewed", "Polled", "Polled"]
-    assert only(told, TokenRenewed) == TokenRenewed(was_rejected=False)
+    assert kinds(events) == ["Polled", "TokenRenewed", "Polled", "Polled"]
+    assert only(events, TokenRenewed) == TokenRenewed(was_rejected=False)
 
 
-async def test_a_group_is_one_wait(listened: SchedulesSession, server: FakeSchedules, told: Told) -> None:
+async def test_group_emits_one_beginning_and_end(
+    observed: SchedulesSession, server: FakeSchedules, events: Events
+) -> None:
     failing = server.script_operation(operation_answer("Failed"))
     refs = [server.script_operation(TAGGED, DONE), failing, OperationRef("no", "such"), server.script_operation(TAGGED)]
     with pytest.raises(OperationGroupError):
-        await listened.wait_for_operations([*refs, *refs], timeout=5.5)
-    begun, end = only(told, WaitBegun), only(told, WaitEnded)
+        await observed.wait_for_operations([*refs, *refs], timeout=5.5)
+    begun, end = only(events, WaitBegun), only(events, WaitEnded)
     assert begun.refs == set(refs)
     assert (end.begun, end.succeeded, end.failed, end.lost, end.left) == (begun, 1, 1, 2, 0)
-    assert end.polls == len([event for event in told if isinstance(event, Polled)])
+    assert end.polls == len([event for event in events if isinstance(event, Polled)])
     assert [type(outcome) for outcome in end.outcomes[2:]] == [NotFoundError, OperationTimeoutError]
 
 
-async def test_each_wait_counts_the_looks_since_it_began(
-    listened: SchedulesSession, server: FakeSchedules, told: Told, clock: FakeClock
+async def test_wait_counts_polls_since_its_beginning(
+    observed: SchedulesSession, server: FakeSchedules, events: Events, clock: FakeClock
 ) -> None:
     ref = server.start_operation(duration=10)
-    early = asyncio.create_task(listened.wait_for_operation(*ref))
+    early = asyncio.create_task(observed.wait_for_operation(*ref))
     await clock.sleep(4.5)
-    await asyncio.gather(early, listened.wait_for_operation(*ref))
-    polls = len([event for event in told if isinstance(event, Polled)])
-    assert sorted(event.polls for event in told if isinstance(event, WaitEnded)) == [polls - 5, polls]
+    await asyncio.gather(early, observed.wait_for_operation(*ref))
+    polls = len([event for event in events if isinstance(event, Polled)])
+    assert sorted(event.polls for event in events if isinstance(event, WaitEnded)) == [polls - 5, polls]
 
 
-async def test_a_wait_that_is_left_ends_and_may_begin_again(
-    listened: SchedulesSession, server: FakeSchedules, told: Told
+async def test_wait_that_was_left_ends_and_begins_again(
+    observed: SchedulesSession, server: FakeSchedules, events: Events
 ) -> None:
-    waiter = listened.wait_for_operation(*server.start_operation(duration=10))
+    waiter = observed.wait_for_operation(*server.start_operation(duration=10))
     async for _ in waiter:
         break
     await turns(3)
-    assert str(told[-1]).startswith(f"wait for {waiter.ref} ended: left after")
+    assert str(events[-1]).startswith(f"wait for {waiter.ref} ended: left after")
     task = asyncio.create_task(waiter)
     await turns(2)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await turns(1)
-    assert isinstance(told[-1], WaitEnded)
+    assert isinstance(events[-1], WaitEnded)
     await waiter
-    ends = [event for event in told if isinstance(event, WaitEnded)]
+    ends = [event for event in events if isinstance(event, WaitEnded)]
     assert [end.left for end in ends] == [1, 1, 0]
-    assert [end.begun for end in ends] == [event for event in told if isinstance(event, WaitBegun)]
+    assert [end.begun for end in ends] == [event for event in events if isinstance(event, WaitBegun)]
 
 
-async def test_a_wait_that_is_closed_ends_once(listened: SchedulesSession, server: FakeSchedules, told: Told) -> None:
-    waiter = listened.wait_for_operation(*server.start_operation(duration=10))
+async def test_closed_wait_ends_once(observed: SchedulesSession, server: FakeSchedules, events: Events) -> None:
+    waiter = observed.wait_for_operation(*server.start_operation(duration=10))
     changes = aiter(waiter)
     await anext(changes)
     await waiter.aclose()
     del changes
     await turns(3)
-    end = only(told, WaitEnded)
-    assert (end.left, end.interruption, told[-1]) == (1, None, end)
+    end = only(events, WaitEnded)
+    assert (end.left, end.interruption, events[-1]) == (1, None, end)
 
 
-async def test_a_closed_session_ends_its_waits(listened: SchedulesSession, server: FakeSchedules, told: Told) -> None:
+async def test_closed_session_emits_the_end_of_waits(
+    observed: SchedulesSession, server: FakeSchedules, events: Events
+) -> None:
     refs = [server.start_operation(duration=100) for _ in range(2)]
-    task = asyncio.create_task(listened.wait_for_operations(refs))
-    while len([event for event in told if isinstance(event, Polled)]) < 2:
+    task = asyncio.create_task(observed.wait_for_operations(refs))
+    while len([event for event in events if isinstance(event, Polled)]) < 2:
         await turns(1)
-    await listened.close()
+    await observed.close()
     with pytest.raises(SessionClosedError):
         await task
-    end = only(told, WaitEnded)
+    end = only(events, WaitEnded)
     assert (end.left, end.polls) == (2, 2)
     assert isinstance(end.interruption, SessionClosedError)
 
 
-async def test_what_has_ended_is_not_waited_for(listened: SchedulesSession, told: Told) -> None:
-    assert await listened.wait_for_operations([]) == []
-    assert told == []
+async def test_wait_for_nothing_emits_nothing(observed: SchedulesSession, events: Events) -> None:
+    assert await observed.wait_for_operations([]) == []
+    assert events == []
 
 
-def test_nothing_is_told_once_the_event_loop_is_closed(told: Told) -> None:
+def test_closed_event_loop_ends_the_events(events: Events) -> None:
     left: list[Any] = []
 
     async def leave_open() -> None:
         async with FakeSchedules() as server, aiohttp.ClientSession() as http:
-            session = SchedulesSession(server.token, base_url=server.url, http=http, hooks=[told.append])
+            session = SchedulesSession(server.token, base_url=server.url, http=http, hooks=[events.append])
             left.append(aiter(session.wait_for_operation(*server.script_operation(TAGGED))))
             await anext(left[0])
 
     asyncio.run(leave_open())
     left.clear()
-    assert kinds(told) == ["WaitBegun", "Polled", "Changed"]
+    assert kinds(events) == ["WaitBegun", "Polled", "Changed"]
 
 
-async def test_a_hook_that_raises_disturbs_nobody_and_is_logged_once(
-    make_session: MakeSession, server: FakeSchedules, told: Told, caplog: pytest.LogCaptureFixture
+async def test_hook_that_raises_is_logged_once(
+    make_session: MakeSession, server: FakeSchedules, events: Events, caplog: pytest.LogCaptureFixture
 ) -> None:
     failures = iter([KeyError("first"), asyncio.CancelledError(), *[ValueError("later")] * 100])
 
     def failing(_: Event) -> None:
         raise next(failures)
 
-    session = make_session(hooks=[failing, told.append])
+    session = make_session(hooks=[failing, events.append])
     await session.wait_for_operation(*server.script_operation(TAGGED, not_modified(), DONE))
-    assert len(told) == 7
+    assert len(events) == 7
     (record,) = [one for one in caplog.records if one.name == LOGGER and one.levelno >= logging.ERROR]
     assert "KeyError: 'first'" in caplog.text
     assert "failing" in record.getMessage()
 
 
-async def test_a_hook_may_use_the_session(
-    make_session: MakeSession, server: FakeSchedules, clock: FakeClock, told: Told
+async def test_hook_may_begin_and_cancel_waits(
+    make_session: MakeSession, server: FakeSchedules, clock: FakeClock, events: Events
 ) -> None:
     """It may begin waits and end them in the midst of everything, even where tasks begin eagerly."""
     tasks: list[asyncio.Task[Any]] = []
@@ -281,7 +291,7 @@ async def test_a_hook_may_use_the_session(
     ref = server.script_operation(TAGGED, throttled(5), fault(500), not_modified(), DONE)
 
     def busy(event: Event) -> None:
-        told.append(event)
+        events.append(event)
         if not isinstance(event, WaitBegun) and len(tasks) < 20:
             tasks.append(asyncio.create_task(session.wait_for_operation(*ref)))
             tasks[len(tasks) // 3].cancel()
@@ -293,13 +303,13 @@ async def test_a_hook_may_use_the_session(
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert len(results) == 20
     assert [result for result in results if isinstance(result, Exception)] == []
-    assert kinds(told).count("WaitBegun") == kinds(told).count("WaitEnded")
+    assert kinds(events).count("WaitBegun") == kinds(events).count("WaitEnded")
     asyncio.get_running_loop().set_task_factory(None)
     await turns(2)
     assert clock.sleeping == 0
 
 
-async def test_the_log_tells_of_waits_at_info(
+async def test_waits_are_logged_at_info(
     session: SchedulesSession, server: FakeSchedules, caplog: pytest.LogCaptureFixture
 ) -> None:
     ref = server.script_operation(throttled(60), *[TAGGED] * 3, operation_answer("Failed", percent_complete=60))
@@ -315,7 +325,7 @@ async def test_the_log_tells_of_waits_at_info(
     assert levels == ["INFO", "WARNING", "INFO"]
 
 
-async def test_the_log_tells_of_looks_at_debug(
+async def test_polls_are_logged_at_debug(
     session: SchedulesSession, server: FakeSchedules, caplog: pytest.LogCaptureFixture
 ) -> None:
     ref = server.script_operation(TAGGED, not_modified(), fault(500), DONE)
@@ -331,7 +341,7 @@ async def test_the_log_tells_of_looks_at_debug(
     assert lines[4][1] == f"look at {ref}: Succeeded at 100 %"
 
 
-async def test_where_nobody_hears_nothing_is_formatted(
+async def test_disabled_levels_are_not_logged(
     session: SchedulesSession, server: FakeSchedules, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR, LOGGER):
@@ -351,16 +361,18 @@ async def async_hook(event: Event) -> None:
 @pytest.mark.parametrize(
     ("hook", "text"), [(5, "callable, not int"), (async_hook, "not be async"), (AsyncHook(), "not be async")]
 )
-def test_what_cannot_be_a_hook_is_refused_at_once(hook: Any, text: str) -> None:
+def test_unusable_hook_raises_type_error(hook: Any, text: str) -> None:
     with pytest.raises(TypeError, match=text):
         SchedulesSession("token", hooks=[hook])
 
 
-async def test_hooks_may_come_out_of_a_generator(make_session: MakeSession, server: FakeSchedules, told: Told) -> None:
-    session = make_session(hooks=(hook for hook in [told.append, told.append]))
+async def test_hooks_may_come_out_of_a_generator(
+    make_session: MakeSession, server: FakeSchedules, events: Events
+) -> None:
+    session = make_session(hooks=(hook for hook in [events.append, events.append]))
     await session.get_operation(*server.script_operation(DONE))
     await session.get_operation(*server.script_operation(DONE))
-    assert kinds(told) == ["Polled"] * 4
+    assert kinds(events) == ["Polled"] * 4
 
 
 async def test_hook_is_called_outside_the_engine(make_session: MakeSession, server: FakeSchedules) -> None:

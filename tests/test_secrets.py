@@ -245,7 +245,7 @@ class Broken(dict[OperationRef, Operation]):
 
 
 @pytest.mark.parametrize(("method", "answer"), [("get", DONE), ("set", DONE), ("pop", Answer(404))])
-async def test_no_token_in_frames_of_a_failing_mapping(
+async def test_frames_of_a_failing_mapping_show_no_token(
     server_of_canaries: FakeSchedules, make_session: MakeSession, log: list[str], method: str, answer: Answer
 ) -> None:
     """What an error reporter reads: the variables in each frame of the traceback, also of what is logged."""
@@ -258,7 +258,7 @@ async def test_no_token_in_frames_of_a_failing_mapping(
 @pytest.mark.parametrize(
     "signal", ["on_request_start", "on_connection_create_start", "on_request_headers_sent", "on_request_end"]
 )
-async def test_no_token_in_frames_of_a_failing_trace_config(
+async def test_frames_of_failing_trace_config_show_no_token(
     server_of_canaries: FakeSchedules, make_session: MakeSession, log: list[str], signal: str
 ) -> None:
     async def trace(*arguments: object) -> None:
@@ -275,7 +275,7 @@ async def test_no_token_in_frames_of_a_failing_trace_config(
     assert [text for result in results for text in [*everything(result), *log] if shows_secret(text)] == []
 
 
-async def test_no_token_in_frames_of_a_failing_hook(
+async def test_frames_of_a_failing_hook_show_no_token(
     server_of_canaries: FakeSchedules, make_session: MakeSession
 ) -> None:
     """The exception of a hook is logged with its traceback."""

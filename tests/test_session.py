@@ -1,4 +1,4 @@
-"""The session: what it takes, one look at a time, and what it leaves behind."""
+"""The session: its options, single fetches, and what it leaves behind."""
 
 import asyncio
 import gc
@@ -45,7 +45,7 @@ from schedules_async.testing import (
     throttled,
 )
 
-CANARY = "canary-token-that-must-not-be-seen"
+CANARY = "canary-token-that-must-not-be-shown"
 DONE = operation_answer("Succeeded")
 
 
@@ -76,7 +76,7 @@ def started(percent: float, etag: str | None = None) -> Answer:
         ({"http": "no session"}, TypeError, "http"),
     ],
 )
-def test_what_cannot_work_is_refused_at_once(options: dict[str, Any], error: type[Exception], text: str) -> None:
+def test_unusable_option_is_an_error_at_once(options: dict[str, Any], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text) as caught:
         SchedulesSession(options.pop("auth", "token"), **options)
     assert "word" not in str(caught.value)
@@ -93,7 +93,7 @@ def test_what_cannot_work_is_refused_at_once(options: dict[str, Any], error: typ
         "https://[2001:db8::1]/",
     ],
 )
-def test_https_and_this_machine_are_taken(base_url: str | URL) -> None:
+def test_base_url_may_be_https_or_loopback(base_url: str | URL) -> None:
     assert str(base_url).rstrip("/") in repr(SchedulesSession(CANARY, base_url=base_url))
 
 
@@ -109,15 +109,13 @@ def test_https_and_this_machine_are_taken(base_url: str | URL) -> None:
         ({"polling": 1.0}, TypeError),
     ],
 )
-def test_a_wait_that_means_nothing_is_refused_at_the_call(options: dict[str, Any], error: type[Exception]) -> None:
+def test_unusable_option_of_a_wait_is_an_error(options: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
         repr(SchedulesSession("token").wait_for_operation("schedule", "operation", **options))
 
 
 @pytest.mark.parametrize("bad", ["", ".", ".."])
-async def test_an_id_that_names_another_resource_is_refused_before_any_request(
-    session: SchedulesSession, server: FakeSchedules, bad: str
-) -> None:
+async def test_id_of_another_resource_is_an_error(session: SchedulesSession, server: FakeSchedules, bad: str) -> None:
     for ids in ((bad, "operation"), ("schedule", bad)):
         with pytest.raises(ValueError, match="must not be"):
             await session.get_operation(*ids)
@@ -127,12 +125,12 @@ async def test_an_id_that_names_another_resource_is_refused_before_any_request(
 
 
 @pytest.mark.parametrize("odd", ["a/b", "a#b?c", "%2e%2e", "ö ü", "..;", "a%b", "\x00"])
-async def test_ids_travel_as_one_segment_each(session: SchedulesSession, server: FakeSchedules, odd: str) -> None:
+async def test_id_is_encoded_as_one_segment(session: SchedulesSession, server: FakeSchedules, odd: str) -> None:
     server.script_operation(DONE, schedule_id=odd, operation_id=odd)
     assert (await session.get_operation(odd, odd)).ref == OperationRef(odd, odd)
 
 
-async def test_a_request_carries_what_the_vendor_asks_for(session: SchedulesSession, server: FakeSchedules) -> None:
+async def test_request_carries_the_headers_of_the_vendor(session: SchedulesSession, server: FakeSchedules) -> None:
     await session.get_operation(*server.script_operation(DONE))
     headers = server.requests[0].headers
     assert headers["Accept"] == "application/vnd.bentley.itwin-platform.v1+json"
@@ -141,14 +139,14 @@ async def test_a_request_carries_what_the_vendor_asks_for(session: SchedulesSess
     assert "Cookie" not in headers
 
 
-async def test_a_base_url_may_carry_a_prefix(make_session: MakeSession, clock: FakeClock) -> None:
+async def test_base_url_may_carry_a_prefix(make_session: MakeSession, clock: FakeClock) -> None:
     async with FakeSchedules(clock=clock, prefix="/gateway/v1") as server:
         session = make_session(auth=server.token, base_url=server.url + "/")
         assert (await session.get_operation(*server.script_operation(DONE))).is_succeeded
         await session.close()
 
 
-async def test_a_look_is_never_answered_from_memory(session: SchedulesSession, server: FakeSchedules) -> None:
+async def test_fetch_is_never_answered_from_memory(session: SchedulesSession, server: FakeSchedules) -> None:
     fresh = Answer(200, started(10).body, {"ETag": '"E1"', "Cache-Control": "max-age=3600"})
     ref = server.script_operation(fresh, not_modified('W/"E1"'))
     first = await session.get_operation(*ref)
@@ -156,7 +154,7 @@ async def test_a_look_is_never_answered_from_memory(session: SchedulesSession, s
     assert [request.if_none_match for request in server.requests] == [None, '"E1"']
 
 
-async def test_no_store_is_obeyed(session: SchedulesSession, server: FakeSchedules) -> None:
+async def test_no_store_keeps_no_snapshot(session: SchedulesSession, server: FakeSchedules) -> None:
     secret = Answer(200, started(10).body, {"ETag": '"E1"', "Cache-Control": "private, No-Store"})
     ref = server.script_operation(secret)
     await session.get_operation(*ref)
@@ -164,16 +162,14 @@ async def test_no_store_is_obeyed(session: SchedulesSession, server: FakeSchedul
     assert [request.if_none_match for request in server.requests] == [None, None]
 
 
-async def test_a_200_without_a_tag_ends_conditional_requests(session: SchedulesSession, server: FakeSchedules) -> None:
+async def test_answer_without_tag_ends_conditional_requests(session: SchedulesSession, server: FakeSchedules) -> None:
     ref = server.script_operation(started(1, '"E1"'), started(2), started(3, 'W/"E3"'), not_modified())
     percents = [(await session.get_operation(*ref)).percent_complete for _ in range(4)]
     assert percents == [1, 2, 3, 3]
     assert [request.if_none_match for request in server.requests] == [None, '"E1"', None, 'W/"E3"']
 
 
-async def test_an_unusable_304_is_repeated_once_unconditionally(
-    session: SchedulesSession, server: FakeSchedules
-) -> None:
+async def test_unusable_304_is_repeated_once_unconditionally(session: SchedulesSession, server: FakeSchedules) -> None:
     ref = server.script_operation(started(1, '"E1"'), not_modified('"other"'), started(2, '"E2"'), not_modified('"no"'))
     assert (await session.get_operation(*ref)).percent_complete == 1
     assert (await session.get_operation(*ref)).percent_complete == 2
@@ -183,7 +179,7 @@ async def test_an_unusable_304_is_repeated_once_unconditionally(
     assert [request.if_none_match for request in server.requests] == [None, '"E1"', None, '"E2"', None]
 
 
-async def test_a_404_drops_the_snapshot_and_a_fault_does_not(make_session: MakeSession, server: FakeSchedules) -> None:
+async def test_only_a_404_drops_the_snapshot(make_session: MakeSession, server: FakeSchedules) -> None:
     session = make_session(retry=RetryPolicy(attempts=1))
     ref = server.script_operation(
         started(1, '"E1"'), fault(500), cut_body(), Answer(404), started(2, '"E2"'), Answer(403), not_modified()
@@ -198,7 +194,7 @@ async def test_a_404_drops_the_snapshot_and_a_fault_does_not(make_session: MakeS
     assert tags == [None, '"E1"', '"E1"', '"E1"', None, '"E2"', '"E2"']
 
 
-async def test_snapshots_may_be_the_callers(make_session: MakeSession, server: FakeSchedules) -> None:
+async def test_snapshots_may_be_kept_by_the_caller(make_session: MakeSession, server: FakeSchedules) -> None:
     kept: dict[OperationRef, Operation] = {}
     ref = server.script_operation(started(1, '"E1"'), not_modified())
     operation = await make_session(snapshots=kept).get_operation(*ref)
@@ -206,9 +202,9 @@ async def test_snapshots_may_be_the_callers(make_session: MakeSession, server: F
     assert await make_session(snapshots=kept).get_operation(*ref) is operation
 
 
-def test_of_too_many_snapshots_the_least_recently_used_goes() -> None:
-    watched = 0
-    snapshots = RecentSnapshots(lambda: watched)
+def test_least_recently_used_snapshot_is_dropped() -> None:
+    in_use = 0
+    snapshots = RecentSnapshots(lambda: in_use)
     operation = Operation.from_json('{"operation": {"id": "o", "status": "Queued"}}', "s")
     refs = [OperationRef("s", str(number)) for number in range(10_001)]
     for ref in refs[:10_000]:
@@ -220,11 +216,11 @@ def test_of_too_many_snapshots_the_least_recently_used_goes() -> None:
     assert refs[1] not in snapshots
     del snapshots[refs[2]]
     assert len(list(snapshots)) == 9_999
-    watched = 2  # what is waited for takes no other's place
+    in_use = 2  # pollers in use come on top
     for ref in refs[:4]:
         snapshots[ref] = operation
     assert len(snapshots) == 10_001
-    watched = 0
+    in_use = 0
     snapshots[refs[0]] = operation
     assert len(snapshots) == 10_000
 
@@ -240,7 +236,7 @@ async def test_overlapping_calls_share_one_request(session: SchedulesSession, se
     assert len(server.requests) == 2
 
 
-async def test_a_call_feeds_the_wait_of_the_same_operation(
+async def test_fetch_feeds_the_wait_for_its_operation(
     make_session: MakeSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     session = make_session(polling=PollingPolicy.fixed(100))
@@ -253,7 +249,7 @@ async def test_a_call_feeds_the_wait_of_the_same_operation(
     assert (clock.monotonic(), len(server.requests)) == (30, 2)
 
 
-async def test_a_call_that_is_cancelled_leaves_the_wait_alone(make_session: MakeSession, server: FakeSchedules) -> None:
+async def test_cancelled_fetch_leaves_the_wait_alone(make_session: MakeSession, server: FakeSchedules) -> None:
     session = make_session(polling=PollingPolicy.fixed(100), rate_limits=[RateLimit(1, 10)])
     ref = server.script_operation(started(10), DONE)
     changes = aiter(session.wait_for_operation(*ref))
@@ -282,9 +278,7 @@ async def test_no_cookie_is_kept(session: SchedulesSession, server: FakeSchedule
     assert "Cookie" not in server.requests[1].headers
 
 
-async def test_of_a_borrowed_session_only_the_connector_counts(
-    make_session: MakeSession, server: FakeSchedules
-) -> None:
+async def test_borrowed_session_lends_its_connector_only(make_session: MakeSession, server: FakeSchedules) -> None:
     async with aiohttp.ClientSession(
         headers={"X-Own": "1"}, cookies={"a": "b"}, raise_for_status=True, timeout=aiohttp.ClientTimeout(total=1e-9)
     ) as http:
@@ -302,7 +296,7 @@ async def test_of_a_borrowed_session_only_the_connector_counts(
         make_session(http=http)
 
 
-async def test_a_borrowed_session_closed_too_early_is_not_replaced(server: FakeSchedules, clock: FakeClock) -> None:
+async def test_closed_borrowed_session_is_not_replaced(server: FakeSchedules, clock: FakeClock) -> None:
     """By a connector of our own, without the caller's certificates: it is a fault."""
     http = aiohttp.ClientSession()
     async with SchedulesSession(server.token, base_url=server.url, http=http, clock=clock) as session:
@@ -312,7 +306,7 @@ async def test_a_borrowed_session_closed_too_early_is_not_replaced(server: FakeS
     assert server.requests == []
 
 
-async def test_a_plain_token_is_not_repeated_after_a_401(make_session: MakeSession, server: FakeSchedules) -> None:
+async def test_fixed_token_is_not_repeated_after_401(make_session: MakeSession, server: FakeSchedules) -> None:
     ref = server.script_operation(DONE)
     with pytest.raises(AuthenticationError) as caught:
         await make_session(auth="another-token").get_operation(*ref)
@@ -320,13 +314,13 @@ async def test_a_plain_token_is_not_repeated_after_a_401(make_session: MakeSessi
     assert len(server.requests) == 1
 
 
-async def test_after_a_401_a_function_is_asked_once_more(make_session: MakeSession, server: FakeSchedules) -> None:
+async def test_function_is_called_once_more_after_401(make_session: MakeSession, server: FakeSchedules) -> None:
     tokens = iter(["old-token", server.token, "bad-1", "bad-2"])
 
-    async def give() -> str:
+    async def get_token() -> str:
         return next(tokens)
 
-    session = make_session(auth=give)
+    session = make_session(auth=get_token)
     ref = server.script_operation(DONE)
     assert (await session.get_operation(*ref)).is_succeeded
     with pytest.raises(AuthenticationError):
@@ -334,19 +328,17 @@ async def test_after_a_401_a_function_is_asked_once_more(make_session: MakeSessi
     assert len(server.requests) == 4
 
 
-async def test_a_provider_that_gives_the_rejected_token_again_gets_no_repeat(
-    make_session: MakeSession, server: FakeSchedules
-) -> None:
-    async def give() -> str:
+async def test_rejected_token_returned_again_is_not_repeated(make_session: MakeSession, server: FakeSchedules) -> None:
+    async def get_token() -> str:
         return "old-token"
 
     with pytest.raises(AuthenticationError) as caught:
-        await make_session(auth=give).get_operation(*server.script_operation(DONE))
+        await make_session(auth=get_token).get_operation(*server.script_operation(DONE))
     assert caught.value.status == 401
     assert len(server.requests) == 1
 
 
-async def test_a_provider_hears_which_token_was_rejected(make_session: MakeSession, server: FakeSchedules) -> None:
+async def test_provider_receives_the_rejected_token(make_session: MakeSession, server: FakeSchedules) -> None:
     class Provider:
         rejected: list[str | None]
 
@@ -362,8 +354,8 @@ async def test_a_provider_hears_which_token_was_rejected(make_session: MakeSessi
     assert provider.rejected == [None, "old-token"]
 
 
-async def test_a_401_of_many_requests_renews_the_token_once(make_session: MakeSession, server: FakeSchedules) -> None:
-    """Also with a provider of the caller's that renews at every call that tells of a rejection."""
+async def test_many_401_renew_the_token_once(make_session: MakeSession, server: FakeSchedules) -> None:
+    """Also where the provider renews at every call with a rejected token."""
     renewals = []
 
     class Provider:
@@ -382,7 +374,7 @@ async def test_a_401_of_many_requests_renews_the_token_once(make_session: MakeSe
     assert renewals == ["old-token"]
 
 
-async def test_no_token_no_request(make_session: MakeSession, server: FakeSchedules) -> None:
+async def test_request_without_token_is_not_sent(make_session: MakeSession, server: FakeSchedules) -> None:
     async def fail() -> str:
         raise KeyError("vault")
 
@@ -398,9 +390,7 @@ async def test_no_token_no_request(make_session: MakeSession, server: FakeSchedu
     assert server.requests == []
 
 
-async def test_attempts_are_counted_and_the_last_error_is_raised(
-    make_session: MakeSession, server: FakeSchedules
-) -> None:
+async def test_last_attempt_of_a_fetch_raises_its_error(make_session: MakeSession, server: FakeSchedules) -> None:
     session = make_session(retry=RetryPolicy(attempts=3))
     ref = server.script_operation(fault(500), fault(502), fault(503, correlation_id="c-9"), DONE)
     with pytest.raises(ServerError) as caught:
@@ -411,15 +401,13 @@ async def test_attempts_are_counted_and_the_last_error_is_raised(
 
 
 @pytest.mark.parametrize("status", [400, 403, 406, 415, 501, 505, 600])
-async def test_what_will_not_pass_is_not_repeated(
-    session: SchedulesSession, server: FakeSchedules, status: int
-) -> None:
+async def test_lasting_error_is_not_retried(session: SchedulesSession, server: FakeSchedules, status: int) -> None:
     with pytest.raises(ResponseError):
         await session.get_operation(*server.script_operation(fault(status)))
     assert len(server.requests) == 1
 
 
-async def test_a_fault_that_names_a_time_is_not_repeated_before(
+async def test_fault_with_retry_after_delays_the_retry(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     await session.get_operation(*server.script_operation(fault(500, retry_after=90), DONE))
@@ -428,7 +416,7 @@ async def test_a_fault_that_names_a_time_is_not_repeated_before(
         await session.get_operation(*server.script_operation(fault(500, retry_after=900), DONE))
 
 
-async def test_a_callers_broken_store_is_seen_by_the_caller(
+async def test_exception_of_the_mapping_reaches_the_caller(
     make_session: MakeSession, server: FakeSchedules, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(dict[OperationRef, Operation]):
@@ -441,7 +429,7 @@ async def test_a_callers_broken_store_is_seen_by_the_caller(
     assert "LookupError('disk gone')" in caplog.text
 
 
-async def test_a_broken_store_costs_no_place_in_a_rate_window(make_session: MakeSession, server: FakeSchedules) -> None:
+async def test_failing_mapping_uses_up_no_rate_limit(make_session: MakeSession, server: FakeSchedules) -> None:
     class Broken(dict[OperationRef, Operation]):
         is_broken = True
 
@@ -460,9 +448,7 @@ async def test_a_broken_store_costs_no_place_in_a_rate_window(make_session: Make
     assert (await session.get_operation(*ref)).is_succeeded
 
 
-async def test_a_request_that_still_connects_when_the_gate_closes_stays(
-    server: FakeSchedules, clock: FakeClock
-) -> None:
+async def test_connecting_request_stays_behind_a_closed_gate(server: FakeSchedules, clock: FakeClock) -> None:
     """Here for want of a connection; with many it is the name server or the handshake that takes long."""
     refs = [server.script_operation(throttled(10, delay=1), DONE)] + [server.script_operation(DONE) for _ in range(4)]
     async with (
@@ -476,21 +462,21 @@ async def test_a_request_that_still_connects_when_the_gate_closes_stays(
     assert session.stats.requests == len(server.requests) == 6
 
 
-async def test_a_callers_own_error_with_its_own_constructor_reaches_everybody(make_session: MakeSession) -> None:
+async def test_error_with_its_own_constructor_reaches_everybody(make_session: MakeSession) -> None:
     class OwnError(AuthenticationError):
         def __init__(self, vault: str, shelf: str) -> None:
             super().__init__(f"{vault}/{shelf}")
 
-    async def give() -> str:
+    async def get_token() -> str:
         raise OwnError("vault", "shelf")
 
-    session = make_session(auth=give)
+    session = make_session(auth=get_token)
     results = await asyncio.gather(*(session.get_operation("s", "o") for _ in range(2)), return_exceptions=True)
     assert [type(result) for result in results] == [OwnError, OwnError]
     assert results[0] is not results[1]
 
 
-async def test_a_cancelled_close_still_closes_the_connections(server: FakeSchedules) -> None:
+async def test_cancelled_close_still_closes_the_connections(server: FakeSchedules) -> None:
     session = SchedulesSession(server.token, base_url=server.url)
     call = asyncio.create_task(session.get_operation(*server.script_operation(stall())))
     while not server.requests:
@@ -503,7 +489,7 @@ async def test_a_cancelled_close_still_closes_the_connections(server: FakeSchedu
     await until_no_connection(server)
 
 
-async def test_a_closed_session_says_so(make_session: MakeSession, server: FakeSchedules) -> None:
+async def test_closed_session_ends_calls_and_rejects_others(make_session: MakeSession, server: FakeSchedules) -> None:
     session = make_session()
     async with session:
         calls = [asyncio.create_task(session.get_operation("s", str(number))) for number in range(3)]
@@ -520,7 +506,7 @@ async def test_a_closed_session_says_so(make_session: MakeSession, server: FakeS
     await until_no_connection(server)
 
 
-def test_a_session_belongs_to_one_loop() -> None:
+def test_session_rejects_calls_on_another_loop() -> None:
     session = SchedulesSession("token", base_url="http://127.0.0.1:1", retry=RetryPolicy(attempts=1))
 
     async def use() -> None:
@@ -539,7 +525,7 @@ def test_a_session_belongs_to_one_loop() -> None:
     asyncio.run(close())
 
 
-async def test_no_token_in_anything_a_session_shows(
+async def test_session_and_errors_show_no_token(
     make_session: MakeSession, server: FakeSchedules, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
@@ -557,13 +543,13 @@ async def test_no_token_in_anything_a_session_shows(
     assert not [text for text in shown if CANARY in text]
 
 
-def test_a_session_cannot_be_pickled() -> None:
+def test_session_cannot_be_pickled() -> None:
     with pytest.raises(TypeError, match="pickled"):
         pickle.dumps(SchedulesSession(CANARY))
 
 
 @pytest.mark.parametrize("form", ["await", "iterate", "get"])
-async def test_cancelled_at_any_point_nothing_is_left(form: str) -> None:
+async def test_use_cancelled_at_any_point_leaves_nothing(form: str) -> None:
     """Each turn of the event loop is a point at which a wait can end: all of them are tried, one after the other."""
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
@@ -633,7 +619,7 @@ async def test_seconds_may_be_timedeltas(server: FakeSchedules, clock: FakeClock
     assert clock.monotonic() == 2
 
 
-async def test_closing_may_be_cancelled_and_done_again(make_session: MakeSession, server: FakeSchedules) -> None:
+async def test_cancelled_close_may_be_repeated(make_session: MakeSession, server: FakeSchedules) -> None:
     session = make_session()
     wait = asyncio.create_task(session.wait_for_operation(*server.script_operation(stall()), timeout=1000))
     await turns(30)
@@ -647,7 +633,7 @@ async def test_closing_may_be_cancelled_and_done_again(make_session: MakeSession
         await wait
 
 
-def test_an_iteration_that_outlives_its_loop_is_harmless() -> None:
+def test_iteration_that_outlives_its_loop_is_harmless() -> None:
     """The session was never closed; dropping what is left of it raises nothing and warns of nothing of ours."""
     left: list[Any] = []
 
@@ -668,17 +654,17 @@ def test_an_iteration_that_outlives_its_loop_is_harmless() -> None:
         left.clear()
 
 
-async def test_a_token_that_was_cancelled_elsewhere_is_no_token(make_session: MakeSession) -> None:
-    async def give() -> str:
+async def test_cancelled_error_of_token_function_is_authentication_error(make_session: MakeSession) -> None:
+    async def get_token() -> str:
         raise asyncio.CancelledError
 
     with pytest.raises(AuthenticationError) as caught:
-        await make_session(auth=give).get_operation("s", "o")
+        await make_session(auth=get_token).get_operation("s", "o")
     assert isinstance(caught.value.__cause__, asyncio.CancelledError)
     assert caught.value.ref == OperationRef("s", "o")
 
 
-async def test_a_call_cancelled_while_it_waits_for_a_token_is_cancelled(make_session: MakeSession) -> None:
+async def test_fetch_cancelled_while_waiting_for_token_is_cancelled(make_session: MakeSession) -> None:
     async def hang() -> str:
         await asyncio.get_running_loop().create_future()
         return "token"
@@ -691,7 +677,7 @@ async def test_a_call_cancelled_while_it_waits_for_a_token_is_cancelled(make_ses
 
 
 @pytest.mark.parametrize("value", [PollingPolicy, RetryPolicy])
-def test_seconds_too_large_for_a_float_raise_value_error(value: type[PollingPolicy | RetryPolicy]) -> None:
+def test_seconds_too_large_for_floats_are_an_error(value: type[PollingPolicy | RetryPolicy]) -> None:
     name = "max_interval" if value is PollingPolicy else "max_pause"
     with pytest.raises(ValueError, match="too large"):
         value(**{name: 10**400})
@@ -700,7 +686,7 @@ def test_seconds_too_large_for_a_float_raise_value_error(value: type[PollingPoli
 
 
 async def test_close_on_another_loop_is_rejected_and_harmless(session: SchedulesSession, server: FakeSchedules) -> None:
-    """Whoever waits on the session's own loop goes on."""
+    """The waits on the session's own loop go on."""
     wait = asyncio.create_task(session.wait_for_operation(*server.script_operation(started(10), DONE)))
     await turns(3)
     with pytest.raises(ValueError, match="one event loop"):
@@ -708,7 +694,7 @@ async def test_close_on_another_loop_is_rejected_and_harmless(session: Schedules
     assert (await wait).is_succeeded
 
 
-def test_close_after_the_end_of_its_loop_lets_go() -> None:
+def test_close_after_its_loop_ended_lets_go() -> None:
     """Also where a wait was left under way, and twice; a connector that was not closed before is the caller's."""
 
     async def leave_open() -> SchedulesSession:
@@ -745,7 +731,7 @@ async def test_closed_connector_is_a_transport_error(server: FakeSchedules, cloc
 
 
 @pytest.mark.parametrize("signal", ["on_request_start", "on_connection_create_start", "on_request_end"])
-async def test_cancelled_error_of_a_trace_config_is_a_transport_error(
+async def test_cancelled_error_of_trace_config_is_transport_error(
     server: FakeSchedules, clock: FakeClock, signal: str
 ) -> None:
     """As a trace config raises whose own work was cancelled: the caller of the session was not."""
@@ -872,9 +858,7 @@ async def test_token_is_taken_when_the_request_leaves(
 
 
 @pytest.mark.parametrize("kind", [ServerError, UnicodeDecodeError])
-async def test_each_caller_has_an_exception_and_notes_of_its_own(
-    make_session: MakeSession, kind: type[Exception]
-) -> None:
+async def test_each_caller_gets_its_own_exception_and_notes(make_session: MakeSession, kind: type[Exception]) -> None:
     """Of the library's and of the caller's code; awaiting again adds no frames."""
     error = ServerError("x") if kind is ServerError else UnicodeDecodeError("utf-8", b"x", 0, 1, "reason")
     error.add_note("from the store")

@@ -75,7 +75,7 @@ async def test_delays_of_a_session_are_averaged(make_session: MakeSession, serve
     assert session.stats.detection_delay == DetectionDelay(count=3, mean=2.0, max=4.0)
 
 
-async def test_end_found_by_the_first_poll_has_no_delay(session: SchedulesSession, server: FakeSchedules) -> None:
+async def test_end_found_by_first_poll_has_no_delay(session: SchedulesSession, server: FakeSchedules) -> None:
     """Nor has one that nobody waited for meanwhile: the last poll that found it running was long before."""
     await session.wait_for_operation(*server.script_operation(done_at("2026-01-01T00:00:00Z")))
     ref = server.start_operation(duration=20)

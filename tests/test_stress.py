@@ -79,7 +79,7 @@ async def wait_briefly(session: SchedulesSession, ref: OperationRef) -> Operatio
 
 
 async def wait_for_group(session: SchedulesSession, refs: list[OperationRef], **options: Any) -> None:
-    """Hear of each operation once in the order asked, or once in the error; then go on from a checkpoint."""
+    """Check that each operation is in the result once, or in the error once; then resume from a checkpoint."""
     waiter = session.wait_for_operations(refs, **options)
     try:
         results: Sequence[Operation | Exception] = await waiter

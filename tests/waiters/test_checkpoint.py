@@ -18,34 +18,34 @@ from schedules_async._operations.ref import OperationRef
 from schedules_async._waiters.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
 REFS = tuple(OperationRef("schedule", f"operation {number}") for number in range(3))
-SEEN = Operation.from_json(
+SAVED = Operation.from_json(
     """{"operation": {"id": "operation 0", "status": "Weird", "percentComplete": 12.25, "subStatus": "Ünder way",
     "createdAt": "2026-01-01T00:00:00.1234567+02:00", "updatedAt": null, "etag": "W/\\"x\\""}}""",
     "schedule",
 )
 GROUP = Checkpoint(
-    refs=(*REFS, REFS[0]), saved={REFS[0]: SEEN}, is_group=True, check=False, timeout=12.5, stall_timeout=math.inf
+    refs=(*REFS, REFS[0]), saved={REFS[0]: SAVED}, is_group=True, check=False, timeout=12.5, stall_timeout=math.inf
 )
 ONE = Checkpoint(refs=REFS[:1], saved={}, is_group=False, check=True, timeout=math.inf, stall_timeout=0.25)
 
 
 @pytest.mark.parametrize("checkpoint", [GROUP, ONE, evolve(GROUP, refs=(), saved={})])
-def test_what_was_written_is_read(checkpoint: Checkpoint) -> None:
+def test_written_checkpoint_is_read_back(checkpoint: Checkpoint) -> None:
     read = read_checkpoint(write_checkpoint(checkpoint))
     assert read == checkpoint
     assert [operation.etag for operation in read.saved.values()] == [one.etag for one in checkpoint.saved.values()]
 
 
-def test_a_thousand_operations_are_less_than_a_megabyte() -> None:
+def test_thousand_operations_take_under_a_megabyte() -> None:
     refs = tuple(
         OperationRef(f"0f8fad5b-d9cb-469f-a165-7086772895{number % 100:02}", f"7c9e6679-7425-40de-944b-{number:012}")
         for number in range(1000)
     )
-    seen = {
-        ref: evolve(SEEN, schedule_id=ref.schedule_id, id=ref.operation_id, failure_description="x" * 200)
+    saved = {
+        ref: evolve(SAVED, schedule_id=ref.schedule_id, id=ref.operation_id, failure_description="x" * 200)
         for ref in refs
     }
-    checkpoint = evolve(GROUP, refs=refs, saved=seen)
+    checkpoint = evolve(GROUP, refs=refs, saved=saved)
     text = write_checkpoint(checkpoint)
     assert len(text.encode()) < 1_000_000
     assert read_checkpoint(text) == checkpoint
@@ -80,12 +80,12 @@ def changed(**values: Any) -> str:
     + [changed(version=version) for version in (2, "1", None, True, 1.0)]
     + [changed(wait=wait) for wait in WAITS],
 )
-def test_anything_else_is_a_value_error(text: str) -> None:
+def test_foreign_or_damaged_text_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError, match="checkpoint"):
         read_checkpoint(text)
 
 
-def test_a_newer_version_is_named() -> None:
+def test_newer_version_is_named_in_the_error() -> None:
     with pytest.raises(ValueError, match="of version 2; this release reads version 1"):
         read_checkpoint(changed(version=2))
 
@@ -104,8 +104,8 @@ def test_a_newer_version_is_named() -> None:
         ("check", ...),
     ],
 )
-def test_a_digest_does_not_make_nonsense_right(name: str, value: Any) -> None:
-    """Somebody who can write a digest cannot make the reader fail in another way."""
+def test_nonsense_with_a_digest_is_an_error(name: str, value: Any) -> None:
+    """Somebody who can write a digest cannot make the reading fail in another way."""
     wait = json.loads(write_checkpoint(ONE))["wait"]
     if value is ...:
         del wait[name]
@@ -121,7 +121,7 @@ def signed(wait: Any) -> str:
     return json.dumps({**document, "wait": wait, "digest": hashlib.sha256(body.encode()).hexdigest()})
 
 
-def test_bytes_are_no_text() -> None:
+def test_bytes_raise_type_error() -> None:
     with pytest.raises(TypeError):
         read_checkpoint(cast("str", b"{}"))
 
@@ -146,11 +146,11 @@ SNAPSHOTS = st.builds(
 
 @st.composite
 def checkpoints(draw: st.DrawFn) -> Checkpoint:
-    seen = {operation.ref: operation for operation in draw(st.lists(SNAPSHOTS, max_size=3))}
-    refs = [*seen, *draw(st.lists(st.builds(OperationRef, NAMES, NAMES), min_size=0 if seen else 1, max_size=3))]
+    saved = {operation.ref: operation for operation in draw(st.lists(SNAPSHOTS, max_size=3))}
+    refs = [*saved, *draw(st.lists(st.builds(OperationRef, NAMES, NAMES), min_size=0 if saved else 1, max_size=3))]
     return Checkpoint(
         refs=tuple(draw(st.permutations([*refs, refs[0]]))) if len(refs) > 1 else tuple(refs),
-        saved=seen,
+        saved=saved,
         is_group=len(refs) > 1 or draw(st.booleans()),
         check=draw(st.booleans()),
         timeout=draw(SECONDS),
@@ -159,7 +159,7 @@ def checkpoints(draw: st.DrawFn) -> Checkpoint:
 
 
 @given(checkpoint=checkpoints())
-def test_any_wait_is_read_as_it_was_written(checkpoint: Checkpoint) -> None:
+def test_any_checkpoint_is_read_back(checkpoint: Checkpoint) -> None:
     text = write_checkpoint(checkpoint)
     read = read_checkpoint(text)
     assert read == checkpoint
@@ -181,7 +181,7 @@ PIECES = st.text(st.characters(codec=None), max_size=3) | st.text('{}[]",:\\0123
     checkpoint=checkpoints(),
     changes=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 3), PIECES), min_size=1, max_size=3),
 )
-def test_text_changed_at_random_is_refused_or_means_the_same(
+def test_text_changed_at_random_is_rejected_or_equal(
     checkpoint: Checkpoint, changes: list[tuple[int, int, str]]
 ) -> None:
     written = text = write_checkpoint(checkpoint)
@@ -197,7 +197,7 @@ def test_text_changed_at_random_is_refused_or_means_the_same(
 
 
 @given(checkpoint=checkpoints(), choice=st.integers(0, 1000), value=ANY_JSON)
-def test_a_signed_value_changed_at_random_is_refused_or_read(checkpoint: Checkpoint, choice: int, value: Any) -> None:
+def test_signed_value_changed_at_random_never_breaks(checkpoint: Checkpoint, choice: int, value: Any) -> None:
     wait = json.loads(write_checkpoint(checkpoint))["wait"]
     places = [(part, key) for part in (wait, *wait["operations"]) for key in part]
     part, key = places[choice % len(places)]

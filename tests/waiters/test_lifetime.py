@@ -118,7 +118,7 @@ async def test_iteration_collected_in_another_thread_ends_its_polling(
 
 @pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("is_in_another_thread", [False, True])
-async def test_coroutine_driven_by_hand_and_dropped_ends_its_polling(
+async def test_dropped_coroutine_ends_its_polling(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock, is_in_another_thread: bool
 ) -> None:
     ref = server.start_operation(duration=1000)
@@ -152,9 +152,7 @@ async def test_iteration_dropped_after_its_loop_is_harmless() -> None:
     gc.collect()
 
 
-async def test_refused_task_leaves_other_tasks_of_a_waiter_alone(
-    session: SchedulesSession, server: FakeSchedules
-) -> None:
+async def test_rejected_task_leaves_other_tasks_alone(session: SchedulesSession, server: FakeSchedules) -> None:
     """asyncio closes the coroutine that it does not take, which is the same object."""
     waiter = session.wait_for_operation(*server.script_operation(STARTED, DONE))
     task, changes = asyncio.create_task(waiter), aiter(waiter)
@@ -205,7 +203,7 @@ async def test_timeout_outlives_a_sweep(session: SchedulesSession, server: FakeS
     assert clock.monotonic() == 20
 
 
-async def test_cancelled_error_out_of_the_engine_is_a_transport_error(
+async def test_poll_cancelled_again_and_again_is_transport_error(
     make_session: MakeSession, server: FakeSchedules
 ) -> None:
     """A request that somebody cancels again and again uses up its attempts; the caller was not cancelled."""
@@ -224,7 +222,7 @@ CALLER: contextvars.ContextVar[object] = contextvars.ContextVar("caller", defaul
 
 
 async def test_engine_runs_in_the_context_of_the_session(make_session: MakeSession, server: FakeSchedules) -> None:
-    """Neither in that of the first caller nor in that of whoever happens to be the reason for a poll."""
+    """Neither in that of the first caller nor in that of the caller that a poll is made for."""
     callers: list[object] = []
 
     async def get_token() -> str:
@@ -244,7 +242,7 @@ async def test_engine_runs_in_the_context_of_the_session(make_session: MakeSessi
 
 
 @pytest.mark.usefixtures("no_collector")
-async def test_context_of_a_caller_that_left_is_not_held(
+async def test_context_of_a_former_caller_is_freed(
     make_session: MakeSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     session = make_session(hooks=[lambda _: None])
@@ -310,7 +308,7 @@ async def test_failed_call_is_part_of_no_reference_cycle(
 
 
 @pytest.mark.parametrize("count", [1, 1000])
-async def test_short_waits_behind_the_gate_leave_nothing_in_the_queue(
+async def test_cancelled_fetches_leave_the_queue(
     make_session: MakeSession, server: FakeSchedules, clock: FakeClock, count: int
 ) -> None:
     """Each ends long before the request that it wanted could leave; those of two waits stay."""
@@ -327,7 +325,7 @@ async def test_short_waits_behind_the_gate_leave_nothing_in_the_queue(
     assert all(operation.is_succeeded for operation in await asyncio.gather(*long))
 
 
-async def test_many_fetches_beside_a_long_wait_leave_nothing(
+async def test_fetches_beside_a_long_wait_leave_nothing(
     make_session: MakeSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     session = make_session()

@@ -57,18 +57,14 @@ def shown(operations: Iterable[Operation], refs: list[OperationRef]) -> list[tup
     return [(refs.index(operation.ref), operation.percent_complete) for operation in operations]
 
 
-async def test_a_group_gives_final_snapshots_in_the_order_asked(
-    session: SchedulesSession, server: FakeSchedules
-) -> None:
+async def test_group_returns_final_snapshots_in_order(session: SchedulesSession, server: FakeSchedules) -> None:
     refs = [server.start_operation(duration=duration) for duration in (3, 1, 2)]
     operations = await session.wait_for_operations(refs)
     assert [operation.ref for operation in operations] == refs
     assert all(operation.is_succeeded for operation in operations)
 
 
-async def test_a_group_takes_refs_pairs_and_urls_and_asks_once_for_each(
-    session: SchedulesSession, server: FakeSchedules
-) -> None:
+async def test_group_fetches_equal_references_once(session: SchedulesSession, server: FakeSchedules) -> None:
     ref, other = server.script_operation(DONE), server.script_operation(DONE)
     url = f"https://api.bentley.com{ref.path}"
     asked: list[OperationRef | tuple[str, str] | str] = [ref, (ref.schedule_id, ref.operation_id), other, url]
@@ -89,21 +85,21 @@ async def test_a_group_takes_refs_pairs_and_urls_and_asks_once_for_each(
         (["a/b/c"], ValueError),
     ],
 )
-async def test_what_names_no_operations_is_refused_at_the_call(
+async def test_unusable_references_are_an_error(
     session: SchedulesSession, refs: list[OperationRef], kind: type[Exception]
 ) -> None:
     with pytest.raises(kind):
         await session.wait_for_operations(refs)
 
 
-async def test_a_group_of_none_is_over_at_once(session: SchedulesSession) -> None:
+async def test_empty_group_is_over_at_once(session: SchedulesSession) -> None:
     waiter = session.wait_for_operations([])
     assert await waiter == []
     assert [change async for change in waiter] == []
     assert (waiter.percent_complete, waiter.time_remaining, waiter.latest) == (100.0, None, {})
 
 
-async def test_changes_of_any_member_come_as_they_happen_and_each_end_once(
+async def test_group_iteration_yields_changes_and_each_end_once(
     session: SchedulesSession, server: FakeSchedules
 ) -> None:
     refs = [
@@ -112,19 +108,19 @@ async def test_changes_of_any_member_come_as_they_happen_and_each_end_once(
         server.script_operation(FAILED),
     ]
     waiter = session.wait_for_operations(refs)
-    seen: list[Operation] = []
+    yielded: list[Operation] = []
     with pytest.raises(OperationGroupError) as caught:
-        await read_all(aiter(waiter), seen)
-    ends = Counter(operation.ref for operation in seen if operation.is_done)
+        await read_all(aiter(waiter), yielded)
+    ends = Counter(operation.ref for operation in yielded if operation.is_done)
     assert ends == Counter(refs)
-    assert sorted(shown(seen, refs)) == [(0, 10), (0, 20), (0, 100), (1, 10), (1, 30), (1, 100), (2, 30)]
+    assert sorted(shown(yielded, refs)) == [(0, 10), (0, 20), (0, 100), (1, 10), (1, 30), (1, 100), (2, 30)]
     (lost,) = caught.value.exceptions
     assert isinstance(lost, OperationFailedError)
     assert (lost.ref, str(lost)) == (refs[2], f"{refs[2]} failed: The disk is full.")
     assert await session.wait_for_operations(refs[:2]) != []
 
 
-async def test_a_slow_reader_of_a_group_gets_the_newest_of_each(
+async def test_slow_group_iteration_gets_the_newest_of_each(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     refs = [server.script_operation(*map(started, range(start, start + 9))) for start in (10, 50)]
@@ -135,9 +131,7 @@ async def test_a_slow_reader_of_a_group_gets_the_newest_of_each(
     assert shown([first, *rest], refs) == [(0, 10), (1, 55), (0, 15)]
 
 
-async def test_one_iteration_joins_another_and_one_begins_after_the_end(
-    session: SchedulesSession, server: FakeSchedules
-) -> None:
+async def test_iterations_of_a_group_are_independent(session: SchedulesSession, server: FakeSchedules) -> None:
     refs = [server.script_operation(started(10), DONE), server.script_operation(started(20), Answer(404))]
     waiter = session.wait_for_operations(refs, check=False)
     first = aiter(waiter)
@@ -151,7 +145,7 @@ async def test_one_iteration_joins_another_and_one_begins_after_the_end(
     assert len(server.requests) == 4
 
 
-async def test_without_check_nothing_is_raised_for_a_member(session: SchedulesSession, server: FakeSchedules) -> None:
+async def test_group_without_check_returns_its_errors(session: SchedulesSession, server: FakeSchedules) -> None:
     refs = [server.script_operation(answer) for answer in (DONE, FAILED, Answer(404), started(math.nan))]
     results = await session.wait_for_operations([*refs, refs[2]], check=False)
     assert [type(result) for result in results] == [
@@ -165,7 +159,7 @@ async def test_without_check_nothing_is_raised_for_a_member(session: SchedulesSe
     assert results[2] is not results[4]
 
 
-async def test_a_timeout_loses_the_unfinished_and_no_snapshot(
+async def test_timeout_loses_unfinished_operations_but_no_snapshot(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     refs = [server.start_operation(duration=duration) for duration in (2.5, 100, 200)]
@@ -187,7 +181,7 @@ def errors_of(group: OperationGroupError) -> list[SchedulesError]:
     return [error for error in group.exceptions if isinstance(error, SchedulesError)]
 
 
-async def test_a_stall_loses_the_member_that_stands_still(
+async def test_stall_loses_the_unchanged_operation_alone(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     refs = [server.start_operation(duration=30), server.start_operation(duration=300, progress="none")]
@@ -199,7 +193,7 @@ async def test_a_stall_loses_the_member_that_stands_still(
     assert clock.monotonic() >= 30
 
 
-async def test_what_has_ended_can_no_longer_stall(
+async def test_ended_operation_leaves_no_stall_timer(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     """No timer is left of it, neither after the wait nor while others of the group go on."""
@@ -209,7 +203,7 @@ async def test_what_has_ended_can_no_longer_stall(
     assert clock.sleeping == 0
 
 
-async def test_time_in_which_nobody_reads_counts_in_no_stall(
+async def test_time_without_a_consumer_is_no_stall(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     waiter = session.wait_for_operation(*server.start_operation(duration=300), stall_timeout=30)
@@ -221,7 +215,7 @@ async def test_time_in_which_nobody_reads_counts_in_no_stall(
     assert waiter.latest.percent_complete > 30
 
 
-async def test_short_awaits_of_one_waiter_add_up_to_a_stall(
+async def test_short_awaits_add_up_to_a_stall(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     waiter = session.wait_for_operation(*server.script_operation(started(10)), stall_timeout=5)
@@ -236,7 +230,7 @@ async def test_short_awaits_of_one_waiter_add_up_to_a_stall(
     assert clock.monotonic() - began == 1
 
 
-async def test_cancelling_a_group_leaves_other_waits_alone(
+async def test_cancelled_group_leaves_other_waits_alone(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     refs = [server.start_operation(duration=10) for _ in range(5)]
@@ -250,7 +244,7 @@ async def test_cancelling_a_group_leaves_other_waits_alone(
     assert {request.ref for request in server.requests[before:]} == {refs[0]}
 
 
-async def test_leaving_an_iteration_over_a_group_stops_its_polling(
+async def test_break_out_of_a_group_stops_polling(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     refs = [server.start_operation(duration=100) for _ in range(4)]
@@ -262,7 +256,7 @@ async def test_leaving_an_iteration_over_a_group_stops_its_polling(
     assert len(server.requests) <= max(count, len(refs))
 
 
-async def test_a_closed_session_ends_a_group_with_a_single_error(
+async def test_closed_session_ends_a_group_with_one_error(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     waiter = session.wait_for_operations([server.start_operation(duration=100) for _ in range(4)], check=False)
@@ -278,7 +272,7 @@ async def test_a_closed_session_ends_a_group_with_a_single_error(
         [change async for change in changes]
 
 
-async def test_a_closed_group_waiter_ends_every_use(session: SchedulesSession, server: FakeSchedules) -> None:
+async def test_closed_group_waiter_ends_every_use(session: SchedulesSession, server: FakeSchedules) -> None:
     waiter = session.wait_for_operations([server.start_operation(duration=100) for _ in range(4)])
     task, changes = asyncio.create_task(waiter), aiter(waiter)
     await anext(changes)
@@ -307,7 +301,7 @@ async def test_progress_and_time_remaining_of_a_group(
     assert (waiter.percent_complete, waiter.time_remaining) == (100.0, None)
 
 
-async def test_time_remaining_of_a_group_needs_the_progress_of_all(
+async def test_time_remaining_of_group_needs_all_progress(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     refs = [server.start_operation(duration=100), server.start_operation(duration=100, progress="none")]
@@ -319,7 +313,7 @@ async def test_time_remaining_of_a_group_needs_the_progress_of_all(
     await asyncio.wait({task})
 
 
-async def test_two_hundred_of_which_thirty_are_lost(
+async def test_group_of_hundreds_loses_those_that_failed(
     make_session: MakeSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     """20 fail, 5 are 404, 5 meet 500 for ever, and 10 of the rest are also awaited elsewhere and cancelled there."""
@@ -346,7 +340,7 @@ async def test_two_hundred_of_which_thirty_are_lost(
 KINDS = (OperationFailedError, NotFoundError, ServerError)
 
 
-def test_a_group_error_splits_copies_and_pickles_with_its_facts() -> None:
+def test_group_error_keeps_facts_in_copies_and_parts() -> None:
     ref = OperationRef("s", "o")
     operation = Operation("o", "s", OperationStatus.SUCCEEDED)
     group = OperationGroupError("1 of 2", [NotFoundError("404", ref=ref)], operations={ref: operation})
@@ -357,9 +351,7 @@ def test_a_group_error_splits_copies_and_pickles_with_its_facts() -> None:
         assert twin.exceptions[0].ref == ref
 
 
-async def test_an_exception_of_the_callers_own_is_a_members_loss(
-    make_session: MakeSession, server: FakeSchedules
-) -> None:
+async def test_exception_of_callers_code_loses_an_operation(make_session: MakeSession, server: FakeSchedules) -> None:
     async def bad_token() -> str:
         return "not usable"
 
@@ -369,7 +361,7 @@ async def test_an_exception_of_the_callers_own_is_a_members_loss(
     assert [type(error) for error in caught.value.exceptions] == [ValueError, ValueError]
 
 
-async def test_a_group_goes_on_from_its_checkpoint_with_conditional_requests(
+async def test_resumed_group_sends_saved_tags(
     make_session: MakeSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     refs = [server.start_operation(duration=duration) for duration in (2, 50, 60)]
@@ -395,7 +387,7 @@ async def test_a_group_goes_on_from_its_checkpoint_with_conditional_requests(
     assert [request.status for request in later[:2]] == [200, 200]
 
 
-async def test_a_wait_goes_on_from_its_checkpoint(
+async def test_resumed_wait_sends_the_saved_tag(
     make_session: MakeSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     ref = server.script_operation(started(10, '"E1"'), not_modified('"E1"'), FAILED)
@@ -414,7 +406,7 @@ async def test_a_wait_goes_on_from_its_checkpoint(
     assert session.stats.updates == 2  # the first snapshot counts
 
 
-async def test_a_timeout_goes_on_running_in_a_checkpoint(
+async def test_checkpoint_holds_the_rest_of_the_timeout(
     make_session: MakeSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     waiter = make_session().wait_for_operation(*server.script_operation(started(10)), timeout=20)
@@ -431,7 +423,7 @@ async def test_a_timeout_goes_on_running_in_a_checkpoint(
     assert clock.monotonic() == 40
 
 
-async def test_what_had_ended_needs_no_request_after_resuming(make_session: MakeSession, server: FakeSchedules) -> None:
+async def test_resumed_wait_that_ended_sends_no_request(make_session: MakeSession, server: FakeSchedules) -> None:
     waiter = make_session().wait_for_operation(*server.script_operation(FAILED))
     with pytest.raises(OperationFailedError):
         await waiter
@@ -451,7 +443,7 @@ class Disk(dict[OperationRef, Operation]):
         return super().setdefault(ref, *filter(None, [operation]))
 
 
-async def test_a_wait_that_could_not_begin_can_be_used_again(make_session: MakeSession, server: FakeSchedules) -> None:
+async def test_wait_that_could_not_begin_can_be_reused(make_session: MakeSession, server: FakeSchedules) -> None:
     refs = [server.script_operation(started(10), DONE) for _ in range(2)]
     waiter, disk = make_session().wait_for_operations(refs), Disk()
     changes = aiter(waiter)
@@ -465,10 +457,10 @@ async def test_a_wait_that_could_not_begin_can_be_used_again(make_session: MakeS
     assert len([change async for change in resumed if change.is_done]) == 2
 
 
-async def test_a_policy_of_one_waiter_never_slows_another(
+async def test_policy_of_one_wait_never_slows_another(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
-    """The earliest due look wins; once the eager one has left, the other's pauses count again."""
+    """The earliest due poll counts; once the eager wait has left, the other's intervals count again."""
     ref = server.script_operation(started(10))
     slow = asyncio.create_task(session.wait_for_operation(*ref, polling=PollingPolicy.fixed(10)))
     fast = [asyncio.create_task(session.wait_for_operation(*ref, polling=EVERY_SECOND)) for _ in range(2)]
@@ -484,7 +476,7 @@ async def test_a_policy_of_one_waiter_never_slows_another(
 
 
 @pytest.mark.parametrize("answer", [throttled(40), fault(503, delay=40), Answer(404)], ids=["429", "503", "404"])
-async def test_saved_snapshot_is_shown_only_once_confirmed(
+async def test_saved_snapshot_is_shown_once_confirmed(
     make_session: MakeSession, server: FakeSchedules, answer: Answer
 ) -> None:
     """Neither an iteration of the resumed wait nor another wait of the session gets it before an answer of now."""
@@ -495,14 +487,14 @@ async def test_saved_snapshot_is_shown_only_once_confirmed(
     session = make_session()
     resumed = session.resume(first.checkpoint(), polling=GRACIOUS)
     assert resumed.latest == first.latest
-    seen: list[Operation] = []
+    yielded: list[Operation] = []
     joined = session.wait_for_operation(*ref, polling=GRACIOUS)
-    await asyncio.gather(read_all(aiter(resumed), seen), read_all(aiter(joined), seen))
-    assert [operation.percent_complete for operation in seen] == [20, 20, 100, 100]
+    await asyncio.gather(read_all(aiter(resumed), yielded), read_all(aiter(joined), yielded))
+    assert [operation.percent_complete for operation in yielded] == [20, 20, 100, 100]
     assert server.requests[1].if_none_match == '"E1"'
 
 
-async def test_saved_snapshot_of_an_unchanged_operation_is_confirmed_first(
+async def test_saved_snapshot_is_confirmed_by_a_304(
     make_session: MakeSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     """By a 304: then it is the session's own, also for those that join later."""
@@ -519,17 +511,17 @@ async def test_saved_snapshot_of_an_unchanged_operation_is_confirmed_first(
     assert [request.if_none_match for request in server.requests] == [None, '"E1"', '"E1"', '"E1"']
 
 
-async def test_held_snapshot_is_shown_only_once_confirmed(
+async def test_held_snapshot_is_shown_once_confirmed(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     """Out of an earlier fetch it may be hours old."""
     ref = server.script_operation(started(10), throttled(60), started(50), DONE)
     await session.get_operation(*ref)
-    seen = [(clock.monotonic(), operation.percent_complete) async for operation in session.wait_for_operation(*ref)]
-    assert seen == [(60, 50), (61, 100)]
+    yielded = [(clock.monotonic(), operation.percent_complete) async for operation in session.wait_for_operation(*ref)]
+    assert yielded == [(60, 50), (61, 100)]
 
 
-async def test_snapshot_of_an_earlier_wait_is_shown_only_once_confirmed(
+async def test_snapshot_of_earlier_wait_is_confirmed_first(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     ref = server.script_operation(started(10), started(10), throttled(60), started(50), DONE)
@@ -537,5 +529,5 @@ async def test_snapshot_of_an_earlier_wait_is_shown_only_once_confirmed(
         async for _ in session.wait_for_operation(*ref):
             break
         await clock.sleep(600)
-    seen = [operation.percent_complete async for operation in session.wait_for_operation(*ref)]
-    assert seen == [50, 100]
+    yielded = [operation.percent_complete async for operation in session.wait_for_operation(*ref)]
+    assert yielded == [50, 100]

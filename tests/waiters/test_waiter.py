@@ -94,9 +94,7 @@ FORMS: dict[str, Callable[[OperationWaiter], Awaitable[Operation]]] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_one_kind_of_object_serves_every_form(
-    session: SchedulesSession, server: FakeSchedules, form: str
-) -> None:
+async def test_waiter_can_be_used_in_every_form(session: SchedulesSession, server: FakeSchedules, form: str) -> None:
     ref = server.script_operation(started(10), DONE)
     waiter = session.wait_for_operation(*ref)
     operation = await FORMS[form](waiter)
@@ -106,7 +104,7 @@ async def test_one_kind_of_object_serves_every_form(
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
-async def test_eager_tasks_wait_too(session: SchedulesSession, server: FakeSchedules) -> None:
+async def test_waiter_runs_in_an_eager_task(session: SchedulesSession, server: FakeSchedules) -> None:
     factory = getattr(asyncio, "eager_task_factory", None)
     asyncio.get_running_loop().set_task_factory(factory)
     ref = server.script_operation(started(10), fault(), DONE)
@@ -115,7 +113,7 @@ async def test_eager_tasks_wait_too(session: SchedulesSession, server: FakeSched
     assert len(server.requests) == 3
 
 
-async def test_several_tasks_may_be_made_of_one_waiter(session: SchedulesSession, server: FakeSchedules) -> None:
+async def test_waiter_runs_in_several_tasks(session: SchedulesSession, server: FakeSchedules) -> None:
     waiter = session.wait_for_operation(*server.script_operation(started(10), DONE))
     first, second = asyncio.create_task(waiter), asyncio.create_task(waiter)
     await turns(3)
@@ -125,14 +123,14 @@ async def test_several_tasks_may_be_made_of_one_waiter(session: SchedulesSession
         await first
 
 
-async def test_two_iterations_of_one_waiter_are_independent(session: SchedulesSession, server: FakeSchedules) -> None:
+async def test_iterations_of_one_waiter_are_independent(session: SchedulesSession, server: FakeSchedules) -> None:
     waiter = session.wait_for_operation(*server.script_operation(started(10), started(20), DONE))
     both = await asyncio.gather(percents(aiter(waiter)), percents(aiter(waiter)))
     assert list(both) == [[10.0, 20.0, 100.0], [10.0, 20.0, 100.0]]
     assert len(server.requests) == 3
 
 
-async def test_iterating_after_the_end_gives_the_final_snapshot_without_a_request(
+async def test_iteration_after_the_end_yields_the_final_snapshot(
     session: SchedulesSession, server: FakeSchedules
 ) -> None:
     waiter = session.wait_for_operation(*server.script_operation(started(10), DONE))
@@ -141,9 +139,7 @@ async def test_iterating_after_the_end_gives_the_final_snapshot_without_a_reques
     assert len(server.requests) == 2
 
 
-async def test_a_waiter_dropped_unused_warns_and_sends_nothing(
-    session: SchedulesSession, server: FakeSchedules
-) -> None:
+async def test_unused_waiter_warns_and_sends_nothing(session: SchedulesSession, server: FakeSchedules) -> None:
     with pytest.warns(RuntimeWarning, match="<OperationWaiter schedule/operation .* was never awaited"):
         repr(session.wait_for_operation("schedule", "operation"))
     with pytest.warns(RuntimeWarning, match="<OperationGroupWaiter .* was never awaited"):
@@ -160,7 +156,7 @@ USES: dict[str, Callable[[OperationWaiter], object]] = {
 
 
 @pytest.mark.parametrize("use", USES)
-async def test_a_used_waiter_is_dropped_without_a_warning(session: SchedulesSession, use: str) -> None:
+async def test_used_waiter_is_dropped_without_a_warning(session: SchedulesSession, use: str) -> None:
     waiter = session.wait_for_operation("schedule", "operation")
     USES[use](waiter)
     with warnings.catch_warnings():
@@ -169,7 +165,7 @@ async def test_a_used_waiter_is_dropped_without_a_warning(session: SchedulesSess
         gc.collect()
 
 
-async def test_unchanged_answers_are_silent_and_give_the_very_object(
+async def test_unchanged_answer_is_silent_and_returns_the_object(
     session: SchedulesSession, server: FakeSchedules
 ) -> None:
     """The first five polls carry no tag, then E1 three times, then E2."""
@@ -177,33 +173,33 @@ async def test_unchanged_answers_are_silent_and_give_the_very_object(
         started(10, '"E1"'), not_modified(), not_modified(), started(40, '"E2"'), operation_answer("Succeeded")
     )
     waiter = session.wait_for_operation(*ref)
-    seen = []
+    yielded = []
     async for operation in waiter:
-        seen.append(operation)
+        yielded.append(operation)
         if operation.percent_complete == 10:
             first, again = operation, await session.get_operation(*ref)
             assert again is first
-    assert [operation.percent_complete for operation in seen] == [10, 40, 100]
+    assert [operation.percent_complete for operation in yielded] == [10, 40, 100]
     assert [request.if_none_match for request in server.requests] == [None, '"E1"', '"E1"', '"E1"', '"E2"']
     assert (session.stats.requests, session.stats.not_modified, session.stats.updates) == (5, 2, 3)
 
 
-async def test_an_equal_answer_with_another_tag_is_silent(session: SchedulesSession, server: FakeSchedules) -> None:
+async def test_equal_answer_with_another_tag_is_silent(session: SchedulesSession, server: FakeSchedules) -> None:
     ref = server.script_operation(started(10, '"E1"'), started(10, '"E2"'), DONE)
     assert await percents(aiter(session.wait_for_operation(*ref))) == [10, 100]
     assert [request.if_none_match for request in server.requests] == [None, '"E1"', '"E2"']
 
 
-async def test_a_held_snapshot_lends_its_tag(session: SchedulesSession, server: FakeSchedules) -> None:
+async def test_held_snapshot_lends_its_tag(session: SchedulesSession, server: FakeSchedules) -> None:
     ref = server.script_operation(started(10, '"E1"'), not_modified('"E1"'), DONE)
     held = await session.get_operation(*ref)
-    seen = [operation async for operation in session.wait_for_operation(*ref)]
-    assert seen[0] is held
-    assert [operation.percent_complete for operation in seen] == [10, 100]
+    yielded = [operation async for operation in session.wait_for_operation(*ref)]
+    assert yielded[0] is held
+    assert [operation.percent_complete for operation in yielded] == [10, 100]
 
 
 @pytest.mark.parametrize("leaver", range(5))
-async def test_five_waiters_cost_the_requests_of_one(
+async def test_waits_for_one_operation_share_its_requests(
     session: SchedulesSession, server: FakeSchedules, leaver: int
 ) -> None:
     """Cancelling any of them, the first included, changes nothing for the rest."""
@@ -217,7 +213,7 @@ async def test_five_waiters_cost_the_requests_of_one(
     assert len(server.requests) == 3
 
 
-async def test_after_the_last_has_left_no_request_follows(
+async def test_polling_ends_with_the_last_wait(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     ref = server.script_operation(started(10))
@@ -235,7 +231,7 @@ async def test_after_the_last_has_left_no_request_follows(
     assert clock.sleeping == 0
 
 
-async def test_break_is_free(session: SchedulesSession, server: FakeSchedules, clock: FakeClock) -> None:
+async def test_break_stops_the_polling(session: SchedulesSession, server: FakeSchedules, clock: FakeClock) -> None:
     """Nothing polls on, though the waiter is still held."""
     waiter = session.wait_for_operation(*server.script_operation(started(10), started(20)))
     async for _ in waiter:
@@ -245,9 +241,7 @@ async def test_break_is_free(session: SchedulesSession, server: FakeSchedules, c
     assert waiter.latest is not None
 
 
-async def test_a_late_joiner_starts_from_the_newest_snapshot_without_a_request(
-    session: SchedulesSession, server: FakeSchedules
-) -> None:
+async def test_late_joiner_starts_from_the_newest_snapshot(session: SchedulesSession, server: FakeSchedules) -> None:
     ref = server.script_operation(started(10), started(20), DONE)
     async for operation in session.wait_for_operation(*ref):
         if operation.percent_complete == 20:
@@ -258,67 +252,67 @@ async def test_a_late_joiner_starts_from_the_newest_snapshot_without_a_request(
     assert len(server.requests) == 3
 
 
-async def test_a_slow_reader_gets_the_newest_not_a_backlog(
+async def test_slow_iteration_gets_the_newest_snapshot(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     ref = server.script_operation(*(started(percent) for percent in range(10, 60, 10)), DONE)
-    seen = []
+    yielded = []
     async for operation in session.wait_for_operation(*ref):
-        seen.append(operation.percent_complete)
+        yielded.append(operation.percent_complete)
         if operation.percent_complete == 10:
             await clock.sleep(3.5)
-    assert seen == [10, 40, 50, 100]
+    assert yielded == [10, 40, 50, 100]
 
 
-async def test_a_reader_away_at_the_end_still_gets_the_final_one_once(
+async def test_late_iteration_gets_the_final_snapshot_once(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
-    seen = []
+    yielded = []
     async for operation in session.wait_for_operation(*server.script_operation(started(10), started(20), DONE)):
-        seen.append(operation.percent_complete)
+        yielded.append(operation.percent_complete)
         await clock.sleep(60)
-    assert seen == [10, 100]
+    assert yielded == [10, 100]
 
 
-async def test_a_cancelled_anext_loses_nothing(session: SchedulesSession, server: FakeSchedules) -> None:
+async def test_cancelled_anext_loses_nothing(session: SchedulesSession, server: FakeSchedules) -> None:
     changes = aiter(session.wait_for_operation(*server.script_operation(started(10), started(20), DONE)))
-    seen = [(await anext(changes)).percent_complete]
+    yielded = [(await anext(changes)).percent_complete]
     pending = asyncio.ensure_future(anext(changes))
     await turns(3)
     pending.cancel()
     await asyncio.wait({pending})
-    seen += await percents(changes)
-    assert seen in ([10, 20, 100], [10, 100])
+    yielded += await percents(changes)
+    assert yielded in ([10, 20, 100], [10, 100])
     with pytest.raises(StopAsyncIteration):
         await anext(changes)
 
 
-async def test_failure_raises_in_both_forms(session: SchedulesSession, server: FakeSchedules) -> None:
-    """An iteration gives the failed snapshot first; each who is told gets an exception of its own."""
+async def test_failed_operation_raises_in_both_forms(session: SchedulesSession, server: FakeSchedules) -> None:
+    """An iteration yields the failed snapshot first; each use raises an exception of its own."""
     ref = server.script_operation(
         started(10), operation_answer("Failed", percent_complete=100, failure_description="disk full")
     )
     waiter = session.wait_for_operation(*ref)
     changes = aiter(waiter)
-    seen = [(await anext(changes)).percent_complete, (await anext(changes)).percent_complete]
+    yielded = [(await anext(changes)).percent_complete, (await anext(changes)).percent_complete]
     with pytest.raises(OperationFailedError, match="disk full") as iterated:
         await anext(changes)
     with pytest.raises(OperationFailedError) as awaited_again:
         await waiter
-    assert seen == [10, 100]
+    assert yielded == [10, 100]
     assert iterated.value is not awaited_again.value
     assert iterated.value.ref == ref
     assert iterated.value.operation is waiter.latest
 
 
-async def test_check_false_gives_the_failed_snapshot(session: SchedulesSession, server: FakeSchedules) -> None:
+async def test_failed_snapshot_is_returned_without_check(session: SchedulesSession, server: FakeSchedules) -> None:
     ref = server.script_operation(operation_answer("Failed"))
     waiter = session.wait_for_operation(*ref, check=False)
     assert (await waiter).is_failed
     assert [operation.is_failed async for operation in waiter] == [True]
 
 
-async def test_a_timeout_bounds_the_wait_and_keeps_the_last_snapshot(
+async def test_timeout_ends_the_wait_with_the_snapshot(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     waiter = session.wait_for_operation(*server.script_operation(started(10)), timeout=timedelta(seconds=3.5))
@@ -332,7 +326,7 @@ async def test_a_timeout_bounds_the_wait_and_keeps_the_last_snapshot(
     assert clock.sleeping == 0
 
 
-async def test_a_timeout_counts_from_the_first_use(
+async def test_timeout_counts_from_the_first_use(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     waiter = session.wait_for_operation(*server.script_operation(started(10)), timeout=5)
@@ -347,7 +341,7 @@ async def test_a_timeout_counts_from_the_first_use(
         await anext(changes)
 
 
-async def test_a_hanging_request_does_not_outlast_the_timeout(
+async def test_timeout_ends_a_hanging_request(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     with pytest.raises(OperationTimeoutError) as caught:
@@ -356,7 +350,7 @@ async def test_a_hanging_request_does_not_outlast_the_timeout(
     assert clock.monotonic() == 7
 
 
-async def test_the_first_look_leaves_with_any_timeout(session: SchedulesSession, server: FakeSchedules) -> None:
+async def test_first_poll_leaves_with_any_timeout(session: SchedulesSession, server: FakeSchedules) -> None:
     """On a connection that is open, the request reaches the service."""
     ref = server.script_operation(DONE)
     await session.get_operation(*ref)
@@ -365,7 +359,7 @@ async def test_the_first_look_leaves_with_any_timeout(session: SchedulesSession,
     assert session.stats.requests == 2
 
 
-async def test_each_wait_has_its_own_timeout(session: SchedulesSession, server: FakeSchedules) -> None:
+async def test_wait_has_its_own_timeout(session: SchedulesSession, server: FakeSchedules) -> None:
     ref = server.script_operation(*[started(10)] * 5, DONE)
     short, long = session.wait_for_operation(*ref, timeout=2.5), session.wait_for_operation(*ref, timeout=60)
     results = await asyncio.gather(short, long, return_exceptions=True)
@@ -374,7 +368,7 @@ async def test_each_wait_has_its_own_timeout(session: SchedulesSession, server: 
     assert len(server.requests) == 6
 
 
-async def test_a_stall_counts_from_the_newest_change(
+async def test_stall_counts_from_the_newest_change(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     ref = server.script_operation(started(10), started(10), started(20), started(20))
@@ -385,22 +379,20 @@ async def test_a_stall_counts_from_the_newest_change(
     assert caught.value.operation.percent_complete == 20
 
 
-async def test_a_wait_that_has_ended_leaves_no_timer(
-    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
-) -> None:
+async def test_ended_wait_leaves_no_timer(session: SchedulesSession, server: FakeSchedules, clock: FakeClock) -> None:
     await session.wait_for_operation(*server.script_operation(started(10), DONE), stall_timeout=50, timeout=100)
     await turns(5)
     assert clock.sleeping == 0
 
 
-async def test_an_operation_that_never_answers_is_no_stall(session: SchedulesSession, server: FakeSchedules) -> None:
+async def test_operation_that_never_answers_is_no_stall(session: SchedulesSession, server: FakeSchedules) -> None:
     """Not having polled says nothing of the operation; the timeout ends such a wait."""
     with pytest.raises(OperationTimeoutError) as caught:
         await session.wait_for_operation(*server.script_operation(stall()), stall_timeout=5, timeout=60)
     assert caught.value.operation is None
 
 
-async def test_a_first_answer_is_no_stall_however_late(
+async def test_first_answer_is_no_stall_however_late(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     """Only the poll after it can find that nothing changed; it comes as soon as the stall may be declared."""
@@ -411,9 +403,7 @@ async def test_a_first_answer_is_no_stall_however_late(
     assert (clock.monotonic(), len(server.requests)) == (25, 2)
 
 
-async def test_an_operation_that_changes_all_the_time_never_stalls(
-    make_session: MakeSession, server: FakeSchedules
-) -> None:
+async def test_operation_that_keeps_changing_never_stalls(make_session: MakeSession, server: FakeSchedules) -> None:
     """Though the policy polls less often than the stall timeout."""
     for stall_timeout, duration in ((30, 7200), (10, 600)):
         session = make_session(polling=PollingPolicy())
@@ -421,7 +411,7 @@ async def test_an_operation_that_changes_all_the_time_never_stalls(
         assert (await wait).is_succeeded
 
 
-async def test_a_stall_is_found_by_a_poll_at_its_time(
+async def test_stall_is_found_by_a_poll_in_time(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     """Also where the policy's next poll is due much later."""
@@ -432,7 +422,7 @@ async def test_a_stall_is_found_by_a_poll_at_its_time(
     assert clock.monotonic() == 7
 
 
-async def test_time_behind_a_closed_gate_counts_in_no_stall(
+async def test_time_behind_a_closed_gate_is_no_stall(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     ref = server.script_operation(started(10), throttled(60), started(10))
@@ -441,7 +431,7 @@ async def test_time_behind_a_closed_gate_counts_in_no_stall(
     assert clock.monotonic() == 65
 
 
-async def test_a_deadline_inside_a_retry_after_ends_the_wait_then_without_a_request(
+async def test_timeout_behind_the_gate_sends_no_request(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     with pytest.raises(OperationTimeoutError):
@@ -451,7 +441,9 @@ async def test_a_deadline_inside_a_retry_after_ends_the_wait_then_without_a_requ
     assert len(server.requests) == 1
 
 
-async def test_a_404_may_mean_not_yet(make_session: MakeSession, server: FakeSchedules, clock: FakeClock) -> None:
+async def test_not_found_within_grace_is_polled_again(
+    make_session: MakeSession, server: FakeSchedules, clock: FakeClock
+) -> None:
     """Each wait has its own grace; the one without ends at the first 404."""
     ref = OperationRef("schedule", "operation")
     patient = PollingPolicy(not_found_grace=30)
@@ -465,14 +457,14 @@ async def test_a_404_may_mean_not_yet(make_session: MakeSession, server: FakeSch
     assert (await waiting).is_succeeded
 
 
-async def test_the_grace_for_a_404_ends(make_session: MakeSession, clock: FakeClock) -> None:
+async def test_not_found_after_grace_is_raised(make_session: MakeSession, clock: FakeClock) -> None:
     session = make_session(polling=PollingPolicy(not_found_grace=10))
     with pytest.raises(NotFoundError):
         await session.wait_for_operation("schedule", "operation")
     assert 10 <= clock.monotonic() <= 12
 
 
-async def test_of_different_policies_the_earliest_look_wins(
+async def test_earliest_poll_of_different_policies_counts(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     ref = server.script_operation(*[started(10)] * 5, DONE)
@@ -482,7 +474,7 @@ async def test_of_different_policies_the_earliest_look_wins(
     assert clock.monotonic() == 10
 
 
-async def test_when_the_eager_one_leaves_the_patient_one_sets_the_pace(
+async def test_policy_of_the_remaining_wait_counts(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     ref = server.script_operation(started(10))
@@ -495,9 +487,7 @@ async def test_when_the_eager_one_leaves_the_patient_one_sets_the_pace(
     slow.cancel()
 
 
-async def test_consecutive_faults_below_the_attempts_are_survived(
-    session: SchedulesSession, server: FakeSchedules
-) -> None:
+async def test_faults_below_the_attempts_are_survived(session: SchedulesSession, server: FakeSchedules) -> None:
     faults = [cut_body(), fault(500), fault(502), fault(503)]
     ref = server.script_operation(*faults, started(10), *faults, DONE)
     assert (await session.wait_for_operation(*ref)).is_succeeded
@@ -518,7 +508,7 @@ FAULTS: dict[str, tuple[Answer, type[SchedulesError], int | None]] = {
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-async def test_each_kind_of_fault_is_survived_but_the_last_attempt_raises_it(
+async def test_last_attempt_raises_each_kind_of_fault(
     make_session: MakeSession, server: FakeSchedules, kind: str
 ) -> None:
     """The fifth; a timeout takes its time, so that the second has to do.
@@ -540,7 +530,7 @@ async def test_each_kind_of_fault_is_survived_but_the_last_attempt_raises_it(
     assert len(server.requests) == 2 * attempts + 1 + 2 * len(stale)
 
 
-async def test_an_outage_is_survived_for_as_long_as_allowed(
+async def test_outage_is_survived_for_as_long_as_allowed(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     """Five minutes by default, however many attempts that are; it counts from its first fault."""
@@ -551,7 +541,7 @@ async def test_an_outage_is_survived_for_as_long_as_allowed(
     assert len(server.requests) > 100 + RetryPolicy().attempts
 
 
-async def test_an_outage_ends_with_any_answer(session: SchedulesSession, server: FakeSchedules) -> None:
+async def test_outage_ends_with_any_answer(session: SchedulesSession, server: FakeSchedules) -> None:
     """A 404 within its grace or an unchanged snapshot too: the next fault begins another outage."""
     faults = [fault(503)] * 15
     ref = server.script_operation(started(10, '"a"'), *faults, not_modified(), *faults, not_modified(), *faults, DONE)
@@ -559,7 +549,7 @@ async def test_an_outage_ends_with_any_answer(session: SchedulesSession, server:
     assert session.stats.retried == 45
 
 
-async def test_an_endless_outage_is_bounded_by_the_timeout(
+async def test_endless_outage_is_bounded_by_the_timeout(
     make_session: MakeSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     session = make_session(retry=RetryPolicy(max_outage=math.inf))
@@ -569,13 +559,13 @@ async def test_an_endless_outage_is_bounded_by_the_timeout(
     assert clock.monotonic() == 5000
 
 
-async def test_a_timeout_behind_the_gate_names_the_throttling(session: SchedulesSession, server: FakeSchedules) -> None:
+async def test_timeout_behind_the_gate_names_the_429(session: SchedulesSession, server: FakeSchedules) -> None:
     with pytest.raises(OperationTimeoutError, match=r"last problem: 429 .* Retry-After: 60 s") as caught:
         await session.wait_for_operation(*server.script_operation(throttled(60)), timeout=10)
     assert isinstance(caught.value.__cause__, RateLimitedError)
 
 
-async def test_a_late_joiner_has_attempts_of_its_own(
+async def test_late_joiner_has_attempts_of_its_own(
     make_session: MakeSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     """Of a wait and of a single fetch: what others have used up is not counted."""
@@ -590,7 +580,7 @@ async def test_a_late_joiner_has_attempts_of_its_own(
     assert [type(result) for result in results] == [ServerError, Operation, Operation]
 
 
-async def test_one_fault_more_ends_the_wait_with_its_error(make_session: MakeSession, server: FakeSchedules) -> None:
+async def test_fault_beyond_the_attempts_ends_the_wait(make_session: MakeSession, server: FakeSchedules) -> None:
     session = make_session(retry=RetryPolicy(max_outage=0))
     ref = server.script_operation(started(10), *[fault(503, correlation_id="c-1")] * 5)
     waiter = session.wait_for_operation(*ref)
@@ -601,7 +591,7 @@ async def test_one_fault_more_ends_the_wait_with_its_error(make_session: MakeSes
     assert waiter.latest is not None
 
 
-async def test_a_longer_refusal_than_a_wait_sleeps_through_is_raised(
+async def test_retry_after_beyond_the_policy_is_raised(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     ref = server.script_operation(throttled(600), DONE)
@@ -614,16 +604,14 @@ async def test_a_longer_refusal_than_a_wait_sleeps_through_is_raised(
     assert clock.monotonic() == 600
 
 
-async def test_a_malformed_answer_ends_every_wait_with_an_error_of_its_own(
-    session: SchedulesSession, server: FakeSchedules
-) -> None:
+async def test_malformed_answer_ends_waits_with_own_errors(session: SchedulesSession, server: FakeSchedules) -> None:
     ref = server.script_operation(operation_answer("Started", percent_complete=float("nan")))
     results = await asyncio.gather(*[session.wait_for_operation(*ref) for _ in range(3)], return_exceptions=True)
     assert all(isinstance(result, MalformedResponseError) for result in results)
     assert len({id(result) for result in results}) == 3
 
 
-async def test_closing_a_waiter_ends_it(session: SchedulesSession, server: FakeSchedules, clock: FakeClock) -> None:
+async def test_closed_waiter_ends_every_use(session: SchedulesSession, server: FakeSchedules, clock: FakeClock) -> None:
     waiter = session.wait_for_operation(*server.script_operation(started(10)))
     iterating = asyncio.create_task(percents(aiter(waiter)))
     awaiting = asyncio.create_task(awaited(waiter))
@@ -641,9 +629,7 @@ async def test_closing_a_waiter_ends_it(session: SchedulesSession, server: FakeS
     assert len(server.requests) == 3
 
 
-async def test_a_waiter_closed_before_its_use_asks_for_nothing(
-    session: SchedulesSession, server: FakeSchedules
-) -> None:
+async def test_waiter_closed_before_use_sends_nothing(session: SchedulesSession, server: FakeSchedules) -> None:
     waiter = session.wait_for_operation(*server.script_operation(DONE))
     await waiter.aclose()
     assert await percents(aiter(waiter)) == []
@@ -652,7 +638,7 @@ async def test_a_waiter_closed_before_its_use_asks_for_nothing(
     assert server.requests == []
 
 
-async def test_a_coroutine_closed_halfway_leaves_the_wait(
+async def test_coroutine_closed_halfway_leaves_the_wait(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     waiter = session.wait_for_operation(*server.script_operation(started(10)))
@@ -663,25 +649,23 @@ async def test_a_coroutine_closed_halfway_leaves_the_wait(
     assert len(server.requests) == 2
 
 
-async def test_short_waits_for_the_next_change_keep_to_the_policy(
+async def test_short_waits_for_changes_keep_the_policy(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     """A cancelled `anext` stops nothing, not even a request that is under way."""
     ref = server.script_operation(started(10, '"E1"'), operation_answer("Succeeded", delay=7))
     changes = aiter(session.wait_for_operation(*ref, polling=PollingPolicy.fixed(20), stall_timeout=30))
-    seen = [await anext(changes)]
-    while not seen[-1].is_done:
+    yielded = [await anext(changes)]
+    while not yielded[-1].is_done:
         pending = asyncio.ensure_future(anext(changes))
         await clock.sleep(2)
         pending.cancel()
         await asyncio.wait({pending})
-        seen += [] if pending.cancelled() else [pending.result()]
+        yielded += [] if pending.cancelled() else [pending.result()]
     assert (len(server.requests), clock.monotonic()) == (2, 28)
 
 
-async def test_short_awaits_of_one_waiter_keep_to_the_policy(
-    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
-) -> None:
+async def test_short_awaits_keep_the_policy(session: SchedulesSession, server: FakeSchedules, clock: FakeClock) -> None:
     waiter = session.wait_for_operation(*server.script_operation(started(10)), polling=PollingPolicy.fixed(60))
     for _ in range(50):
         task = asyncio.create_task(waiter)
@@ -691,10 +675,10 @@ async def test_short_awaits_of_one_waiter_keep_to_the_policy(
     assert len(server.requests) == 2
 
 
-async def test_an_iteration_begun_anew_waits_for_a_look_of_its_own(
+async def test_iteration_begun_anew_waits_for_its_poll(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
-    """What was seen before nobody polled is no news, but the look that was due then still is."""
+    """A snapshot from before the break is no change, but the poll that was due then still is."""
     waiter = session.wait_for_operation(*server.script_operation(started(10), started(10), DONE))
     async for _ in waiter:
         break
@@ -703,7 +687,7 @@ async def test_an_iteration_begun_anew_waits_for_a_look_of_its_own(
     assert session.stats.updates == 2
 
 
-async def test_a_cancelled_iteration_stops_polling_though_its_task_is_kept(
+async def test_cancelled_iteration_stops_polling(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     async def follow() -> None:
@@ -720,10 +704,10 @@ async def test_a_cancelled_iteration_stops_polling_though_its_task_is_kept(
     assert kept.value is not None
 
 
-async def test_how_a_wait_ended_holds_for_every_use(
+async def test_outcome_of_a_wait_holds_for_every_use(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
-    """A reader that is away when the wait ends, and an await after it, hear the same, without a request."""
+    """An iteration that is late, and an await after it, get the same outcome without a request."""
     waiter = session.wait_for_operation(*server.script_operation(started(10), Answer(404), DONE))
     changes = aiter(waiter)
     await anext(changes)
@@ -734,18 +718,14 @@ async def test_how_a_wait_ended_holds_for_every_use(
     assert len(server.requests) == 2
 
 
-async def test_two_tasks_may_wait_for_the_next_change_of_one_iteration(
-    session: SchedulesSession, server: FakeSchedules
-) -> None:
+async def test_iteration_may_be_shared_by_two_tasks(session: SchedulesSession, server: FakeSchedules) -> None:
     changes = aiter(session.wait_for_operation(*server.script_operation(started(10), started(20), DONE)))
     await anext(changes)
     both = await asyncio.gather(anext(changes), anext(changes))
     assert sorted(operation.percent_complete for operation in both) == [20, 100]
 
 
-async def test_closing_an_iteration_ends_who_waits_for_its_next_change(
-    session: SchedulesSession, server: FakeSchedules
-) -> None:
+async def test_closed_iteration_ends_a_pending_anext(session: SchedulesSession, server: FakeSchedules) -> None:
     changes = aiter(session.wait_for_operation(*server.script_operation(started(10))))
     await anext(changes)
     rest = asyncio.create_task(percents(changes))
@@ -754,7 +734,7 @@ async def test_closing_an_iteration_ends_who_waits_for_its_next_change(
     assert await rest == []
 
 
-async def test_a_fault_that_names_a_time_is_slept_through_by_a_wait(
+async def test_fault_with_retry_after_is_slept_through(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     """As far as its policy goes; a single call has less patience."""
@@ -769,7 +749,7 @@ async def test_a_fault_that_names_a_time_is_slept_through_by_a_wait(
     assert clock.monotonic() < 400
 
 
-async def test_an_iteration_can_be_closed(session: SchedulesSession, server: FakeSchedules) -> None:
+async def test_iteration_can_be_closed(session: SchedulesSession, server: FakeSchedules) -> None:
     waiter = session.wait_for_operation(*server.script_operation(started(10), DONE))
     await aiter(waiter).aclose()
     async with contextlib.aclosing(aiter(waiter)) as changes:
@@ -778,7 +758,7 @@ async def test_an_iteration_can_be_closed(session: SchedulesSession, server: Fak
         await anext(changes)
 
 
-async def test_a_closed_session_ends_every_wait(session: SchedulesSession, server: FakeSchedules) -> None:
+async def test_closed_session_ends_every_wait(session: SchedulesSession, server: FakeSchedules) -> None:
     ref = server.script_operation(started(10))
     waiter = session.wait_for_operation(*ref)
     changes = aiter(session.wait_for_operation(*ref))
@@ -810,7 +790,7 @@ async def test_time_remaining_is_a_range(session: SchedulesSession, server: Fake
     assert waiter.time_remaining is None
 
 
-async def test_a_retry_after_on_a_200_postpones_the_next_look(
+async def test_retry_after_on_a_200_postpones_the_poll(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     postponing = operation_answer("Started", percent_complete=10)
@@ -821,7 +801,7 @@ async def test_a_retry_after_on_a_200_postpones_the_next_look(
 
 @frozen
 class OddPolicy(PollingPolicy):
-    """Returns, or raises, what it is told to from its second decision on."""
+    """Returns, or raises, `odd` from its second decision on."""
 
     odd: Any = 0.0
     decisions: list[Progress] = field(factory=list, eq=False)

@@ -74,7 +74,7 @@ OWN_ERRORS = (OperationFailedError, OperationTimeoutError, OperationStalledError
 
 @define(eq=False)
 class Work:
-    """What the service knows of one operation; its tag and its percent both tell how often it changed."""
+    """The state of one operation in the service; its tag and its percent both count its changes."""
 
     ref: OperationRef
     changes: int = 0
@@ -159,12 +159,12 @@ class Waiting:
 
 @define(eq=False)
 class Use:
-    """One await, one iteration, or one call that waits for nothing but its own look."""
+    """One await, one iteration, or one single fetch."""
 
     refs: tuple[OperationRef, ...]
     waiting: Waiting | None
     task: "asyncio.Task[Any]" = field(init=False)
-    seen: list[Operation] = field(init=False, factory=list)
+    yielded: list[Operation] = field(init=False, factory=list)
     changes: Any = field(init=False, default=None)
     is_complete: bool = field(init=False, default=False)  # not left before its end
     is_cancelled: bool = field(init=False, default=False)
@@ -252,8 +252,8 @@ class WaitingMachine(RuleBasedStateMachine):
         use.changes = aiter(waiting.waiter)
         try:
             async for operation in use.changes:
-                use.seen.append(operation)
-                if len(use.seen) == most:
+                use.yielded.append(operation)
+                if len(use.yielded) == most:
                     return
             use.is_complete = True
         finally:
@@ -313,7 +313,7 @@ class WaitingMachine(RuleBasedStateMachine):
         turns=TURNS,
     )
     def answer(self, choice: int, status: str | None, is_conditional: bool, turns: int) -> None:
-        """Tell of a change, or that there is none; not every server answers conditionally."""
+        """Answer with a change or without; not every server answers conditionally."""
         asked = choose(self.open_requests, choice)
         work = self.works[asked.ref]
         if status is not None:
@@ -328,7 +328,7 @@ class WaitingMachine(RuleBasedStateMachine):
         seconds=st.sampled_from([None, 0, 2, 50, 500]),
         turns=TURNS,
     )
-    def refuse(self, choice: int, status: int, seconds: int | None, turns: int) -> None:
+    def reject(self, choice: int, status: int, seconds: int | None, turns: int) -> None:
         asked = choose(self.open_requests, choice)
         is_for_all = status in (429, 503) and seconds is not None
         for ref in REFS if is_for_all else (asked.ref,):
@@ -377,7 +377,7 @@ class WaitingMachine(RuleBasedStateMachine):
     # What must hold.
 
     def settle(self) -> None:
-        """Once nothing more happens: whoever still waits has a reason, and without anybody nothing is under way."""
+        """Once nothing more happens, each pending use has a reason to wait; without uses nothing is under way."""
         self.hand.settle()
         self.judge()
         if not self.live:
@@ -394,14 +394,14 @@ class WaitingMachine(RuleBasedStateMachine):
 
     @invariant()
     def judge(self) -> None:
-        """Look at every use that is over, once."""
+        """Check every use that is over, once."""
         assert self.hand.complaints == []
         over, self.live = (
             [use for use in self.live if use.task.done()],
             [use for use in self.live if not use.task.done()],
         )
         for use in over:
-            self.check_seen(use)
+            self.check_yielded(use)
             if use.task.cancelled():
                 assert use.is_cancelled, "cancelled by nobody"
             else:
@@ -413,13 +413,13 @@ class WaitingMachine(RuleBasedStateMachine):
                 elif use.is_complete:
                     self.check_result(use)
 
-    def check_seen(self, use: Use) -> None:
+    def check_yielded(self, use: Use) -> None:
         """Changes come in order, each once, and an end is the last."""
         for ref in use.refs:
-            seen = [operation for operation in use.seen if operation.ref == ref]
-            changes = [operation.percent_complete for operation in seen]
+            yielded = [operation for operation in use.yielded if operation.ref == ref]
+            changes = [operation.percent_complete for operation in yielded]
             assert changes == sorted(set(changes)), "not change by change"
-            assert not any(operation.is_done for operation in seen[:-1]), "something after the end"
+            assert not any(operation.is_done for operation in yielded[:-1]), "something after the end"
 
     def check_error(self, use: Use, error: BaseException) -> None:
         if isinstance(error, OperationGroupError):
@@ -457,13 +457,13 @@ class WaitingMachine(RuleBasedStateMachine):
             assert type(error) in self.works[error.ref].errors, f"out of nowhere: {error!r}"
 
     def check_result(self, use: Use) -> None:
-        """Give the service's own last word; an iteration ends with it too."""
+        """The result is the last state of the service; an iteration ends with it too."""
         result = use.task.result()
         if use.is_left or (use.waiting is not None and use.waiting.is_closed):
             return
         if result is None:
             for ref in use.refs:
-                final = [operation for operation in use.seen if operation.ref == ref and operation.is_done]
+                final = [operation for operation in use.yielded if operation.ref == ref and operation.is_done]
                 assert len(final) == 1 or not use.waiting or not use.waiting.check, "no end"
             return
         results = result if isinstance(result, list) else [result]
