@@ -13,6 +13,7 @@ from typing import Generic, Protocol, TypeVar
 from attrs import define, field
 
 Seconds = float | timedelta
+_RESTART_DELAY = 0.01  # seconds of the event loop
 
 
 class Clock(Protocol):
@@ -236,8 +237,9 @@ class Timers:
                 self._fail(error)
         elif not task.cancelling():
             self._fail(RuntimeError("the clock's sleep raised CancelledError"))
-        if self._queue.first() is not None:
-            self._arm_soon()
+        if self._queue.first() is not None and self._arming is None and not self._loop.is_closed():
+            # Not at once: the event loop may be shutting down, and would find a pending task.
+            self._arming = self._loop.call_later(_RESTART_DELAY, self._arm, context=self._context)
 
     def _fail(self, error: BaseException) -> None:
         self._failures += 1

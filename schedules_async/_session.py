@@ -143,7 +143,7 @@ class SchedulesSession:
             if not pool.loop.is_closed():
                 raise _other_loop()
             self._is_closed, self._pool = True, None
-            self._transport.abandon()
+            await self._transport.aclose()
             return
         self._is_closed = True
         try:

@@ -136,12 +136,6 @@ class Transport:
     def _find_attempt(self) -> "_Attempt":
         return self._attempts[cast("asyncio.Task[Any]", asyncio.current_task())]
 
-    def abandon(self) -> None:
-        """Let go of what a closed event loop has left: nothing can be closed on it any more."""
-        http, self._http = self._http, None
-        if http is not None:
-            http.detach()
-
     async def aclose(self) -> None:
         """Close what was opened here; a borrowed session's connector stays open."""
         http, self._http = self._http, None

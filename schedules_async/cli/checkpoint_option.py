@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from schedules_async import CheckpointFile, GroupWaiter, Operation, OperationGroupWaiter, OperationRef, OperationWaiter
+from schedules_async import CheckpointFile, GroupWaiter, Operation, OperationRef, OperationWaiter
 from schedules_async._waiters.checkpoint import Checkpoint, read_checkpoint
 from schedules_async.cli.exit_codes import SERVICE_ERROR, USAGE, CommandError
 
@@ -53,7 +53,7 @@ async def checkpointed(waiter: OperationWaiter | GroupWaiter[Any], file: Checkpo
         _save_or_remove(waiter, file)
 
 
-def _save_or_remove(waiter: OperationWaiter | OperationGroupWaiter, file: CheckpointFile) -> None:
+def _save_or_remove(waiter: OperationWaiter | GroupWaiter[Any], file: CheckpointFile) -> None:
     try:
         if all(isinstance(member.outcome, Operation) for member in waiter.members):
             file.remove()
@@ -64,7 +64,7 @@ def _save_or_remove(waiter: OperationWaiter | OperationGroupWaiter, file: Checkp
         raise CommandError(sentence, exit_code=SERVICE_ERROR) from error
 
 
-async def _save_changes(waiter: OperationWaiter | OperationGroupWaiter, file: CheckpointFile) -> None:
+async def _save_changes(waiter: OperationWaiter | GroupWaiter[Any], file: CheckpointFile) -> None:
     """Save after each change; one that cannot be saved, as on a full disk, is saved with the next."""
     loop = asyncio.get_running_loop()
     async for _ in waiter:
