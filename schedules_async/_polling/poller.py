@@ -416,7 +416,8 @@ class PollerPool:
     @property
     def throttled_by(self) -> ResponseError | None:
         """The answer that closed the gate, None while it is open."""
-        return self._throttled_by if self.queue.limiter.closed_until > self.timers.now() else None
+        error = self._throttled_by
+        return error if error is not None and self.queue.limiter.closed_until > self.timers.now() else None
 
     def join(self, ref: OperationRef, subscriber: Subscriber, former: Poller | None = None) -> Poller:
         """Add a subscriber to the poller of an operation: the one in use, else the one that it left, else a new one."""
