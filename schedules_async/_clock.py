@@ -136,6 +136,7 @@ class Timers:
     _loop: asyncio.AbstractEventLoop
     _context: contextvars.Context
     _on_failure: Callable[[BaseException], None]
+    now: Callable[[], float] = field(init=False)  # the time of the session
     _last: float = field(init=False)  # reading of the clock
     _offset: float = field(init=False, default=0.0)
     _queue: TimerQueue[Timer] = field(init=False)
@@ -149,9 +150,10 @@ class Timers:
             self._last = float(self._clock.monotonic())
         except asyncio.CancelledError as error:
             raise RuntimeError("the clock raised CancelledError") from error
+        self.now = time.monotonic if type(self._clock) is SystemClock else self._read
         self._queue = TimerQueue(self._on_cancel)
 
-    def now(self) -> float:
+    def _read(self) -> float:
         """Return the clock's reading; steps backwards are left out, and a reading that fails is that of before."""
         try:
             reading = self._clock.monotonic()

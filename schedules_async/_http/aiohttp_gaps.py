@@ -2,7 +2,6 @@
 
 import asyncio
 import types
-import weakref
 from collections.abc import Callable
 from typing import cast
 
@@ -11,7 +10,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from attrs import define, field
 
-_USED = weakref.WeakSet[ResponseHandler]()  # connections that have carried a request of ours
+_USED = "schedules_async has used it"  # an attribute of connections that have carried a request of ours
 
 
 class NotSentError(Exception):
@@ -62,9 +61,8 @@ class Response(aiohttp.ClientResponse):
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
         """Read the head of the answer."""
         protocol = cast("ResponseHandler", connection.protocol)
-        is_kept_alive = protocol in _USED
-        if not is_kept_alive:
-            _USED.add(protocol)
+        is_kept_alive = vars(protocol).get(_USED, False)
+        vars(protocol)[_USED] = True
         try:
             return await super().start(connection)
         except aiohttp.ServerDisconnectedError as error:

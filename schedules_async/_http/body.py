@@ -86,7 +86,7 @@ def _reason(error: OSError) -> str:
 async def read_whole(response: aiohttp.ClientResponse) -> Answer:
     """Return a complete answer, and release its connection."""
     try:
-        received = datetime.now(UTC)
+        received = datetime.now(UTC) if "Retry-After" in response.headers else None
         body, problem = (b"", None) if response.status == 304 else await _read_body(response)
         return Answer(response.status, response.headers, body, problem, received)
     finally:

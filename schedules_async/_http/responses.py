@@ -106,7 +106,7 @@ def redact(token: str, answer: Answer) -> Answer:
     """Return the answer with the token blanked out where it repeats it, as gateways do in their explanations."""
     if len(token) < _SHORTEST_SECRET:
         return answer
-    body = _redact_body(token, answer.body)
+    body = answer.body and _redact_body(token, answer.body)
     if token not in "\n".join(answer.headers.values()) and body == answer.body:
         return answer
     headers = CIMultiDict((name, value.replace(token, "***")) for name, value in answer.headers.items())

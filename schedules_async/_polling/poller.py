@@ -107,6 +107,7 @@ class Poller:
     _postponement: float = field(init=False, default=0.0)
     _faults: int = field(init=False, default=0)  # transient ones in a row
     _retry_at: float = field(init=False, default=-math.inf)
+    _problem: SchedulesError | None = field(init=False, default=None)  # of the last fetch
     _cancellations: int = field(init=False, default=0)  # of fetches from outside, since the last outcome
 
     @property
@@ -263,6 +264,9 @@ class Poller:
             return
         self._cancellations = 0
         problem = outcome if isinstance(outcome, SchedulesError) else None
+        if problem is None and self._problem is None:
+            return
+        self._problem = problem
         is_fault = problem is not None and problem.is_transient
         for subscriber in self._subscribers:
             subscriber.last_problem = problem
@@ -416,7 +420,8 @@ class PollerPool:
     @property
     def throttled_by(self) -> ResponseError | None:
         """The answer that closed the gate, None while it is open."""
-        return self._throttled_by if self.queue.limiter.closed_until > self.timers.now() else None
+        error = self._throttled_by
+        return error if error is not None and self.queue.limiter.closed_until > self.timers.now() else None
 
     def join(self, ref: OperationRef, subscriber: Subscriber, former: Poller | None = None) -> Poller:
         """Add a subscriber to the poller of an operation: the one in use, else the one that it left, else a new one."""

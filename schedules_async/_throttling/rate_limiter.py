@@ -150,7 +150,9 @@ class RateLimiter:
             at = max(at, self._last_sent + _STALLED_INTERVAL)
         if self._faults >= _FAULTS_OF_OUTAGE:
             at = max(at, self._last_sent + _PROBE_INTERVAL)
-        return max([at, *[window.earliest(now, self.in_flight, self._last_sent) for window in self._windows]])
+        for window in self._windows:
+            at = max(at, window.earliest(now, self.in_flight, self._last_sent))
+        return at
 
     def lasting_rate(self, now: float) -> float:
         """Return how many requests a second may leave in the long run."""

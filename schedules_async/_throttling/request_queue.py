@@ -33,9 +33,9 @@ class Turn:
         self._timer = timer
 
     def leave(self) -> None:
-        """Leave now."""
+        """Leave at the time that the queue has found."""
         self._timer, self._is_held = None, True
-        self.granted_at = self._queue.timers.now()
+        self.granted_at = self._queue.dispatched_at
         self._queue.limiter.send(self.granted_at)
         self._grant(self)
 
@@ -66,6 +66,7 @@ class RequestQueue:
 
     limiter: RateLimiter
     timers: Timers
+    dispatched_at: float = field(init=False, default=-math.inf)  # when the last turn was granted
     demand: float = field(init=False, default=0.0)  # polls a second that all pollers would make without limits
     _urgent: TimerQueue[Timer] = field(init=False, factory=TimerQueue)
     _due: TimerQueue[Timer] = field(init=False, factory=TimerQueue)
@@ -84,12 +85,19 @@ class RequestQueue:
 
     def request(self, due: float, deadline: float, grant: Callable[[Turn], None], *, is_urgent: bool = False) -> Turn:
         """Call `grant` with the turn once it is due and a request may leave, perhaps before this returns."""
-        turn = Turn(due, deadline, is_urgent, grant, self)
-        if due > self.timers.now():
+        turn, now = Turn(due, deadline, is_urgent, grant, self), self.timers.now()
+        if due > now:
             turn.wait(self.timers.call_at(due, partial(self._enter, turn)))
+        elif self._is_empty and self.limiter.earliest(now) <= now:
+            self.dispatched_at, self._was_urgent = now, is_urgent
+            turn.leave()
         else:
             self._enter(turn)
         return turn
+
+    @property
+    def _is_empty(self) -> bool:
+        return self._due.first() is None and self._urgent.first() is None
 
     def _enter(self, turn: Turn) -> None:
         """Let a turn that is due wait for the rate limiter, behind those whose deadline is earlier."""
@@ -122,7 +130,7 @@ class RequestQueue:
             at = self.limiter.earliest(now)
             if at > now:
                 return self._set_alarm(at)
-            self._was_urgent = is_urgent
+            self.dispatched_at, self._was_urgent = now, is_urgent
             (self._urgent if is_urgent else self._due).pop().call()
 
     def _set_alarm(self, at: float) -> None:
