@@ -270,3 +270,14 @@ def test_seconds_of_another_type_raise_type_error(value: object) -> None:
 def test_seconds_too_large_for_floats_are_an_error() -> None:
     with pytest.raises(ValueError, match="too large"):
         to_seconds(10**400)
+
+
+def test_first_reading_that_raises_cancelled_error_is_runtime_error() -> None:
+    class Cancelling(FaultyClock):
+        def monotonic(self) -> float:
+            raise asyncio.CancelledError
+
+    loop = asyncio.new_event_loop()
+    with pytest.raises(RuntimeError, match="the clock raised CancelledError"):
+        Timers(Cancelling(), loop, contextvars.copy_context(), _raise)
+    loop.close()

@@ -68,6 +68,8 @@ def started(percent: float, etag: str | None = None) -> Answer:
         ({"polling": 5}, TypeError, "polling"),
         ({"retry": 5}, TypeError, "retry"),
         ({"rate_limits": [(1, 2)]}, TypeError, "rate_limits"),
+        ({"rate_limits": RateLimit(1, 2)}, TypeError, "rate_limits must be a sequence"),
+        ({"rate_limits": 5}, TypeError, "rate_limits must be a sequence"),
         ({"request_timeout": 0}, ValueError, "request_timeout"),
         ({"request_timeout": "5"}, TypeError, "seconds"),
         ({"request_timeout": 10**400}, ValueError, "too large"),
@@ -223,6 +225,40 @@ def test_least_recently_used_snapshot_is_dropped() -> None:
     in_use = 0
     snapshots[refs[0]] = operation
     assert len(snapshots) == 10_000
+
+
+async def test_more_snapshots_are_kept_while_in_use(session: SchedulesSession, server: FakeSchedules) -> None:
+    """10,000, and those of the operations in use."""
+    held = Operation.from_json('{"operation": {"id": "o", "status": "Queued"}}', "s")
+    session._snapshots.update((OperationRef("s", str(number)), held) for number in range(9_999))
+    refs = [server.script_operation(started(10)) for _ in range(3)]
+    iterations = [aiter(session.wait_for_operation(*ref)) for ref in refs]
+    for changes in iterations:
+        await anext(changes)
+    assert len(session._snapshots) == 10_002
+    del changes
+    iterations.clear()
+    await turns(5)
+    await session.get_operation(*server.script_operation(DONE))
+    assert len(session._snapshots) == 10_001
+
+
+def forms_of(ref: OperationRef) -> list[Any]:
+    return [ref, tuple(ref), str(ref), f"https://api.bentley.com{ref.path}"]
+
+
+@pytest.mark.parametrize("form", range(4))
+async def test_one_argument_names_an_operation(session: SchedulesSession, server: FakeSchedules, form: int) -> None:
+    ref = server.script_operation(DONE)
+    argument = forms_of(ref)[form]
+    assert (await session.get_operation(argument)).ref == ref
+    assert (await session.wait_for_operation(argument)).ref == ref
+
+
+@pytest.mark.parametrize("argument", ["schedule", ("schedule",), "https://example.com/", "", 5])
+async def test_argument_that_names_no_operation_is_an_error(session: SchedulesSession, argument: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        await session.get_operation(argument)
 
 
 async def test_overlapping_calls_share_one_request(session: SchedulesSession, server: FakeSchedules) -> None:
@@ -427,6 +463,17 @@ async def test_exception_of_the_mapping_reaches_the_caller(
     with pytest.raises(LookupError, match="disk gone"):
         await make_session(snapshots=Broken()).get_operation(*ref)
     assert "LookupError('disk gone')" in caplog.text
+
+
+async def test_cancelled_error_of_the_mapping_is_runtime_error(
+    make_session: MakeSession, server: FakeSchedules
+) -> None:
+    class Broken(dict[OperationRef, Operation]):
+        def get(self, ref: OperationRef, default: Any = None) -> Any:
+            raise asyncio.CancelledError(ref, default)
+
+    with pytest.raises(RuntimeError, match="raised CancelledError"):
+        await make_session(snapshots=Broken()).get_operation(*server.script_operation(DONE))
 
 
 async def test_failing_mapping_uses_up_no_rate_limit(make_session: MakeSession, server: FakeSchedules) -> None:

@@ -556,3 +556,9 @@ def test_token_is_redacted_however_json_spells_it(token: str, escaped: set[int],
     body = f'{{"error": {{"code": "c", "message": "{message}{written}{message}", "target": "t"}}}}'.encode()
     error = read_error(redact(token, answer(403, {}, body)))
     assert (error.code, error.message, error.target) == ("c", f"{around}{token}{around}".replace(token, "***"), "t")
+
+
+def test_headers_of_a_request_show_no_token() -> None:
+    headers = request_headers("secret", '"E1"')
+    assert headers == {"Authorization": "Bearer secret", "If-None-Match": '"E1"'}
+    assert "secret" not in repr(headers)

@@ -52,7 +52,9 @@ def test_seconds_may_be_zero_or_infinite(name: str, value: Any) -> None:
     assert getattr(RetryPolicy(**{name: value}), name) == value
 
 
-@pytest.mark.parametrize(("attempts", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("5", TypeError)])
+@pytest.mark.parametrize(
+    ("attempts", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("5", TypeError), (True, TypeError)]
+)
 def test_attempts_below_one_are_an_error(attempts: int, error: type[Exception]) -> None:
     with pytest.raises(error):
         RetryPolicy(attempts=attempts)

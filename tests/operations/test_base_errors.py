@@ -1,13 +1,14 @@
 """The base of the error tree, and copies of an error."""
 
 import traceback
+from asyncio import CancelledError
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
 import pytest
 from attrs import define, frozen
 
-from schedules_async._operations.base_errors import MalformedResponseError, SchedulesError, copy_error
+from schedules_async._operations.base_errors import MalformedResponseError, SchedulesError, copy_error, to_callers_error
 from schedules_async._operations.ref import OperationRef
 
 REF = OperationRef("s", "o")
@@ -216,3 +217,17 @@ def test_copy_keeps_notes_of_another_type() -> None:
 def test_class_that_forbids_copying_yields_original() -> None:
     error = SecretiveError()
     assert copy_error(error) is error
+
+
+@pytest.mark.parametrize("error", [CancelledError("stopped"), GeneratorExit()])
+def test_cancellation_out_of_callers_code_becomes_runtime_error(error: BaseException) -> None:
+    """Nobody has cancelled the caller."""
+    converted = to_callers_error(error)
+    assert type(converted) is RuntimeError
+    assert type(error).__name__ in str(converted)
+    assert converted.__cause__ is error
+
+
+@pytest.mark.parametrize("error", [LookupError("x"), KeyboardInterrupt(), SchedulesError("x")])
+def test_other_error_of_callers_code_is_unchanged(error: BaseException) -> None:
+    assert to_callers_error(error) is error

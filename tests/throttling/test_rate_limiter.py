@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from attrs import frozen
@@ -596,3 +596,9 @@ def test_limit_takes_timedelta() -> None:
     assert RateLimit(500, timedelta(minutes=1)) == COMMUNITY_TIER[0]
     with pytest.raises(TypeError):
         RateLimit(cast("int", 1.5), 60)
+
+
+@pytest.mark.parametrize("calls", [True, 1.5, "1"])
+def test_number_of_another_type_raises_type_error(calls: Any) -> None:
+    with pytest.raises(TypeError, match="calls"):
+        RateLimit(calls, 60)

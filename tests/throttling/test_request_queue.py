@@ -359,6 +359,19 @@ def test_next_turn_cancelled_when_granted_is_given_back(queue: Queue) -> None:
     assert queue.names == "ab"
 
 
+def test_next_turn_granted_to_cancelled_task_is_given_back(queue: Queue) -> None:
+    """It is granted between the cancellation of the task and its next step."""
+    queue.limiter.max_in_flight = 1
+    turn = queue.request("a")
+    task = start_next_turn(queue, turn)
+    task.cancel()
+    turn.give_back(was_sent=True)
+    assert queue.limiter.in_flight == 1
+    queue.hand.settle()
+    assert task.cancelled()
+    assert (queue.names, queue.limiter.in_flight) == ("a", 0)
+
+
 @pytest.mark.parametrize(("demand", "load"), [(0.0, 1.0), (0.5, 1.0), (9.7, 10.0)])
 @pytest.mark.parametrize("queue", [(RateLimit(60, 60),)], ids=["one a second"], indirect=True)
 def test_load_is_demand_over_budget(queue: Queue, demand: float, load: float) -> None:

@@ -1,6 +1,7 @@
 """Single fetches: one outcome, a bounded number of attempts, and a bounded time of throttling."""
 
 import asyncio
+import math
 
 import pytest
 from event_loops import turns
@@ -63,6 +64,10 @@ async def test_throttling_budget_counts_from_the_first_429() -> None:
     assert fetch.tolerates(until=110.0, now=106.0)
     assert not fetch.tolerates(until=110.5, now=110.0)
     assert fetch.tolerates(until=110.0, now=110.0)
+
+
+async def test_fetch_never_stalls() -> None:
+    assert SingleFetch().stalls_at() == math.inf
 
 
 async def test_fetch_without_budget_accepts_open_gate_only() -> None:

@@ -841,6 +841,101 @@ async def test_broken_policy_ends_its_own_wait_alone(
         await broken
 
 
+async def test_broken_policy_ends_a_wait_without_others(session: SchedulesSession, server: FakeSchedules) -> None:
+    waiter = session.wait_for_operation(*server.start_operation(duration=10), polling=OddPolicy(odd=KeyError("oops")))
+    with pytest.raises(KeyError, match="oops"):
+        await waiter
+    assert len(server.requests) == 2
+
+
+@frozen
+class ClosingPolicy(PollingPolicy):
+    """Closes the wait that it decides for."""
+
+    close: Callable[[], object] = field(kw_only=True, eq=False)
+
+    def interval(self, progress: Progress, seed: float, sample: float, load: float = 1.0) -> float:
+        del progress, seed, sample, load
+        self.close()
+        return 1.0
+
+
+async def test_policy_may_close_its_own_wait(session: SchedulesSession, server: FakeSchedules) -> None:
+    waiters: list[OperationWaiter] = []
+
+    def close() -> None:
+        waiters[0]._state.close()
+
+    policy = ClosingPolicy(close=close)
+    waiters.append(session.wait_for_operation(*server.script_operation(started(10)), polling=policy))
+    with pytest.raises(WaitError, match="closed"):
+        await waiters[0]
+    assert session.stats.in_flight == 0
+    assert (await session.get_operation(*server.script_operation(DONE))).is_succeeded
+
+
+async def test_policy_that_fails_at_throttling_ends_the_wait(session: SchedulesSession, server: FakeSchedules) -> None:
+    """As one that reads its settings when they are needed."""
+    broken: set[str] = set()
+
+    @frozen
+    class Broken(PollingPolicy):
+        def __getattribute__(self, name: str) -> Any:
+            if name in broken:
+                raise LookupError("no settings")
+            return super().__getattribute__(name)
+
+    waiter = session.wait_for_operation(*server.script_operation(throttled(5), DONE), polling=Broken())
+    broken.add("max_retry_after")
+    with pytest.raises(LookupError, match="no settings"):
+        await waiter
+
+
+async def test_iteration_of_ended_wait_may_be_left(session: SchedulesSession, server: FakeSchedules) -> None:
+    waiter = session.wait_for_operation(*server.script_operation(DONE))
+    final = await waiter
+    changes = aiter(waiter)
+    assert await anext(changes) is final
+    del changes
+    assert await waiter is final
+    assert len(server.requests) == 1
+
+
+async def test_mapping_may_close_the_wait(make_session: MakeSession, server: FakeSchedules) -> None:
+    """In the midst of the fetch whose snapshot it keeps."""
+
+    class Closing(dict[OperationRef, Operation]):
+        def __setitem__(self, ref: OperationRef, operation: Operation) -> None:
+            waiter._state.close()
+
+    session = make_session(snapshots=Closing())
+    waiter = session.wait_for_operation(*server.script_operation(started(10)))
+    with pytest.raises(WaitError, match="closed"):
+        await waiter
+    await turns(5)
+    assert (len(server.requests), session.stats.in_flight) == (1, 0)
+
+
+def test_iteration_on_another_loop_is_an_error() -> None:
+    session = SchedulesSession("token", base_url="http://127.0.0.1:1")
+    changes = aiter(session.wait_for_operation("schedule", "operation"))
+
+    async def begin() -> None:
+        task = asyncio.ensure_future(anext(changes))
+        await turns(1)
+        task.cancel()
+        await asyncio.wait([task])
+
+    async def go_on() -> None:
+        with pytest.raises(ValueError, match="one event loop"):
+            await anext(changes)
+
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        first.run(begin())
+        second.run(go_on())
+        first.run(session.close())
+
+
 @pytest.mark.parametrize("interval", [0, 0.0, 1e-300])
 async def test_interval_of_nearly_nothing_stops_nobody(
     make_session: MakeSession, server: FakeSchedules, interval: float
