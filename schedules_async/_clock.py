@@ -92,9 +92,6 @@ class TimerQueue(Generic[AnyTimer]):
     _numbers: "itertools.count[int]" = field(init=False, factory=itertools.count)
     _cancelled: int = field(init=False, default=0)
 
-    def __len__(self) -> int:
-        return len(self._heap) - self._cancelled
-
     def add(self, key: float, timer: AnyTimer) -> None:
         """Add a pending timer."""
         heapq.heappush(self._heap, (key, next(self._numbers), timer))
