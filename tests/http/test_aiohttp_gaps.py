@@ -1,6 +1,8 @@
 """What aiohttp leaves open: unasked bytes, stale connections, and the frames of an exception of the caller's."""
 
 import asyncio
+import socket
+import struct
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -97,9 +99,10 @@ async def answer_and_cut_off(reader: asyncio.StreamReader, writer: asyncio.Strea
 
 
 async def answer_and_reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """As above, with unread bytes of the second request, so that the connection is reset."""
+    """As above, but reset the connection."""
     writer.write(to_answer(10))
-    await reader.readexactly(1)
+    await reader.readuntil(b"\r\n\r\n")
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
 
