@@ -6,8 +6,8 @@ import math
 import ssl
 import tracemalloc
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
@@ -15,6 +15,7 @@ import pytest
 import trustme
 from environment import environment
 from event_loops import HastyLoop, turns
+from raw_servers import serve
 from sessions import MakeSession
 
 from schedules_async import (
@@ -125,31 +126,6 @@ async def test_compressed_bomb_takes_no_memory(once: SchedulesSession, server: F
         tracemalloc.stop()
 
 
-@asynccontextmanager
-async def serve(
-    talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
-    context: ssl.SSLContext | None = None,
-) -> AsyncIterator[str]:
-    """Serve every connection with `talk`, and cut it off in the end; return the URL."""
-    writers: list[asyncio.StreamWriter] = []
-    talks: list[asyncio.Task[None] | None] = []
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
-        talks.append(asyncio.current_task())
-        await reader.readuntil(b"\r\n\r\n")
-        await talk(reader, writer)
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        yield f"http{'s' if context else ''}://127.0.0.1:{port}"
-        for writer in writers:
-            writer.close()
-            await asyncio.gather(writer.wait_closed(), return_exceptions=True)
-        await asyncio.gather(*filter(None, talks), return_exceptions=True)
-
-
 async def flood_with_informational_answers(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while not writer.is_closing():
         writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
@@ -204,60 +180,6 @@ async def test_long_text_counts_as_one_value(once: SchedulesSession, server: Fak
     reason = "Task failed, and so did the next one. " * 20_000
     answer = operation_answer("Failed", failure_description=reason)
     assert (await once.get_operation(*script(server, answer))).failure_description == reason
-
-
-def to_answer(percent: float) -> bytes:
-    body = operation_answer("Started", percent_complete=percent).body.replace(b"{operation_id}", b"operation")
-    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
-
-
-async def test_bytes_between_two_requests_cut_the_connection(clock: FakeClock) -> None:
-    """A server can neither fill the memory there nor answer what was never asked."""
-    is_answered, percents = asyncio.Event(), iter([10, 20])
-
-    async def answer_and_go_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(to_answer(next(percents)))
-        await is_answered.wait()
-        with suppress(ConnectionError):
-            writer.write(to_answer(99))
-            await reader.read()
-        is_cut.set()
-
-    async with serve(answer_and_go_on) as url, SchedulesSession("token", base_url=url, clock=clock) as session:
-        for percent in (10, 20):
-            is_cut = asyncio.Event()
-            assert (await session.get_operation(*REF)).percent_complete == percent
-            is_answered.set()
-            await asyncio.wait_for(is_cut.wait(), 30)
-        assert (session.stats.requests, session.stats.retried) == (2, 0)
-
-
-async def test_bytes_after_an_answer_are_never_the_next(clock: FakeClock) -> None:
-    percents = iter([10, 20])
-
-    async def answer_twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        answer = to_answer(next(percents))
-        writer.write(answer[:-9])
-        await turns(20)
-        writer.write(answer[-9:] + to_answer(99))
-        await reader.read()
-
-    async with serve(answer_twice) as url, SchedulesSession("token", base_url=url, clock=clock) as session:
-        assert [(await session.get_operation(*REF)).percent_complete for _ in range(2)] == [10, 20]
-        assert (session.stats.requests, session.stats.retried) == (2, 0)
-
-
-async def test_kept_connection_closed_by_server_is_not_reused(clock: FakeClock) -> None:
-    async def answer_once(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(to_answer(10))
-        await turns(20)
-        writer.close()
-
-    async with serve(answer_once) as url, SchedulesSession("token", base_url=url, clock=clock) as session:
-        for _ in range(3):
-            await session.get_operation(*REF)
-            await turns(50)
-        assert (session.stats.requests, session.stats.retried) == (3, 0)
 
 
 async def test_compressed_body_may_come_in_pieces(clock: FakeClock) -> None:

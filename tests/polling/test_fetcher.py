@@ -22,7 +22,6 @@ from schedules_async import (
     ServerError,
     TransportError,
 )
-from schedules_async._waiters.single_fetch import SingleFetch
 from schedules_async.testing import FakeClock, FakeSchedules, fault, operation_answer, throttled
 
 DONE = operation_answer("Succeeded")
@@ -83,17 +82,6 @@ async def test_429_without_retry_after_closes_gate_for_backoff(
     await session.get_operation(*server.script_operation(*[throttled(None)] * 6, DONE))
     assert session.stats.throttled == 6
     assert 0 < clock.monotonic() <= 1 + 2 + 4 * 4 + 6
-
-
-async def test_call_accepts_429s_for_bounded_time_in_all(
-    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
-) -> None:
-    ref = server.script_operation(*[throttled(50)] * 3, DONE)
-    with pytest.raises(RateLimitedError) as caught:
-        await session.get_operation(*ref)
-    assert clock.monotonic() == 100
-    assert (caught.value.ref, caught.value.retry_after) == (ref, 50)
-    assert caught.value.limits["ITwinPlatform-RateLimited-Tier"]
 
 
 async def test_call_at_gate_closed_too_long_sends_nothing(
@@ -256,16 +244,6 @@ def cancel_fetches() -> int:
     """Cancel the tasks of polls under way, as somebody who cancels all tasks of the loop does; return how many."""
     tasks = [task for task in asyncio.all_tasks() if "Poller._poll" in repr(task)]
     return sum(task.cancel() for task in tasks)
-
-
-async def test_call_with_several_outcomes_returns_the_first() -> None:
-    """The session may end it more than once before it wakes."""
-    fetch = SingleFetch(max_retry_after=10.0)
-    fetch.on_end(RateLimitedError("first"))
-    fetch.on_end(RateLimitedError("second"))
-    fetch.on_end(asyncio.CancelledError())
-    with pytest.raises(RateLimitedError, match="first"):
-        await fetch.result()
 
 
 @pytest.mark.parametrize("limits", [(), COMMUNITY_TIER, STANDARD_TIER])

@@ -10,60 +10,19 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from measure_policy import Decide, decide_by, default, eager, frugal
+from polls import BOOTED, after_noon, polled, queued, started, unknown, window
 from simulation import SHAPES, by_policy, google, measure, workload
 
 from schedules_async._operations.operation import Operation, OperationStatus
 from schedules_async._operations.ref import OperationRef
-from schedules_async._polling.forecast import Progress, TimeRemaining
+from schedules_async._polling.forecast import Progress
 from schedules_async._polling.policy import PollingPolicy, jitter_seed
 
-NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 MIDDLE = 0.5  # the seed or sample that moves a pause neither way
-BOOTED = 5000.0  # what the monotonic clock reads at noon
-
-
-def after_noon(seconds: float | None) -> datetime | None:
-    return None if seconds is None else NOON + timedelta(seconds=seconds)
-
-
-def started(percent: float, created: float | None = 0.0, updated: float | None = 0.0) -> Operation:
-    return snapshot(OperationStatus.STARTED, percent, created, updated)
-
-
-def queued(created: float | None = 0.0) -> Operation:
-    return snapshot(OperationStatus.QUEUED, 0.0, created, created)
-
-
-def unknown(created: float | None = 0.0) -> Operation:
-    return snapshot(OperationStatus.UNKNOWN, 0.0, created, None)
-
-
-def snapshot(status: OperationStatus, percent: float, created: float | None, updated: float | None) -> Operation:
-    return Operation(
-        "operation",
-        "schedule",
-        status,
-        percent_complete=percent,
-        created_at=after_noon(created),
-        updated_at=after_noon(updated),
-    )
-
-
-def seen(*polls: tuple[float, Operation], dated: bool = True) -> Progress:
-    """Look at those seconds after noon."""
-    progress = Progress()
-    for t, operation in polls:
-        progress.observe(operation, BOOTED + t, after_noon(t) if dated else None)
-    return progress
 
 
 def pause(policy: PollingPolicy, progress: Progress) -> float:
     return policy.interval(progress, MIDDLE, MIDDLE)
-
-
-def window(progress: Progress) -> tuple[float, float]:
-    assert progress.remaining is not None
-    return progress.remaining.low, progress.remaining.high
 
 
 # --- without credible progress ------------------------------------------------------------------------------------
@@ -90,7 +49,7 @@ ROOT = [  # sqrt(2 * cost * age) + 2 * cost, between the bounds
 def test_without_progress_the_pause_grows_with_the_root_of_the_age(
     policy: PollingPolicy, age: float, expected: float, operation: Operation
 ) -> None:
-    progress = seen((age, operation))
+    progress = polled((age, operation))
     assert pause(policy, progress) == pytest.approx(expected)
     assert progress.time_remaining(BOOTED + age) is None
 
@@ -100,194 +59,18 @@ def test_an_operation_never_looked_at_is_new() -> None:
     assert Progress().time_remaining(BOOTED) is None
 
 
-AGES = [
-    # created, Date, seconds since the first look, age
-    (0.0, 50.0, 0.0, 50.0),
-    (0.0, 50.0, 7.0, 50.0),
-    (0.0, 3.0, 7.0, 7.0),  # the operation is no younger than its first look
-    (None, 50.0, 7.0, 7.0),
-    (0.0, None, 7.0, 7.0),
-    (99.0, 50.0, 7.0, 7.0),  # created in the future
-    (-29 * 86400.0, 0.0, 7.0, 29 * 86400.0),
-    (-31 * 86400.0, 0.0, 7.0, 7.0),  # absurd
-]
-
-
-@pytest.mark.parametrize(("created", "date", "since_first", "expected"), AGES)
-def test_age_counts_from_creation_by_the_clock_of_the_service(
-    created: float | None, date: float | None, since_first: float, expected: float
-) -> None:
-    progress = Progress()
-    progress.observe(queued(created), BOOTED, None)
-    progress.observe(queued(created), BOOTED + since_first, after_noon(date))
-    assert progress.age == pytest.approx(expected)
-
-
-def test_of_dates_cut_to_seconds_the_one_furthest_ahead_counts() -> None:
-    progress = Progress()
-    for elapsed, date in [(0.2, 10), (0.9, 11), (1.5, 11), (2.8, 12)]:
-        progress.observe(queued(), BOOTED + elapsed, after_noon(date))
-    assert progress.age == pytest.approx(2.8 + 11 - 0.9)
-
-
-@pytest.mark.parametrize(("jump", "expected"), [(3600.0, 3660.0), (-30.0, 30.0), (-1.5, 60.0)])
-def test_a_service_clock_that_was_set_is_followed(jump: float, expected: float) -> None:
-    progress = seen((50.0, queued()))
-    progress.observe(queued(), BOOTED + 60, after_noon(60 + jump))
-    assert progress.age == pytest.approx(expected)
-
-
-def test_an_offset_is_part_of_a_timestamp() -> None:
-    created = NOON.astimezone(timezone(timedelta(hours=-7)))
-    assert seen((50.0, evolve(queued(), created_at=created))).age == 50.0
-
-
-# --- the finish window --------------------------------------------------------------------------------------------
-
-WINDOWS = [
-    # one look: the deviation is half of what remains, the grain 0.002
-    ([(30, 50)], (0.498 * 60 - 15, 0.502 * 60 + 15)),
-    ([(10, 90)], (0.098 / 0.09 - 5 / 9, 0.102 / 0.09 + 5 / 9)),
-    ([(10, 100)], (0.0, 0.02)),
-    ([(10, 5000)], (0.0, 0.02)),
-    ([(1, 0.5)], (0.993 * 200 - 99.5, 0.997 * 200 + 99.5)),
-    # a straight line: no change of the forecast leaves a quarter of the deviation
-    ([(10, 10), (20, 20)], (0.798 * 100 - 45 / 4, 0.802 * 100 + 45 / 4)),
-    ([(10, 10), (20, 20), (30, 30)], (0.698 * 100 - 45 / 16, 0.702 * 100 + 45 / 16)),
-]
-
-
-@pytest.mark.parametrize(("polls", "expected"), WINDOWS)
-def test_the_window_lies_around_what_remains_at_the_present_speed(
-    polls: list[tuple[float, float]], expected: tuple[float, float]
-) -> None:
-    assert window(seen(*((t, started(percent)) for t, percent in polls))) == pytest.approx(expected)
-
-
-def test_the_speed_is_the_geometric_mean_of_the_whole_and_the_recent() -> None:
-    progress = seen((10, started(10)), (20, started(50)))  # 0.025 a second on the whole, 0.04 lately
-    speed = math.sqrt(0.025 * 0.04)
-    deviation = 45 / 4 + 0.75 * (100 - 20 - 0.5 / speed)
-    assert window(progress) == pytest.approx((max(0.498 / speed - deviation, 0), 0.502 / speed + deviation))
-
-
-def test_the_recent_speed_forgets_by_halves() -> None:
-    progress = seen((10, started(10)), (20, started(20)), (30, started(50)))
-    speed = math.sqrt(0.5 / 30 * (0.01 + 0.03) / 2)
-    deviation = 45 / 16 + 0.75 * (100 - 30 - 0.5 / speed)
-    assert window(progress) == pytest.approx((max(0.498 / speed - deviation, 0), 0.502 / speed + deviation))
-
-
-def test_progress_that_stood_still_is_as_coarse_as_its_last_jump() -> None:
-    fine = seen((25, started(25)), (50, started(50)))
-    assert window(fine) == pytest.approx((0.498 * 100 - 37.5 / 4, 0.502 * 100 + 37.5 / 4))
-    coarse = seen((25, started(25)), (30, started(25)), (50, started(50)))
-    deviation = (37.5 / 4 + 0.75 * 20) / 4 + 0.75 * 20  # the forecast went from 100 s to 120 s and back
-    assert window(coarse) == pytest.approx((0.248 * 100 - deviation, 0.752 * 100 + deviation))
-
-
-def test_an_unchanged_snapshot_is_a_repeat() -> None:
-    """A 304 hands over the held snapshot again."""
-    held = started(40)
-    again = seen((30, started(20)), (40, held), (50, held))
-    equal = seen((30, started(20)), (40, started(40)), (50, started(40)))
-    assert window(again) == window(equal)
-
-
-FALLS = [
-    # percents, each look 10 s apart; is the last one believed?
-    ([50, 46], False),
-    ([50, 20, 30], False),
-    ([50, 20, 30, 40], False),
-    ([50, 20, 30, 40, 50], True),
-    ([50, 48], True),  # noise
-    ([50, 20, 30, 10, 20, 30], False),
-    ([50, 20, 20, 20, 20], True),
-]
-
-
-@pytest.mark.parametrize(("percents", "is_believed"), FALLS)
-def test_progress_that_fell_is_not_believed_for_three_looks(percents: list[float], is_believed: bool) -> None:
-    progress = seen(*((10 + 10 * number, started(percent)) for number, percent in enumerate(percents)))
-    assert (progress.remaining is not None) is is_believed
-
-
-def test_the_window_is_counted_down_to_zero() -> None:
-    progress = seen((30, started(50)))
-    low, high = window(progress)
-    for elapsed in (0.0, 5.0, 20.0, 40.0, 1000.0):
-        expected = TimeRemaining(max(low - elapsed, 0.0), max(high - elapsed, 0.0))
-        assert progress.time_remaining(BOOTED + 30 + elapsed) == expected
-
-
-def test_unknown_keeps_the_window_and_queued_drops_it() -> None:
-    progress = seen((30, started(50)), (40, unknown()))
-    assert window(progress) == pytest.approx((4.88, 35.12))
-    progress.observe(queued(), BOOTED + 41, None)
-    assert progress.remaining is None
-    progress.observe(started(10, updated=41), BOOTED + 42, None)
-    assert window(progress) == pytest.approx((0.898 * 10 - 4.5, 0.902 * 10 + 4.5))
-
-
-@pytest.mark.parametrize("status", [OperationStatus.SUCCEEDED, OperationStatus.FAILED])
-def test_nothing_remains_once_done(status: OperationStatus) -> None:
-    progress = seen((30, started(50)), (40, snapshot(status, 50, 0, 40)))
-    assert progress.time_remaining(BOOTED + 99) == TimeRemaining(0.0, 0.0)
-
-
-# --- since when it runs -------------------------------------------------------------------------------------------
-
-STARTS = [
-    # polls, seconds run at the last of them; each reports half, so what remains lies around the same
-    ([(0, queued()), (60, started(50, updated=30))], 30.0),
-    ([(60, started(50, updated=30))], 30.0),
-    # no updatedAt: the middle of 0 and 60
-    ([(0, queued()), (60, started(50, updated=None))], 30.0),
-    ([(0, queued()), (20, queued()), (60, started(50, updated=None))], 20.0),
-    # never seen Queued: since creation
-    ([(60, started(50, updated=None))], 60.0),
-    # an updatedAt before creation, in the future, absurd
-    ([(60, started(50, updated=-9))], 60.0),
-    ([(0, queued()), (60, started(50, updated=90))], 30.0),
-    ([(0, queued()), (60, started(50, updated=-40 * 86400))], 30.0),
-]
-
-
-@pytest.mark.parametrize(("polls", "run"), STARTS)
-def test_the_run_counts_from_the_start(polls: list[tuple[float, Operation]], run: float) -> None:
-    assert window(seen(*polls)) == pytest.approx((0.498 * 2 * run - run / 2, 0.502 * 2 * run + run / 2))
-
-
-def test_without_a_date_the_start_lies_between_two_looks() -> None:
-    progress = seen((0, queued()), (60, started(50, updated=10)), dated=False)
-    assert window(progress) == pytest.approx((14.88, 45.12))
-
-
-def test_an_updated_at_that_moves_while_started_is_not_the_start() -> None:
-    """Then the middle of 0 and 20 is; the forecast goes from 10 s to 100 s."""
-    progress = seen((0, queued()), (20, started(10, updated=19)), (60, started(50, updated=59)))
-    deviation = 4.5 / 4 + 0.75 * 90
-    assert window(progress) == pytest.approx((0.0, 0.502 * 100 + deviation))
-
-
-def test_an_updated_at_that_moves_with_an_unknown_status_between_is_no_heartbeat() -> None:
-    polls = [(20.0, started(10, updated=10)), (30.0, unknown()), (60.0, started(50, updated=40))]
-    still = [(20.0, started(10, updated=10)), (30.0, unknown()), (60.0, started(50, updated=10))]
-    assert seen(*polls).remaining == seen(*still).remaining
-
-
 # --- with credible progress ---------------------------------------------------------------------------------------
 
 
 def test_the_pause_reaches_into_the_window() -> None:
     """The root of the window's width (cost 0.5), from where it opens."""
-    progress = seen((10, started(90)))
+    progress = polled((10, started(90)))
     low, high = window(progress)
     assert pause(PollingPolicy(), progress) == pytest.approx(low + math.sqrt(high - low))
 
 
 def test_a_prediction_is_trusted_for_twice_the_pause_by_age() -> None:
-    assert pause(PollingPolicy(), seen((30, started(10)))) == pytest.approx(2 * (math.sqrt(30) + 1))
+    assert pause(PollingPolicy(), polled((30, started(10)))) == pytest.approx(2 * (math.sqrt(30) + 1))
 
 
 @pytest.mark.parametrize(
@@ -301,12 +84,12 @@ def test_a_prediction_is_trusted_for_twice_the_pause_by_age() -> None:
     ],
 )
 def test_the_longest_predicted_pause(policy: PollingPolicy, longest: float) -> None:
-    assert pause(policy, seen((10000, started(10)))) == pytest.approx(longest)
+    assert pause(policy, polled((10000, started(10)))) == pytest.approx(longest)
 
 
 def test_looks_inside_the_window_grow_impatient() -> None:
     """Each by a tenth, up to the pause that age alone would give."""
-    progress = seen((1000, started(95)), (1000.01, started(100)))
+    progress = polled((1000, started(95)), (1000.01, started(100)))
     pauses = []
     for number in range(60):
         progress.observe(started(100), BOOTED + 1000.02 + number / 100, None)
@@ -314,16 +97,6 @@ def test_looks_inside_the_window_grow_impatient() -> None:
     growth = [later / earlier for earlier, later in pairwise(pauses[15:25])]
     assert growth == pytest.approx([1.1] * 9, rel=0.001)
     assert pauses[-1] == 13.0
-
-
-def test_looks_in_the_window_count_from_its_opening() -> None:
-    progress = seen((30, started(50)))
-    assert progress.polls_in_window == 0
-    for polls in (1, 2, 3):
-        progress.observe(started(100), BOOTED + 59 + polls, None)
-        assert progress.polls_in_window == polls
-    progress.observe(started(20), BOOTED + 90, None)
-    assert progress.polls_in_window == 0
 
 
 def test_exact_progress_finds_the_end_in_few_looks() -> None:
@@ -356,13 +129,13 @@ def test_jitter_is_fixed_per_operation_and_half_as_much_per_look(
     jitter: float, seed: float, sample: float, factor: float
 ) -> None:
     policy = PollingPolicy(jitter=jitter, max_interval=99)
-    assert policy.interval(seen((9, queued())), seed, sample) == pytest.approx(4 * factor)
+    assert policy.interval(polled((9, queued())), seed, sample) == pytest.approx(4 * factor)
 
 
 def test_jitter_keeps_the_bounds() -> None:
-    assert PollingPolicy(min_interval=1).interval(seen((0, queued())), 0.0, 0.0) == 1.0
-    assert PollingPolicy().interval(seen((1e5, queued())), 0.99, 0.99) == 13.0
-    assert PollingPolicy().interval(seen((1e5, started(10))), 0.99, 0.99) == 39.0
+    assert PollingPolicy(min_interval=1).interval(polled((0, queued())), 0.0, 0.0) == 1.0
+    assert PollingPolicy().interval(polled((1e5, queued())), 0.99, 0.99) == 13.0
+    assert PollingPolicy().interval(polled((1e5, started(10))), 0.99, 0.99) == 39.0
 
 
 def test_the_seed_of_a_ref_is_the_same_in_every_process() -> None:
@@ -447,7 +220,7 @@ def test_a_fixed_pause_is_some_time(seconds: float) -> None:
 
 @pytest.mark.parametrize("seconds", [0.01, 0.3, 5.0, 7200.0])
 @pytest.mark.parametrize(
-    "progress", [Progress(), seen((1e5, queued())), seen((9, started(90))), seen((9e4, started(9)))]
+    "progress", [Progress(), polled((1e5, queued())), polled((9, started(90))), polled((9e4, started(9)))]
 )
 def test_a_fixed_pause_is_exactly_that(seconds: float, progress: Progress) -> None:
     assert PollingPolicy.fixed(seconds).interval(progress, 0.99, 0.0) == seconds
