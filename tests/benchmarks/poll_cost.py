@@ -92,7 +92,7 @@ async def measure(url: str, rounds: int) -> tuple[list[float], list[float]]:
             await bare(http, ref)
             await asyncio.sleep(INTERVAL)
 
-    calls, waits = [], []
+    calls, waits = list[float](), list[float]()
     policy = PollingPolicy.fixed(INTERVAL)
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=WAITS)) as http,
