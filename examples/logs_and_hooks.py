@@ -16,7 +16,7 @@ def count(event: Event) -> None:  # called on the event loop: must be fast, and 
     counts[type(event).__name__] += 1
     match event:
         case Throttled(was_open=True):
-            print(f"Throttled for {event.pause:.0f} s.")
+            print(f"Throttled for {event.closed_for:.0f} s.")
         case WaitEnded(seconds=seconds, polls=polls):
             print(f"The wait took {seconds:.0f} s and {polls} polls.")
 

@@ -33,9 +33,9 @@ class Spans:
             case Polled(ref=ref):
                 self.add("poll", ref, outcome_of(event))
             case Retried(ref=ref):
-                self.add("retry", ref, {"error": str(event.error), "delay": event.pause})
-            case Throttled(pause=pause):
-                self.add("throttled", None, {"seconds": pause})
+                self.add("retry", ref, {"error": str(event.error), "delay": event.delay})
+            case Throttled(closed_for=seconds):
+                self.add("throttled", None, {"seconds": seconds})
             case TokenRenewed():
                 self.add("token renewed", None, {"was_rejected": event.was_rejected})
 
@@ -52,7 +52,7 @@ def name_of(begun: WaitBegun) -> str:
 
 def outcome_of(poll: Polled) -> dict[str, AttributeValue]:
     """Return the outcome of a poll as attributes, without None, which OpenTelemetry does not allow."""
-    attributes: dict[str, AttributeValue] = {} if poll.pause is None else {"interval": poll.pause}
+    attributes: dict[str, AttributeValue] = {} if poll.interval is None else {"interval": poll.interval}
     if isinstance(poll.outcome, Operation):
         attributes |= {"status": poll.outcome.raw_status, "percent": poll.outcome.percent_complete}
         return attributes | {"not_modified": poll.is_not_modified}

@@ -6,29 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from schedules_async import OperationGroupError, SchedulesSession
+from schedules_async import CheckpointFile, OperationGroupError, SchedulesSession
 from schedules_async.testing import FakeSchedules
-
-
-class CheckpointFile:
-    """A file that is replaced in one step: after a crash it holds the old text or the new, never a part."""
-
-    def __init__(self, path: str) -> None:
-        self.path = Path(path)
-
-    def load(self) -> str | None:
-        return self.path.read_text(encoding="utf-8") if self.path.exists() else None
-
-    def save(self, text: str) -> None:
-        draft = self.path.with_suffix(".new")  # in the same directory, so that replacing is one step
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self.path)
-
-    def remove(self) -> None:
-        self.path.unlink(missing_ok=True)
 
 
 async def wait_for_all(session: SchedulesSession, file: CheckpointFile, urls: list[str]) -> None:
@@ -37,7 +16,7 @@ async def wait_for_all(session: SchedulesSession, file: CheckpointFile, urls: li
     wait = session.wait_for_operations(urls) if saved is None else session.resume(saved)
     try:
         async for operation in wait:
-            file.save(wait.checkpoint())
+            file.save(wait)
             print(f"{operation.ref.operation_id} {operation.status} {operation.percent_complete:.0f} %", flush=True)
     except OperationGroupError as error:
         print(error)

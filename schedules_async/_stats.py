@@ -1,14 +1,14 @@
-"""What a session counts."""
+"""The counts of a session."""
 
 from attrs import frozen
 
 
 @frozen
 class DetectionDelay:
-    """How late ends were seen, in seconds: the final answer's `Date` minus the operation's `updatedAt`.
+    """How late ends are found, in seconds: the `Date` of the final answer minus the operation's `updatedAt`.
 
-    Counted for operations that this session saw running before; both clocks are the service's, `Date` in
-    whole seconds.
+    Both are times of the service's clock; `Date` is in whole seconds. Only operations that a poll of this session
+    found running before count.
     """
 
     count: int = 0
@@ -18,12 +18,12 @@ class DetectionDelay:
 
 @frozen
 class SessionStats:
-    """Counts of one session since it was made.
+    """The counts of one session since its creation.
 
-    `requests` went to the API (token requests do not count), `not_modified` were answered with 304,
-    `throttled` with an answer that closed the gate; `retried` are repeats after a fault, `updates` the
-    changes seen by waits; `in_flight` requests are under way now, and none leaves for `closed_for` seconds, as a 429
-    asked.
+    `requests` is the number of requests sent to the API (token requests do not count), `not_modified` that of 304
+    answers, `throttled` that of answers that closed the gate, `retried` that of retries after a transient fault, and
+    `updates` that of changes. `in_flight` requests await their answer now, and after a 429 none is sent for
+    `closed_for` seconds.
     """
 
     requests: int = 0

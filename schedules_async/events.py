@@ -1,13 +1,14 @@
-"""What a session tells of its work, as it happens: one frozen record for each event, to its hooks.
+"""The events of a session: one frozen record each, passed to its hooks.
 
     SchedulesSession(token, hooks=[print])
 
-A hook is called with each record, on the event loop and in the midst of the session's work: it must be quick, and
-not async. What it raises disturbs nobody; the first time it is logged. As text a record is one line, the one that
-the logger `schedules_async` writes of it. No record holds a token. There may be more kinds of records one day.
+The event loop calls every hook with each event in order, after the step of the session that emitted it, in a copy of
+the context in which it was emitted. A hook must be fast, and not async. An exception that it raises affects nothing
+else; the first one of each hook is logged. The text of an event is one line, which the logger `schedules_async` writes
+at its `log_level` unless that is None. No event holds a token. Later versions may add events.
 
->>> print(Polled(OperationRef("schedule", "operation"), SchedulesError("reset"), pause=2.5))
-look at schedule/operation: SchedulesError('reset'); next look in 2.5 s
+>>> print(Polled(OperationRef("schedule", "operation"), SchedulesError("reset"), interval=2.5))
+poll of schedule/operation: SchedulesError('reset'); next poll in 2.5 s
 """
 
 import logging
@@ -35,10 +36,10 @@ __all__ = [
 
 @frozen(eq=False)
 class WaitBegun:
-    """Somebody waits for these operations: for one, or for a group. It equals no other, and leads to its WaitEnded.
+    """A wait for the operations `refs` began: one WaitBegun for a waiter, be it of one operation or of a group.
 
-    Told where the wait is first used, in the context of the task that waits. A wait that everybody left and that is
-    used again begins again.
+    It is emitted at the first use of the waiter, in the context of the task that waits, and equals only itself. A
+    waiter that every consumer has left begins again when it is used again.
     """
 
     log_level: ClassVar[int | None] = logging.INFO
@@ -51,11 +52,10 @@ class WaitBegun:
 
 @frozen
 class WaitEnded:
-    """The wait that `begun` told of is over after `seconds` and `looks` at its operations.
+    """The wait that `begun` started is over, after `seconds` and that many `polls` of its operations.
 
-    `outcomes` has the final snapshot of each operation that has ended for this wait, or the error that it is lost
-    by. Operations that are in none of them were left: nobody waits any more, or `interruption` ended the wait,
-    as SessionClosedError does.
+    `outcomes` has the final snapshot, or the error, of each operation that has ended for this wait. The other
+    operations were left: no consumer waits any more, or `interruption` ended the wait, such as a SessionClosedError.
 
     >>> from schedules_async import OperationStatus
     >>> begun = WaitBegun(frozenset(OperationRef("schedule", number) for number in "123"))
@@ -74,22 +74,22 @@ class WaitEnded:
 
     @property
     def succeeded(self) -> int:
-        """Count the operations that ended well."""
+        """The number of operations that succeeded."""
         return sum(isinstance(outcome, Operation) and outcome.is_succeeded for outcome in self.outcomes)
 
     @property
     def failed(self) -> int:
-        """Count the operations that ended badly."""
+        """The number of operations that failed."""
         return sum(isinstance(outcome, Operation) and outcome.is_failed for outcome in self.outcomes)
 
     @property
     def lost(self) -> int:
-        """Count the operations that an error took: their timeouts, a 404, faults that did not pass."""
+        """The number of operations that ended with an error, such as a timeout, a 404 or the last transient fault."""
         return sum(isinstance(outcome, Exception) for outcome in self.outcomes)
 
     @property
     def left(self) -> int:
-        """Count the operations that had not ended when the waiting did."""
+        """The number of operations that had not ended when the wait did."""
         return len(self.begun.refs) - len(self.outcomes)
 
     def __str__(self) -> str:
@@ -105,10 +105,10 @@ class WaitEnded:
 
 @frozen
 class Polled:
-    """A look at an operation came to something: `outcome` is the snapshot, or the error that it ended with.
+    """A poll of an operation ended: `outcome` is the snapshot that it fetched, or the error.
 
-    `pause` is the seconds until the next look that anybody wants, None where nobody wants one. `is_not_modified`
-    tells of a 304. The repeats of a look are not told so, each is a Retried.
+    `interval` is the seconds until the next poll, None if none is planned. `is_not_modified` is True after a 304. A
+    fault that is retried is a Retried instead.
     """
 
     log_level: ClassVar[int | None] = logging.DEBUG
@@ -116,17 +116,17 @@ class Polled:
     ref: OperationRef
     outcome: Operation | BaseException
     is_not_modified: bool = False
-    pause: float | None = None
+    interval: float | None = None
 
     def __str__(self) -> str:
         not_modified = "not modified, " if self.is_not_modified else ""
-        then = "" if self.pause is None else f"; next look in {self.pause:.1f} s"
-        return f"look at {_name([self.ref])}: {not_modified}{_describe(self.outcome)}{then}"
+        then = "" if self.interval is None else f"; next poll in {self.interval:.1f} s"
+        return f"poll of {_name([self.ref])}: {not_modified}{_describe(self.outcome)}{then}"
 
 
 @frozen
 class Changed:
-    """A look found an operation other than before; the first snapshot counts. Told after its Polled, and not logged."""
+    """A poll found a snapshot that differs from the last, or the first one; emitted after its Polled, not logged."""
 
     log_level: ClassVar[int | None] = None
 
@@ -138,44 +138,44 @@ class Changed:
 
 @frozen
 class Throttled:
-    """The service refused a request: for `pause` seconds from now on the session sends nothing, or longer.
+    """An answer throttled the session: it sends no request for `closed_for` seconds from now, or longer.
 
-    `was_open` tells that the session was free to send before. The answers to requests that were under way together
-    are told one by one.
+    `error` is the answer, a 429 or a 503 with Retry-After. `was_open` is True if the gate was open before. Each of
+    several answers to requests that were in flight together is an event.
     """
 
     ref: OperationRef
     error: ResponseError
-    pause: float
+    closed_for: float
     was_open: bool
 
     @property
     def log_level(self) -> int | None:
-        """WARNING for the first of the answers that closed the gate, DEBUG for the others."""
+        """WARNING for the answer that closed the gate, DEBUG for later ones while it is closed."""
         return logging.WARNING if self.was_open else logging.DEBUG
 
     def __str__(self) -> str:
-        return f"throttled: no request for {self.pause:.1f} s, by {self.error!r} at {_name([self.ref])}"
+        return f"throttled for {self.closed_for:.1f} s by {self.error!r} (poll of {_name([self.ref])})"
 
 
 @frozen
 class Retried:
-    """The `faults`-th fault in a row at one look; it is repeated after `pause` seconds."""
+    """A poll met a transient fault, `error`; its retry number `attempt` starts after `delay` seconds."""
 
     log_level: ClassVar[int | None] = logging.DEBUG
 
     ref: OperationRef
     error: SchedulesError
-    faults: int
-    pause: float
+    attempt: int
+    delay: float
 
     def __str__(self) -> str:
-        return f"look at {_name([self.ref])}: {self.error!r}, fault {self.faults}; again in {self.pause:.1f} s"
+        return f"retry {self.attempt} of {_name([self.ref])} in {self.delay:.1f} s: {self.error!r}"
 
 
 @frozen
 class TokenRenewed:
-    """Requests carry another token than before; `was_rejected` tells that a 401 was why."""
+    """The session sends another token than before; `was_rejected` is True if a 401 was the reason."""
 
     log_level: ClassVar[int | None] = logging.INFO
 
@@ -189,14 +189,14 @@ Event = WaitBegun | WaitEnded | Polled | Changed | Throttled | Retried | TokenRe
 
 
 class Hook(Protocol):
-    """Whatever takes an event: a function, or an object with `__call__`."""
+    """A callable that takes an event: a function, or an object with `__call__`."""
 
     def __call__(self, event: Event, /) -> object:
-        """Take an event; what is given back goes nowhere."""
+        """Handle an event; the return value is ignored."""
 
 
 def _name(refs: "frozenset[OperationRef] | list[OperationRef]") -> str:
-    """Name one operation, and count many; an id that would break the line is escaped."""
+    """Return the ids of one operation, escaped where they are not printable, or the number of several."""
     if len(refs) != 1:
         return f"{len(refs)} operations"
     (ref,) = refs
@@ -205,7 +205,7 @@ def _name(refs: "frozenset[OperationRef] | list[OperationRef]") -> str:
 
 
 def _describe(outcome: Operation | BaseException) -> str:
-    """Say what a look or a wait came to, in words of this library or escaped."""
+    """Return the state of a snapshot, or the repr of an error."""
     if isinstance(outcome, Operation):
         return f"{outcome.status} at {outcome.percent_complete:g} %"
     return repr(outcome)

@@ -149,9 +149,13 @@ async def test_cancelled_sleep_starts_again(clock: FakeClock, times: int) -> Non
     timers, called = make_timers(clock), []
     timers.call_at(10, lambda: called.append(clock.monotonic()))
     for _ in range(times):
-        await turns(2)
+        while not clock.sleeping:
+            await turns(1)
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
+        await turns(2)
+    while not clock.sleeping:
+        await turns(1)
     await clock.sleep(20)
     assert called == [10]
 
@@ -186,7 +190,8 @@ async def test_sleep_that_raises_twice_is_reported(clock: FaultyClock) -> None:
     failures: Failures = []
     timers = make_timers(clock, failures)
     timers.call_at(1.0, lambda: None)
-    await turns(20)
+    while not failures:
+        await turns(1)
     await timers.aclose()
     assert len(failures) == 1
     assert str(failures[0]) in ("second", "the clock's sleep raised CancelledError")

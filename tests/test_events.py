@@ -1,4 +1,4 @@
-"""Events: what each record says as one line, and what a wait's end counts."""
+"""Events: the line of each, and the counts of a wait's end."""
 
 import copy
 import pickle
@@ -48,18 +48,18 @@ LINES: list[tuple[Event, str]] = [
         "wait for 4 operations ended: 1 succeeded, 1 failed, 1 lost, 1 left after 60.0 s, polls: 99",
     ),
     (WaitEnded(MANY, 1, 4, (DONE,) * 4), "wait for 4 operations ended: 4 succeeded after 1.0 s, polls: 4"),
-    (Polled(REF, STARTED, pause=2.5), "look at s/o: Started at 40 %; next look in 2.5 s"),
-    (Polled(REF, STARTED, is_not_modified=True), "look at s/o: not modified, Started at 40 %"),
-    (Polled(REF, LOST), r"look at s/o: TransportError('reset\nERROR forged')"),
-    (Polled(OperationRef("a\nERROR b", "ö"), STRANGE), r"look at 'a\nERROR b/\xf6': Unknown at 1.5 %"),
+    (Polled(REF, STARTED, interval=2.5), "poll of s/o: Started at 40 %; next poll in 2.5 s"),
+    (Polled(REF, STARTED, is_not_modified=True), "poll of s/o: not modified, Started at 40 %"),
+    (Polled(REF, LOST), r"poll of s/o: TransportError('reset\nERROR forged')"),
+    (Polled(OperationRef("a\nERROR b", "ö"), STRANGE), r"poll of 'a\nERROR b/\xf6': Unknown at 1.5 %"),
     (Changed(STARTED), "change of s/o: Started at 40 %"),
     (
         Throttled(REF, RateLimitedError("429"), 60, was_open=True),
-        "throttled: no request for 60.0 s, by RateLimitedError('429') at s/o",
+        "throttled for 60.0 s by RateLimitedError('429') (poll of s/o)",
     ),
     (
         Retried(REF, LOST, 2, 0.25),
-        r"look at s/o: TransportError('reset\nERROR forged'), fault 2; again in 0.2 s",
+        r"retry 2 of s/o in 0.2 s: TransportError('reset\nERROR forged')",
     ),
     (TokenRenewed(was_rejected=False), "token renewed"),
     (TokenRenewed(was_rejected=True), "token renewed after a 401"),

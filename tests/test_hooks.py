@@ -82,8 +82,8 @@ async def test_wait_emits_events_from_beginning_to_end(
     assert isinstance(begun, WaitBegun)
     assert begun.refs == {ref}
     assert isinstance(change, Changed)
-    assert first == Polled(ref, change.operation, pause=1.0)
-    assert second == Polled(ref, change.operation, is_not_modified=True, pause=1.0)
+    assert first == Polled(ref, change.operation, interval=1.0)
+    assert second == Polled(ref, change.operation, is_not_modified=True, interval=1.0)
     assert last == Polled(ref, operation)
     assert isinstance(end, WaitEnded)
     assert (end.begun, end.polls, end.outcomes, end.interruption) == (begun, 3, (operation,), None)
@@ -101,7 +101,7 @@ async def test_poll_that_fails_emits_its_error(observed: SchedulesSession, event
     with pytest.raises(NotFoundError) as caught:
         await observed.wait_for_operation("no", "such")
     poll, end = only(events, Polled), only(events, WaitEnded)
-    assert (str(poll.outcome), poll.pause) == (str(caught.value), None)
+    assert (str(poll.outcome), poll.interval) == (str(caught.value), None)
     assert poll.outcome is not caught.value
     assert (end.lost, end.polls) == (1, 1)
     assert end.outcomes[0] is not caught.value
@@ -114,7 +114,7 @@ async def test_retries_are_emitted_and_are_no_polls(
     ref = server.script_operation(fault(500), fault(503), DONE)
     await observed.wait_for_operation(*ref)
     retries = [event for event in events if isinstance(event, Retried)]
-    assert [(event.ref, type(event.error), event.faults, event.pause) for event in retries] == [
+    assert [(event.ref, type(event.error), event.attempt, event.delay) for event in retries] == [
         (ref, ServerError, 1, 0.0),
         (ref, ServerError, 2, 0.0),
     ]
@@ -140,8 +140,8 @@ async def test_throttled_has_the_rest_of_the_longest_pause(
     assert [first.was_open, second.was_open] == [True, False]
     assert {first.ref, second.ref} == set(refs)
     assert all(isinstance(event.error, RateLimitedError) for event in (first, second))
-    assert max(first.pause, second.pause) == pytest.approx(60, abs=0.5)
-    assert second.pause >= 20
+    assert max(first.closed_for, second.closed_for) == pytest.approx(60, abs=0.5)
+    assert second.closed_for >= 20
     assert clock.monotonic() >= 60
     assert observed.stats.throttled == 2
 
@@ -319,7 +319,7 @@ async def test_waits_are_logged_at_info(
     lines = [record.getMessage() for record in caplog.records if record.name == LOGGER]
     assert [re.split(r" \(| after ", line)[0] for line in lines] == [
         f"wait for {ref} began",
-        "throttled: no request for 60.0 s, by RateLimitedError('429 RateLimitExceeded",
+        "throttled for 60.0 s by RateLimitedError('429 RateLimitExceeded",
         f"wait for {ref} ended: Failed at 60 %",
     ]
     levels = [record.levelname for record in caplog.records if record.name == LOGGER]
@@ -335,11 +335,12 @@ async def test_polls_are_logged_at_debug(
     lines = [(record.levelname, record.getMessage()) for record in caplog.records if record.name == LOGGER]
     assert [level for level, _ in lines] == ["INFO", "DEBUG", "DEBUG", "DEBUG", "DEBUG", "INFO"]
     assert [line for _, line in lines[1:3]] == [
-        f"look at {ref}: Started at 40 %; next look in 1.0 s",
-        f"look at {ref}: not modified, Started at 40 %; next look in 1.0 s",
+        f"poll of {ref}: Started at 40 %; next poll in 1.0 s",
+        f"poll of {ref}: not modified, Started at 40 %; next poll in 1.0 s",
     ]
-    assert lines[3][1].startswith(f"look at {ref}: ServerError('500 Internal Server Error'), fault 1; again in ")
-    assert lines[4][1] == f"look at {ref}: Succeeded at 100 %"
+    assert lines[3][1].startswith(f"retry 1 of {ref} in ")
+    assert lines[3][1].endswith(" s: ServerError('500 Internal Server Error')")
+    assert lines[4][1] == f"poll of {ref}: Succeeded at 100 %"
 
 
 async def test_disabled_levels_are_not_logged(

@@ -53,7 +53,7 @@ class Answer:
     """One complete HTTP answer.
 
     `problem` says why there is no usable body (too large, undecodable); then `body` is empty. `received` is when its
-    head came, by the wall clock.
+    head came, by the wall clock, if it has a Retry-After.
     """
 
     status: int

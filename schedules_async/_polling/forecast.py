@@ -1,4 +1,4 @@
-"""What the polls of one operation say of its end: its age, and the range of the time remaining. Pure."""
+"""The forecast of an operation's end from its polls: its age, and the range of the time remaining. Pure."""
 
 import math
 from datetime import datetime
@@ -7,19 +7,19 @@ from attrs import define, field, frozen
 
 from schedules_async._operations.operation import Operation, OperationStatus
 
-_LEAST_FRACTION = 0.005  # progress below this says nothing of the end
-_RESOLUTION = 0.002  # of the fraction; what even fine progress is worth
-_FALL = 0.03  # progress that fell by more has started again
-_LOOKS_WITHOUT_CREDIT = 3  # how long such a fall is held against the progress
+_MIN_FRACTION = 0.005  # less progress predicts nothing
+_RESOLUTION = 0.002  # of the fraction; the least grain, even of fine progress
+_FALL = 0.03  # a larger fall of the fraction means that the operation started again
+_POLLS_WITHOUT_CREDIT = 3  # after such a fall
 _NEWEST_SPEED = 0.5  # its weight in the recent speed
-_NEWEST_MISS = 0.75  # its weight in the mean deviation, as in TCP's retransmission timer
-_LONGEST_AGE = 30 * 86400.0  # seconds; an older timestamp is a default or a wrong clock
-_LATENESS = 2.0  # seconds by which a Date may lag: cut to whole seconds, and on its way
+_NEWEST_DEVIATION = 0.75  # its weight in the mean deviation
+_MAX_AGE = 30 * 86400.0  # seconds; an older timestamp is an unset date or of a wrong clock
+_MAX_LAG = 2.0  # seconds of a Date: it is cut to whole seconds, and takes time to arrive
 
 
 @frozen
 class TimeRemaining:
-    """When an operation is expected to end: between `low` and `high` seconds from now.
+    """The range in which an operation is expected to end: between `low` and `high` seconds from now.
 
     >>> TimeRemaining(5.0, 12.5).after(10)
     TimeRemaining(low=0.0, high=2.5)
@@ -29,41 +29,41 @@ class TimeRemaining:
     high: float
 
     def after(self, seconds: float) -> "TimeRemaining":
-        """Count down, never below zero."""
+        """Return the range some seconds later, never below zero."""
         return TimeRemaining(max(self.low - seconds, 0.0), max(self.high - seconds, 0.0))
 
 
 @define(eq=False, repr=False)
 class _ServerClock:
-    """The service's wall clock, as the answers' Date headers show it beside a monotonic clock.
+    """The difference of the service's wall clock, by the Date of its answers, and a monotonic clock.
 
-    Each Date lags a little, so the one furthest ahead is nearest the truth.
+    Each Date lags a little, so the largest difference is the most accurate.
     """
 
     _ahead: float | None = None
 
     def observe(self, now: float, date: datetime | None) -> None:
-        """Take in the Date of the answer that came at `now`."""
+        """Update the difference by the Date of an answer that was received at `now`."""
         if date is None:
             return
         ahead = date.timestamp() - now
-        if self._ahead is None or not 0 <= self._ahead - ahead <= _LATENESS:
+        if self._ahead is None or not 0 <= self._ahead - ahead <= _MAX_LAG:
             self._ahead = ahead
 
     def seconds_since(self, timestamp: datetime | None, now: float) -> float | None:
-        """Give the age of a timestamp; None where it cannot be told or is absurd."""
+        """Return the age of a timestamp, None if it is unknown, negative or above 30 days."""
         if timestamp is None or self._ahead is None:
             return None
         seconds = now + self._ahead - timestamp.timestamp()
-        return seconds if 0 <= seconds <= _LONGEST_AGE else None
+        return seconds if 0 <= seconds <= _MAX_AGE else None
 
 
 @define(eq=False, repr=False)
 class _Start:
-    """When an operation went from Queued to Started, as far as polls can tell.
+    """The time at which an operation went from Queued to Started.
 
-    The service's `updatedAt` says so exactly. Where it is missing, or moves while the operation is Started, the
-    middle between the last look that found it Queued and the first that found it Started has to do.
+    It is the service's `updatedAt`. If that is missing, or changes while the operation is Started, it is the middle
+    between the last poll that found the operation Queued and the first that found it Started.
     """
 
     _queued_at: float | None = None
@@ -73,7 +73,7 @@ class _Start:
     _is_moving: bool = False
 
     def observe(self, operation: Operation, now: float) -> None:
-        """Take in one look."""
+        """Update the time by the snapshot of a poll."""
         if operation.status is OperationStatus.QUEUED:
             self._queued_at, self._started_at = now, None
         elif operation.status is OperationStatus.STARTED:
@@ -88,7 +88,7 @@ class _Start:
             self._is_moving |= latest.updated_at != operation.updated_at
 
     def seconds_since(self, now: float, age: float, clock: _ServerClock) -> float:
-        """Give how long the operation has been Started; its age at most, and where nothing better is known."""
+        """Return the seconds since the start, at most the age, which is also the default."""
         run = None if self._is_moving else clock.seconds_since(self._updated_at, now)
         if run is None and self._queued_at is not None and self._started_at is not None:
             run = now - (self._queued_at + self._started_at) / 2
@@ -97,11 +97,10 @@ class _Start:
 
 @define(eq=False, repr=False)
 class _Forecast:
-    """What the reported progress says of the end, and how far it can be believed.
+    """The finish window of an operation, from the progress that it reports.
 
-    The speed is the middle (the geometric mean) of the whole run's and the recent one. The finish window lies
-    around what remains at that speed, reaching to both sides as far as the grain of the progress and the mean
-    deviation of the forecasts so far.
+    The speed is the geometric mean of the average speed and the recent one. The window is the time that remains at
+    that speed, plus and minus the grain of the progress and the mean deviation of earlier forecasts.
     """
 
     _fraction: float | None = None
@@ -109,15 +108,15 @@ class _Forecast:
     _recent_speed: float | None = None
     _jump: float = 0.0
     _has_repeated: bool = False
-    _looks_without_credit: int = 0
+    _polls_without_credit: int = 0
     _whole_run: float | None = None
     _deviation: float = 0.0
 
     def observe(self, fraction: float, run: float, now: float) -> TimeRemaining | None:
-        """Take in a look `run` seconds after the start; give the finish window, None without credible progress."""
-        self._looks_without_credit = max(self._looks_without_credit - 1, 0)
+        """Return the finish window after a poll `run` seconds after the start; None without credible progress."""
+        self._polls_without_credit = max(self._polls_without_credit - 1, 0)
         self._compare(fraction, now)
-        if fraction < _LEAST_FRACTION or run <= 0 or self._looks_without_credit:
+        if fraction < _MIN_FRACTION or run <= 0 or self._polls_without_credit:
             return None
         average = fraction / run
         speed = math.sqrt(average * (self._recent_speed or average))
@@ -138,7 +137,7 @@ class _Forecast:
 
     def _change(self, gain: float, now: float) -> None:
         if gain < -_FALL:
-            self._looks_without_credit = _LOOKS_WITHOUT_CREDIT
+            self._polls_without_credit = _POLLS_WITHOUT_CREDIT
             self._whole_run = self._recent_speed = None
             self._grew_at = now
         elif gain > 0 and now > self._grew_at:
@@ -151,7 +150,7 @@ class _Forecast:
         if before is None:
             self._deviation = remaining / 2
         else:
-            self._deviation = _mix(self._deviation, abs(self._whole_run - before), _NEWEST_MISS)
+            self._deviation = _mix(self._deviation, abs(self._whole_run - before), _NEWEST_DEVIATION)
 
 
 def _mix(old: float | None, new: float, weight: float) -> float:
@@ -160,35 +159,35 @@ def _mix(old: float | None, new: float, weight: float) -> float:
 
 @define(eq=False, repr=False)
 class Progress:
-    """All that has been seen of one operation, whatever policy reads it.
+    """The progress of one operation as of its last poll: what every polling policy decides by.
 
-    As of the last look: `age` is the seconds since the operation was created (the service's clock decides, the
-    first look where that is silent), `remaining` the finish window (None without credible progress), and
-    `polls_in_window` counts the polls since the window opened.
+    `age` is the seconds since the operation was created by the service's clock or, if that is unknown, since the
+    first poll. `remaining` is the finish window, None without credible progress. `polls_in_window` is the number of
+    polls since the window opened.
     """
 
     age: float = field(init=False, default=0.0)
     remaining: TimeRemaining | None = field(init=False, default=None)
     polls_in_window: int = field(init=False, default=0)
-    _first_look: float | None = field(init=False, default=None)
-    _last_look: float = field(init=False, default=0.0)
+    _first_poll_at: float | None = field(init=False, default=None)
+    _last_poll_at: float = field(init=False, default=0.0)
     _clock: _ServerClock = field(init=False, factory=_ServerClock)
     _start: _Start = field(init=False, factory=_Start)
     _forecast: _Forecast = field(init=False, factory=_Forecast)
 
     def observe(self, operation: Operation, now: float, date: datetime | None) -> None:
-        """Take in one look.
+        """Update the progress by a poll.
 
-        `now` is a monotonic clock's reading in seconds, `date` the answer's Date. After a 304 `operation` is
-        what was held.
+        `now` is a monotonic clock's reading in seconds, `date` the answer's Date. After a 304 `operation` is the
+        stored snapshot.
         """
         self._clock.observe(now, date)
         self._start.observe(operation, now)
-        if self._first_look is None:
-            self._first_look = now
-        self.age = max(now - self._first_look, self._clock.seconds_since(operation.created_at, now) or 0.0)
+        if self._first_poll_at is None:
+            self._first_poll_at = now
+        self.age = max(now - self._first_poll_at, self._clock.seconds_since(operation.created_at, now) or 0.0)
         self.remaining = self._foresee(operation, now)
-        self._last_look = now
+        self._last_poll_at = now
         is_open = self.remaining is not None and self.remaining.low <= 0
         self.polls_in_window = self.polls_in_window + 1 if is_open else 0
 
@@ -205,5 +204,5 @@ class Progress:
         return TimeRemaining(0.0, 0.0)
 
     def time_remaining(self, now: float) -> TimeRemaining | None:
-        """Give the finish window, counted down since the last look; None without credible progress."""
-        return None if self.remaining is None else self.remaining.after(now - self._last_look)
+        """Return the finish window as of `now`; None without credible progress."""
+        return None if self.remaining is None else self.remaining.after(now - self._last_poll_at)

@@ -1,7 +1,7 @@
-"""When to look again: what has been seen of one operation, and how a policy turns that into a pause.
+"""The polling policy: the interval until the next poll, from the progress of one operation. Pure.
 
-One idea: a request has a price, in seconds of detection delay; look when the expected wait since the operation
-ended unseen equals that price. Pure: readings of a clock and uniform samples come as arguments.
+A request costs as much as `cost` seconds of detection delay: the next poll is due when the expected detection delay
+reaches that. Readings of a clock and uniform samples are arguments.
 """
 
 import math
@@ -15,21 +15,21 @@ from schedules_async._clock import Seconds, to_seconds
 from schedules_async._operations.ref import OperationRef
 from schedules_async._polling.forecast import Progress
 
-_TRUST = 2.0  # a prediction may stretch the pause that age alone would give by this factor
-_IMPATIENCE = 1.1  # by which each look inside the finish window stretches the next pause
-_MOST_STRETCHES = 99  # keeps the stretch finite
+_TRUST = 2.0  # times the interval that follows from the age alone, at most, with a prediction
+_WINDOW_GROWTH = 1.1  # the factor of the interval for each further poll inside the finish window
+_MAX_GROWTHS = 99  # keeps the interval finite
 
 
 @frozen
 class PollingPolicy:
-    """How eagerly to look; intervals are in seconds, each a number or a `timedelta`.
+    """How often to poll; all arguments are seconds, each a number or a `timedelta`, except `jitter`, a share.
 
-    `cost` is the one knob that users need: the seconds of detection delay that one request is worth (0.5).
-    `min_interval` (0.5) bounds every pause, `max_interval` (13) a pause without credible progress, and
-    `max_predicted_interval` (39) any pause; it is never below `max_interval`. Where only `min_interval` is given
-    and is above 13, `max_interval` follows it. `jitter` (0.1) spreads the pauses by this share.
-    `not_found_grace` (0) is for how long a 404 means "not yet", `max_retry_after` (3600) what a wait sleeps
-    through. A value out of its range is a ValueError.
+    `cost` (0.5) is the detection delay that you accept to save one request; it is usually all that needs tuning.
+    `min_interval` (0.5) is the lower bound of every interval, `max_interval` (13) the upper bound of one without
+    credible progress, and `max_predicted_interval` (39) that of any interval; it is never below `max_interval`. If
+    `max_interval` is not given it is at least `min_interval`. `jitter` (0.1) spreads the intervals by this share.
+    For `not_found_grace` (0) from its start a wait polls on after a 404. `max_retry_after` (3600) is the longest
+    throttling that a wait sleeps through. A value out of its range is a ValueError.
 
     >>> policy = PollingPolicy(cost=2, max_interval=60)
     >>> policy.max_predicted_interval
@@ -68,7 +68,7 @@ class PollingPolicy:
 
     @classmethod
     def fixed(cls, seconds: Seconds) -> Self:
-        """Pause for exactly that long, whatever is seen; no jitter.
+        """Return a policy with exactly this interval, without jitter.
 
         >>> PollingPolicy.fixed(5).interval(Progress(), seed=0.9, sample=0.9)
         5.0
@@ -76,32 +76,32 @@ class PollingPolicy:
         return cls(min_interval=seconds, max_interval=seconds, max_predicted_interval=seconds, jitter=0.0)
 
     def interval(self, progress: Progress, seed: float, sample: float, load: float = 1.0) -> float:
-        """Give the seconds from the last look to the next.
+        """Return the seconds from the last poll to the next.
 
-        Most durations have no typical size, so without credible progress the pause grows with the root of the age.
-        With it, the next look comes as late before the finish window, or as deep in it, as trust in it allows.
-        `seed` (fixed per operation) and `sample` (drawn per look), both in [0, 1), place it within the jitter.
-        `load` says how many times more is wanted than the budget has: a look costs so much more, and the longest
-        pauses grow alike.
+        Durations have no typical size, so without credible progress the interval grows with the square root of the
+        age. With it, the next poll is due at the start of the finish window or, if the window is open, after an
+        interval that suits its width; at most twice the interval that follows from the age alone.
+        `seed` (one per operation) and `sample` (one per poll), both in [0, 1), place it within the jitter. `load` is
+        the demand over the budget, at least 1: `cost` and the upper bounds are multiplied by it.
         """
         remaining, cost = progress.remaining, self.cost * load
         longest = (self.max_interval if remaining is None else self.max_predicted_interval) * load
-        by_age = _best_pause(progress.age, cost) + 2 * cost
+        by_age = _best_interval(progress.age, cost) + 2 * cost
         wanted = min(max(by_age, self.min_interval), self.max_interval * load)
         if remaining is not None:
-            inside = _best_pause(remaining.high - remaining.low, cost) * _patience(progress.polls_in_window)
+            inside = _best_interval(remaining.high - remaining.low, cost) * _window_factor(progress.polls_in_window)
             wanted = min(_TRUST * by_age, longest, remaining.low + min(wanted, inside))
         factor = 1 + self.jitter * (2 * seed - 1) + self.jitter / 2 * (2 * sample - 1)
         return min(max(wanted * factor, self.min_interval), longest)
 
 
-def _best_pause(seconds: float, cost: float) -> float:
-    """Give the best pause for an end that is as likely anywhere in so many seconds (Keller 1974)."""
+def _best_interval(seconds: float, cost: float) -> float:
+    """Return the best interval for an end that is uniformly distributed over so many seconds (Keller 1974)."""
     return math.sqrt(cost) * math.sqrt(2 * seconds)
 
 
-def _patience(polls_in_window: int) -> float:
-    return math.pow(_IMPATIENCE, min(max(polls_in_window - 1, 0), _MOST_STRETCHES))
+def _window_factor(polls_in_window: int) -> float:
+    return math.pow(_WINDOW_GROWTH, min(max(polls_in_window - 1, 0), _MAX_GROWTHS))
 
 
 PollingPolicy.EAGER = PollingPolicy(cost=0.25, max_interval=5.0, max_predicted_interval=15.0)
@@ -109,6 +109,6 @@ PollingPolicy.FRUGAL = PollingPolicy(cost=4.0, max_interval=30.0, max_predicted_
 
 
 def jitter_seed(ref: OperationRef) -> float:
-    """Give the operation's own place in the jitter, in [0, 1); the same in every process."""
+    """Return the seed of an operation's jitter, in [0, 1); the same in every process."""
     digest = blake2b(ref.path.encode(), digest_size=6).digest()
     return int.from_bytes(digest) / 256.0 ** len(digest)

@@ -41,11 +41,8 @@ class PollCancelledError(Exception):
     """Somebody cancelled the task of a poll, as frameworks do with all tasks of the loop."""
 
 
-_AGAIN = (
-    NotSentError,
-    StaleConnectionError,
-    PollCancelledError,
-)  # nothing was learned of the operation, and nothing is wrong with it
+# Nothing was learned of the operation, and nothing is wrong with it.
+_AGAIN = (NotSentError, StaleConnectionError, PollCancelledError)
 
 
 @define(eq=False, repr=False)
@@ -190,7 +187,7 @@ class Poller:
             del outcome  # no cycle of an exception, its traceback, this frame and the exception
 
     def _on_done(self, turn: Turn, task: "asyncio.Task[None]") -> None:
-        """See to a task that did not settle its outcome: cancelled from outside, perhaps before it began, or broken."""
+        """Settle for a task that did not: it was cancelled from outside, perhaps before it began, or it broke."""
         turn.give_back()
         if self._turn is turn:
             self._turn = self._task = None

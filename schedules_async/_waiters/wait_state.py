@@ -202,7 +202,7 @@ def _failure(operation: Operation) -> OperationFailedError:
 
 
 def _describe(operation: Operation) -> str:
-    return f"last seen {operation.raw_status} at {operation.percent_complete:g} %"
+    return f"last snapshot {operation.raw_status} at {operation.percent_complete:g} %"
 
 
 @define(eq=False, repr=False)

@@ -59,7 +59,7 @@ class Lines:
     def on_event(self, event: Event) -> None:
         """Print for how many seconds no request is sent, once for all answers that say so together."""
         if isinstance(event, Throttled) and event.was_open:
-            click.echo(f"throttled, {ceil(event.pause)} s left")
+            click.echo(f"throttled, {ceil(event.closed_for)} s left")
 
 
 @frozen

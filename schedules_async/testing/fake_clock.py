@@ -9,8 +9,9 @@ from functools import partial
 
 from attrs import define, field
 
-_IDLE_TICKS = 100  # iterations of the event loop without activity, each polling the sockets, until it counts as idle
-_TICKS_PER_REST = 50  # iterations between two rests, in which the kernel or a thread completes what it has under way
+_IDLE_TICKS = 50  # iterations of the event loop without activity, each polling the sockets, until it counts as idle
+_TICKS_PER_REST = 25  # iterations between two rests, in which the kernel or a thread completes what it has under way
+_TICKS_PER_CHECK = 5  # iterations between two questions to the busy sources: what is in flight is so for longer
 _REST = 0.001  # real seconds
 
 
@@ -54,7 +55,7 @@ class _IdleMonitor:
     def _tick(self) -> None:
         self._handle = None
         self._ticks += 1
-        is_busy = any(is_busy() for is_busy in self.busy_sources)
+        is_busy = self._ticks % _TICKS_PER_CHECK == 0 and any(is_busy() for is_busy in self.busy_sources)
         self._idle_ticks = 0 if is_busy else self._idle_ticks + 1
         if self._idle_ticks == _IDLE_TICKS:
             self._on_idle()

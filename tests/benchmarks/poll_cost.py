@@ -3,8 +3,8 @@
 Run: python tests/benchmarks/poll_cost.py [rounds]. The server runs in a process of its own; each round measures the
 CPU time of both sides in this process, one after the other, on kept-alive connections. First one `get_operation` after
 another beside bare requests; then 200 waits at a fixed interval beside a hand-written loop for each operation, which
-polls conditionally and calls `asyncio.sleep`. Print the medians of the rounds' ratios, and exit with 1 when one is above
-the bound.
+polls conditionally and calls `asyncio.sleep`. Print the medians of the rounds' ratios, and exit with 1 when one is
+above the bound.
 """
 
 import asyncio
@@ -92,7 +92,7 @@ async def measure(url: str, rounds: int) -> tuple[list[float], list[float]]:
             await bare(http, ref)
             await asyncio.sleep(INTERVAL)
 
-    calls, waits = [], []
+    calls, waits = list[float](), list[float]()
     policy = PollingPolicy.fixed(INTERVAL)
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=WAITS)) as http,

@@ -85,7 +85,7 @@ async def test_wait_prints_each_change(
 async def test_wait_timeout_exits_with_3(option: str, sentence: str) -> None:
     result = await invoke_on("wait", (RUNNING,), option, "0.2")
     assert result.exit_code == 3
-    states = (": last seen Started", "; last seen Started", ": no answer")  # the first may be late on a slow machine
+    states = (": last snapshot Started", "; last snapshot Started", ": no answer")  # the last on a slow machine
     assert any(result.errors.startswith(f"schedules-async: {sentence}{state}") for state in states)
     assert result.errors.count("\n") == 1
 

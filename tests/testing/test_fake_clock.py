@@ -66,7 +66,7 @@ async def test_sleep_of_nan_raises_value_error() -> None:
         await FakeClock().sleep(math.nan)
 
 
-@pytest.mark.parametrize("iterations", [1, 49, 51, 90])
+@pytest.mark.parametrize("iterations", [1, 24, 26, 45])
 async def test_new_sleep_restarts_idle_count(iterations: int) -> None:
     clock, woken = FakeClock(), list[tuple[str, float]]()
     late = asyncio.create_task(note(clock, woken, "late", 10))
@@ -117,7 +117,7 @@ async def test_sleep_cancelled_during_jump_is_skipped() -> None:
 
     def cancel_at_last_iteration() -> bool:
         calls.append(1)
-        if len(calls) == 100:
+        if len(calls) == 10:
             task.cancel()
         return False
 
@@ -276,7 +276,7 @@ async def test_advance_cancelled_when_idle_leaves_time_unchanged() -> None:
 
     def cancel_at_last_iteration() -> bool:
         calls.append(1)
-        if len(calls) == 100:
+        if len(calls) == 10:
             advance.cancel()
         return False
 

@@ -341,4 +341,4 @@ async def test_fetches_beside_a_long_wait_leave_nothing(
 def count_turns(session: SchedulesSession) -> int:
     gc.collect()
     queue = session._enter().queue
-    return sum(isinstance(one, Turn) and one._queue is queue for one in gc.get_objects())
+    return sum(type(one) is Turn and one._queue is queue for one in gc.get_objects())
