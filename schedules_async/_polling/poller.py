@@ -7,6 +7,7 @@ what the outcome means for each subscriber, plans the next poll, and only then n
 import asyncio
 import contextvars
 import math
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -46,7 +47,7 @@ _AGAIN = (NotSentError, StaleConnectionError, PollCancelledError)
 
 
 @define(eq=False, repr=False)
-class Subscriber:
+class Subscriber(ABC):
     """Who a poller notifies: an operation of a wait, or a single fetch.
 
     `policy` is None for a single fetch, which goes before polls that are merely due. Until `not_found_until` a 404
@@ -63,28 +64,29 @@ class Subscriber:
     last_problem: SchedulesError | None = field(init=False, default=None)
     polls: int = field(init=False, default=0)
 
+    @abstractmethod
     def tolerates(self, until: float, now: float) -> bool:
         """True if this subscriber waits for a gate that is closed until then."""
-        raise NotImplementedError
 
+    @abstractmethod
     def gives_up(self, retry: RetryPolicy, now: float) -> bool:
         """True if the last transient fault is one too many."""
-        raise NotImplementedError
 
+    @abstractmethod
     def conclude(self, operation: Operation, now: float, *, is_change: bool) -> Ending | None:
         """Return what a snapshot ends this subscriber with, None if it waits on."""
-        raise NotImplementedError
 
     def stalls_at(self) -> float:
         """Return the time from which an unchanged snapshot ends this subscriber."""
         return math.inf
 
+    @abstractmethod
     def on_change(self, operation: Operation) -> None:
         """Take the first snapshot since joining, or a changed one."""
 
+    @abstractmethod
     def on_end(self, outcome: Ending) -> None:
         """Take the outcome; the poller has removed this subscriber."""
-        raise NotImplementedError
 
 
 @define(eq=False, repr=False)

@@ -48,6 +48,9 @@ class SingleFetch(Subscriber):
         del now, is_change
         return operation
 
+    def on_change(self, operation: Operation) -> None:
+        """Ignore the snapshot: it is the outcome too."""
+
     def on_end(self, outcome: Ending) -> None:
         """Pass the outcome to the caller, unless it was cancelled."""
         if not self._outcome.done():
