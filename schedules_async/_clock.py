@@ -120,6 +120,10 @@ class TimerQueue(Generic[AnyTimer]):
         self._on_cancel(timer)
 
 
+def _ignore_failure(_: BaseException) -> None:
+    """Stand for the callback of timers that nobody has set."""
+
+
 @define(eq=False, repr=False)
 class Timers:
     """The timers of one session on its injected clock, all behind a single sleeping task.
@@ -132,7 +136,7 @@ class Timers:
     _clock: Clock
     _loop: asyncio.AbstractEventLoop
     _context: contextvars.Context
-    _on_failure: Callable[[BaseException], None]
+    on_failure: Callable[[BaseException], None] = _ignore_failure
     now: Callable[[], float] = field(init=False)  # the time of the session
     _last: float = field(init=False)  # reading of the clock
     _offset: float = field(init=False, default=0.0)
@@ -243,7 +247,7 @@ class Timers:
     def _fail(self, error: BaseException) -> None:
         self._failures += 1
         if self._failures > 1 and not self._loop.is_closed():
-            self._loop.call_soon(self._on_failure, error, context=self._context)
+            self._loop.call_soon(self.on_failure, error, context=self._context)
 
     async def aclose(self) -> None:
         """Cancel the sleeping task and wait for its end; no timer is called any more."""

@@ -20,7 +20,6 @@ from schedules_async._hooks import Hooks
 from schedules_async._http.retry import RetryPolicy
 from schedules_async._http.transport import Transport
 from schedules_async._http.urls import check_base_url
-from schedules_async._operations.base_errors import to_callers_error
 from schedules_async._operations.operation import Operation
 from schedules_async._operations.ref import OperationRef, RefLike, as_ref, as_refs
 from schedules_async._polling.fetcher import Fetcher
@@ -300,7 +299,7 @@ class SchedulesSession:
         return self._pool
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> PollerPool:
-        timers = Timers(self._clock, loop, self._context, self._end_all)
+        timers = Timers(self._clock, loop, self._context)
         queue = RequestQueue(self._limiter, timers)
         sample = random.Random().random
         fetcher = Fetcher(
@@ -312,7 +311,6 @@ class SchedulesSession:
             counts=self._counts,
             hooks=self._hooks,
             random=sample,
-            on_recovery=self._on_recovery,
         )
         return PollerPool(
             fetcher=fetcher,
@@ -325,14 +323,6 @@ class SchedulesSession:
             loop=loop,
             context=self._context,
         )
-
-    def _on_recovery(self) -> None:
-        if self._pool is not None:
-            self._pool.loop.call_soon(self._pool.on_recovery, context=self._context)
-
-    def _end_all(self, error: BaseException) -> None:
-        if self._pool is not None:
-            self._pool.end_all(to_callers_error(error))
 
 
 def _to_ref(schedule_id: RefLike, operation_id: str | None) -> OperationRef:

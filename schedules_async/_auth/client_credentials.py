@@ -27,9 +27,9 @@ from schedules_async._operations.base_errors import copy_error
 from schedules_async._version import __version__
 from schedules_async.errors import AuthenticationError, ResponseError, SchedulesError
 
-ATTEMPT_TIMEOUT = 10.0  # seconds, so that three fit into the half minute that a session waits for a token
+ATTEMPT_TIMEOUT = 10.0  # seconds for one request; a session waits for a token for 30 seconds in all
 _PATIENCE = 2.0  # seconds that a request with a good token waits for a newer one
-_RENEWAL_DELAY = 30.0  # seconds after a failure until a good token is renewed again
+_RENEWAL_DELAY = 30.0  # seconds until a good token is renewed again: after a failure, or if nothing new came of it
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")  # RFC 6749 appendix A.1, A.2
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*")  # RFC 6749 section 3.3
 
@@ -85,7 +85,7 @@ class ClientCredentials:
         )
         self._clock = SystemClock() if clock is None else clock
         self._token: _Token | None = None
-        self._closed: tuple[float, AuthenticationError] | None = None
+        self._refused_until: tuple[float, AuthenticationError] | None = None
         self._renewal = SingleFlight(self._renew)
         self._in_flight = 0
 
@@ -147,8 +147,8 @@ class ClientCredentials:
     async def _renew(self) -> _Token | AuthenticationError:
         """Request a token, in three attempts at most; return the outcome for all callers that wait."""
         now = self._clock.monotonic()
-        if self._closed is not None and self._closed[0] > now:
-            return self._closed[1]
+        if self._refused_until is not None and self._refused_until[0] > now:
+            return self._refused_until[1]
         attempt = 1
         while isinstance(outcome := await self._request(), SchedulesError):
             delay = retry_delay(outcome, attempt, random.random())
@@ -172,7 +172,7 @@ class ClientCredentials:
     def _keep(self, token: _Token) -> _Token:
         if self._token is not None and self._token.text == token.text:
             token.settled_until = self._clock.monotonic() + _RENEWAL_DELAY
-        self._token, self._closed = token, None
+        self._token, self._refused_until = token, None
         return token
 
     def _fail(self, fault: SchedulesError) -> AuthenticationError:
@@ -185,7 +185,7 @@ class ClientCredentials:
         )
         error.__cause__ = fault
         if response.retry_after is not None:
-            self._closed = (now + response.retry_after, error)
+            self._refused_until = (now + response.retry_after, error)
         if self._token is not None:
             self._token.renew_at = now + _RENEWAL_DELAY
         return error

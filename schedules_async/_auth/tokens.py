@@ -1,4 +1,4 @@
-"""Bearer tokens: who provides them, which are usable, and how a rejected one is renewed once for all requests."""
+"""Bearer tokens: who provides them, and how a rejected one is renewed once for all requests."""
 
 import asyncio
 import contextvars
@@ -21,7 +21,11 @@ LONGEST_TOKEN_ATTEMPT = 30.0  # seconds
 
 @runtime_checkable
 class TokenProvider(Protocol):
-    """A provider of bearer tokens, asked before each request."""
+    """A provider of bearer tokens, asked before each request of any number of sessions.
+
+    It keeps its token itself, may be called by many requests at once, and has 30 seconds for each call. An exception
+    that it raises becomes an AuthenticationError; a result that is no usable token is a ValueError or TypeError.
+    """
 
     async def get_token(self, *, rejected: str | None = None) -> str:
         """Return the bare token; `rejected` is the one that just met a 401."""
@@ -128,6 +132,6 @@ class Tokens:
         return token
 
     async def aclose(self) -> None:
-        """End a renewal that nobody waits for."""
+        """End an early renewal of client credentials that nobody waits for; other providers look after their own."""
         if isinstance(self._provider, ClientCredentials):
             await self._provider.aclose_idle()

@@ -13,11 +13,13 @@ from schedules_async._clock import to_seconds
 class RetryPolicy:
     """How transient faults are retried: connection faults, timeouts, 408, 500, 502, 503 and 504.
 
-    A call makes at most `attempts` requests (default 5; 1 disables retries). A wait goes on until `attempts`
-    consecutive faults were met *and* `max_outage` seconds have passed since the first of them (300; 0: `attempts`
-    alone decide, `math.inf`: the wait's own timeout does). A 429 is no fault. The delay before the n-th retry is drawn
-    from 0 to `base` (0.5 s) doubled n-1 times, at most `max_pause` (30 s). One `get_operation` stays behind 429s for
-    `max_retry_after` (120 s) in all. Negative seconds and NaN are a ValueError.
+    A single fetch makes at most `attempts` requests (default 5; 1 disables retries). A wait goes on for longer: until
+    it has met that many faults in a row and, besides, `max_outage` seconds have passed since the first of them. The
+    default is 300; with 0 `attempts` alone decide, with `math.inf` the wait's own timeout. The delay before the n-th
+    retry is drawn from 0 to `base` (0.5 s) doubled n-1 times, at most `max_pause` (30 s).
+
+    A 429 counts as no fault. A single fetch accepts 429s for `max_retry_after` (120 s) in all; for a wait
+    `PollingPolicy.max_retry_after` is the longest that one may pause it. Negative seconds and NaN are a ValueError.
 
     The longest delays before the first retries, and before a late one:
 
@@ -46,7 +48,7 @@ class RetryPolicy:
 
 
 def backoff_delay(policy: RetryPolicy, retry: int, sample: float) -> float:
-    """Return the seconds before the `retry`-th retry (from 1): `sample` in [0, 1) of the longest (full jitter)."""
+    """Return the seconds before the `retry`-th retry (from 1): `sample` times the longest, which is full jitter."""
     delays = backoff.expo(base=2, factor=policy.base, max_value=policy.max_pause)
     delays.send(None)  # the generator yields None first
     longest = 0.0

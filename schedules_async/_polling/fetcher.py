@@ -1,9 +1,9 @@
-"""One fetch: a conditional GET of an operation, with its turn, its token and its reading."""
+"""One fetch: a conditional GET of an operation, when the request queue grants its turn, with a bearer token."""
 
 from collections import Counter
 from collections.abc import Callable, MutableMapping
 
-from attrs import define
+from attrs import define, field
 
 from schedules_async._auth.bearer_token import BearerToken
 from schedules_async._auth.tokens import Tokens
@@ -33,7 +33,7 @@ class Fetcher:
     _counts: "Counter[str]"
     _hooks: Hooks
     _random: Callable[[], float]
-    _on_recovery: Callable[[], None]
+    on_recovery: Callable[[], None] = field(init=False)  # set by the pool: an outage is over
 
     async def fetch(self, ref: OperationRef, turn: Turn) -> Fetched:
         """Make one GET of an operation; return what the answer says, or raise the error that it is.
@@ -96,13 +96,13 @@ class Fetcher:
         elif isinstance(outcome, ResponseError) and outcome.is_transient:
             self._queue.limiter.fault()
         elif self._queue.limiter.accept(self._queue.timers.now()):
-            self._on_recovery()
+            self.on_recovery()
 
     def _throttle(self, ref: OperationRef, error: ResponseError, sent: float) -> None:
         self._counts["throttled"] += 1
         limiter, now, delay = self._queue.limiter, self._queue.timers.now(), error.retry_after
         was_open = limiter.closed_until <= now
-        if not delay:  # a delay of the session's own, where none was named, or none at all
+        if not delay:  # without Retry-After, or with one of zero: the session's own backoff, at least half of it
             delay = backoff_delay(self._retry, limiter.throttled_in_a_row + 1, 0.5 + 0.5 * self._random())
         limiter.throttle(now, sent, now + delay)
         self._hooks.emit(Throttled(ref, copy_error(error), limiter.closed_until - now, was_open))

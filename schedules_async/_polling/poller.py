@@ -2,6 +2,10 @@
 
 A poller that sleeps has no task: its next request stands in the request queue. When its turn comes it fetches, decides
 what the outcome means for each subscriber, plans the next poll, and only then notifies.
+
+A 429 (`RateLimitedError`; `is_throttling` and not `is_transient`) ends nobody here but those who do not wait that long
+(`Subscriber.tolerates`, which waits decide in `_waiters/wait_state.py`). For the others the poll stays due, and the
+request queue holds it until the gate of the rate limiter opens.
 """
 
 import asyncio
@@ -11,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import cast
 
 from attrs import define, field
 
@@ -117,13 +122,13 @@ class Poller:
     def join(self, subscriber: Subscriber) -> None:
         """Add a subscriber; it starts from the newest snapshot of a poller in use.
 
-        A poller that everybody left goes on with the poll that was due.
+        The first one to come back after everybody has left gets the poll that was due then.
         """
         now, is_in_use = self._pool.timers.now(), bool(self._subscribers)
         subscriber.has_snapshot = False
         subscriber.due = subscriber.deadline = now
         if subscriber.policy is not None and self._polled_at > -math.inf:
-            self._plan(subscriber, {})
+            self._plan(subscriber, subscriber.policy, {})
         if not is_in_use:
             self._found_running_at = -math.inf
         self._subscribers[subscriber] = None
@@ -258,7 +263,7 @@ class Poller:
                 self._pool.delay = DetectionDelay(before.count + 1, mean, max(before.max, delay))
 
     def _count_faults(self, outcome: Outcome, now: float) -> None:
-        """Count transient faults in a row, for the poller's backoff and for each subscriber on its own."""
+        """Note the problem of a fetch; count transient faults in a row, for the backoff and for each subscriber."""
         if isinstance(outcome, _AGAIN):
             return
         self._cancellations = 0
@@ -301,18 +306,18 @@ class Poller:
         intervals: dict[int, tuple[float, float]] = {}
         for subscriber in subscribers:
             try:
-                self._plan(subscriber, intervals)
+                self._plan(subscriber, cast("PollingPolicy", subscriber.policy), intervals)
             except BaseException as error:  # out of the caller's own policy
                 endings[subscriber] = to_callers_error(error)
         if intervals:
             self._pool.set_demand(self, 1 / min(interval for interval, _ in intervals.values()))
         return endings
 
-    def _plan(self, subscriber: Subscriber, intervals: dict[int, tuple[float, float]]) -> None:
-        """Plan the poll after the last one; a Retry-After of its answer is a floor, and a stall due before counts."""
-        policy = subscriber.policy
-        if policy is None:
-            return
+    def _plan(self, subscriber: Subscriber, policy: PollingPolicy, intervals: dict[int, tuple[float, float]]) -> None:
+        """Plan the poll after the last one: after the policy's interval, or earlier if a stall is to be judged then.
+
+        A Retry-After of the last snapshot's answer is a lower bound.
+        """
         if id(policy) not in intervals:
             intervals[id(policy)] = self._decide(policy)
         interval, slack = intervals[id(policy)]
@@ -332,7 +337,7 @@ class Poller:
         return interval, min(max(stretched - interval, 0.0), pool.one_round)
 
     def _emit(self, outcome: Outcome, now: float, *, is_change: bool) -> None:
-        """Emit the events of a fetch; they are delivered later."""
+        """Emit the events of a fetch, to be delivered later; that of a 429 comes from the fetcher."""
         hooks = self._pool.hooks
         if isinstance(outcome, (*_AGAIN, RateLimitedError)):
             return
@@ -449,11 +454,23 @@ class PollerPool:
         poller.demand = polls_per_second
 
     def on_throttled(self, error: ResponseError) -> None:
-        """End every subscriber that does not wait for so long."""
+        """End every subscriber of the session that does not wait until the gate opens."""
         self._throttled_by = error
         until, now = self.queue.limiter.closed_until, self.timers.now()
         for poller in tuple(self._pollers.values()):
             poller.end_impatient(error, until, now)
+
+    def __attrs_post_init__(self) -> None:
+        self.timers.on_failure = self.on_clock_failure
+        self.fetcher.on_recovery = self.on_recovery_soon
+
+    def on_clock_failure(self, error: BaseException) -> None:
+        """End every subscriber with what the caller's own clock raises."""
+        self.end_all(to_callers_error(error))
+
+    def on_recovery_soon(self) -> None:
+        """Call `on_recovery` once the fetch that has found the service again is settled."""
+        self.loop.call_soon(self.on_recovery, context=self.context)
 
     def on_recovery(self) -> None:
         """Poll again at once, within the limits, what waits for a backoff delay: an outage is over."""

@@ -1,7 +1,8 @@
 """The state of a wait: what all consumers of one waiter share, for one operation or for many.
 
 A wait does nothing until it is used. The first consumer (one await, or one iteration) lets every operation of the wait
-join its poller; when the last one leaves, they leave too.
+join its poller; when the last consumer leaves, every operation leaves its poller. Pollers are shared by all waits of a
+session, so that cancelling one of two waits for an operation, or one of two consumers, leaves the other alone.
 """
 
 import asyncio
@@ -293,9 +294,11 @@ class WaitState:
                 self._pool.loop.call_soon_threadsafe(self.remove_consumer, consumer, context=self._pool.context)
 
     def remove_consumer(self, consumer: Consumer) -> None:
-        """End one use; without any, nobody polls for this wait."""
-        if self.consumers.pop(consumer, consumer) is None and not self.consumers and self.unfinished:
-            self._leave(consumer.interruption)
+        """Remove a consumer, if it is still here; with the last one every operation leaves its poller."""
+        if consumer in self.consumers:
+            del self.consumers[consumer]
+            if not self.consumers and self.unfinished:
+                self._leave(consumer.interruption)
 
     def _leave(self, interruption: BaseException | None = None) -> None:
         self._emit_end(interruption)

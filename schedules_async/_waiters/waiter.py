@@ -42,8 +42,8 @@ class OperationProgress(Protocol):
 class Waiter(Coroutine[Any, Any, Result], AsyncIterable[Operation]):
     """A coroutine that can be awaited again and again, and run by several tasks at once.
 
-    `asyncio.create_task` refuses an object that only has `__await__`. Each task drives a coroutine of its own, made
-    when it begins.
+    `asyncio.create_task` refuses an object that only has `__await__`, so this class has the methods of a coroutine.
+    Each task drives a coroutine of its own, made when it begins. Cancelling a task ends its own use alone.
     """
 
     __slots__ = ("__weakref__", "_driven", "_is_used", "_state")
@@ -255,8 +255,8 @@ def _count_lost(refs: list[OperationRef], count: int) -> str:
 class ChangeIterator(AsyncIterator[Operation]):
     """One iteration over a wait: the newest snapshots first, then each change, each final one once.
 
-    A cancelled `anext` loses nothing: the polling goes on, and the next one goes on reading. The polling ends with
-    the iteration, which is over when it is closed or dropped.
+    A cancelled `anext` loses nothing: this iteration still wants polls, and the next `anext` returns what was missed.
+    It ends, and no longer wants polls, when it is closed or dropped.
     """
 
     _state: WaitState
