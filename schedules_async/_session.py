@@ -3,11 +3,12 @@
 import asyncio
 import contextvars
 import math
+import os
 import random
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from types import TracebackType
-from typing import Literal, Self, TypeVar, cast, overload
+from typing import Any, Literal, Self, TypeVar, cast, overload
 
 import aiohttp
 from attrs import define, field
@@ -15,6 +16,7 @@ from yarl import URL
 
 from schedules_async._auth.environments import DEV, Environment
 from schedules_async._auth.tokens import Auth, Tokens, as_token_provider
+from schedules_async._auth.variables import read_auth, read_base_url
 from schedules_async._clock import Clock, Seconds, SystemClock, Timers, to_seconds
 from schedules_async._hooks import Hooks
 from schedules_async._http.retry import RetryPolicy
@@ -116,6 +118,19 @@ class SchedulesSession:
         self._counts = Counter[str]()
         self._pool: PollerPool | None = None
         self._is_closed = False
+
+    @classmethod
+    def from_env(cls, **options: Any) -> Self:
+        """Return a session with the token or client credentials and the service of the environment variables.
+
+        The variables are those of the command: SCHEDULES_TOKEN, or SCHEDULES_CLIENT_ID and SCHEDULES_CLIENT_SECRET
+        (and SCHEDULES_TOKEN_URL, unless the service is dev, QA or production), and SCHEDULES_BASE_URL (the dev API).
+        `options` are the session's arguments, which win over the variables. ValueError that names what is missing.
+        """
+        base_url = options.setdefault("base_url", read_base_url(os.environ))
+        if "auth" not in options:
+            options["auth"] = read_auth(os.environ, base_url.api_url if isinstance(base_url, Environment) else base_url)
+        return cls(**options)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._base_url}{' closed' if self._is_closed else ''}>"

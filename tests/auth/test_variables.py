@@ -1,0 +1,66 @@
+"""Sessions out of the environment: the token or client credentials and the service of the command's variables."""
+
+import pytest
+from environment import environment
+
+from schedules_async import DEV, PRODUCTION, ClientCredentials, SchedulesSession
+from schedules_async._auth.variables import read_auth, read_base_url
+from schedules_async.testing import FakeSchedules
+
+CLIENT = {"SCHEDULES_CLIENT_ID": "test-client", "SCHEDULES_CLIENT_SECRET": "test-secret"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, DEV.api_url),
+        ({"SCHEDULES_BASE_URL": " "}, DEV.api_url),
+        ({"SCHEDULES_BASE_URL": PRODUCTION.api_url}, PRODUCTION.api_url),
+    ],
+)
+def test_base_url_is_dev_unless_named(variables: dict[str, str], expected: str) -> None:
+    assert read_base_url(variables) == expected
+
+
+def test_token_goes_before_client_credentials() -> None:
+    assert read_auth({"SCHEDULES_TOKEN": " token\n", **CLIENT}, DEV.api_url) == "token"
+
+
+@pytest.mark.parametrize(
+    ("variables", "base_url", "token_url"),
+    [
+        ({}, DEV.api_url, DEV.token_url),
+        ({}, f"{PRODUCTION.api_url}/prefix", PRODUCTION.token_url),
+        ({"SCHEDULES_TOKEN_URL": "https://ims.example/token"}, "https://api.example", "https://ims.example/token"),
+    ],
+)
+def test_client_credentials_belong_to_the_service(variables: dict[str, str], base_url: str, token_url: str) -> None:
+    credentials = read_auth({**CLIENT, **variables}, base_url)
+    assert isinstance(credentials, ClientCredentials)
+    assert repr(credentials) == f"<ClientCredentials test-client at {token_url}>"
+
+
+@pytest.mark.parametrize(
+    ("variables", "base_url", "missing"),
+    [
+        ({}, DEV.api_url, "set SCHEDULES_TOKEN, or SCHEDULES_CLIENT_ID and SCHEDULES_CLIENT_SECRET"),
+        ({"SCHEDULES_TOKEN": " "}, DEV.api_url, "set SCHEDULES_TOKEN"),
+        ({"SCHEDULES_CLIENT_ID": "a"}, DEV.api_url, "SCHEDULES_CLIENT_SECRET is not set"),
+        ({"SCHEDULES_CLIENT_SECRET": "a"}, DEV.api_url, "SCHEDULES_CLIENT_ID is not set"),
+        (CLIENT, "https://api.example", "set SCHEDULES_TOKEN_URL"),
+    ],
+)
+def test_missing_variable_is_named(variables: dict[str, str], base_url: str, missing: str) -> None:
+    with pytest.raises(ValueError, match=missing):
+        read_auth(variables, base_url)
+
+
+async def test_session_from_env_asks_the_named_service() -> None:
+    """Options win over variables."""
+    async with FakeSchedules() as server:
+        with environment(SCHEDULES_TOKEN=server.token, SCHEDULES_BASE_URL=server.url):
+            async with SchedulesSession.from_env(request_timeout=5) as session:
+                assert (await session.get_operation(server.start_operation(0))).is_succeeded
+        with environment(SCHEDULES_TOKEN="another", SCHEDULES_BASE_URL="https://api.example"):
+            async with SchedulesSession.from_env(auth=server.token, base_url=server.url) as session:
+                assert (await session.get_operation(server.start_operation(0))).is_succeeded
