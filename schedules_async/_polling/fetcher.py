@@ -20,6 +20,8 @@ from schedules_async._throttling.request_queue import RequestQueue, Turn
 from schedules_async.errors import ResponseError, TransportError
 from schedules_async.events import Throttled
 
+_MAX_UNUSABLE = 2  # 304s in a row that refer to no snapshot held
+
 
 @define(eq=False, repr=False)
 class Fetcher:
@@ -33,6 +35,7 @@ class Fetcher:
     _counts: "Counter[str]"
     _hooks: Hooks
     _random: Callable[[], float]
+    _unusable: "Counter[OperationRef]" = field(init=False, factory=Counter)  # 304s in a row
     on_recovery: Callable[[], None] = field(init=False)  # set by the pool: an outage is over
 
     async def fetch(self, ref: OperationRef, turn: Turn) -> Fetched:
@@ -50,6 +53,8 @@ class Fetcher:
                 if token != rejected:
                     held = self._find_held(ref)
                     reading = await self._send(ref, turn, token, held)
+            if reading.status == 304:
+                self._count_unusable(ref, reading)
             if reading.status == 304 and not isinstance(reading.outcome, Fetched):
                 turn = await self._queue.next_turn(turn)
                 reading = await self._send(ref, turn, await self._tokens.get(), None)
@@ -61,8 +66,20 @@ class Fetcher:
         """Hold a snapshot of a checkpoint, unless the session has one; its tag goes with the first request."""
         self._snapshots.setdefault(operation.ref, operation)
 
+    def _count_unusable(self, ref: OperationRef, reading: Reading) -> None:
+        """Count 304s in a row that refer to no snapshot held: each costs a second request."""
+        if isinstance(reading.outcome, Fetched):
+            self._unusable.pop(ref, None)
+        else:
+            self._unusable[ref] += 1
+
     def _find_held(self, ref: OperationRef) -> Operation | None:
-        """Return the snapshot that the session holds, None for anything else that a caller's mapping returns."""
+        """Return the snapshot that the session holds, None for anything else that a caller's mapping returns.
+
+        None too for an operation whose last 304s could not be used: its tag is no longer sent.
+        """
+        if self._unusable and self._unusable[ref] >= _MAX_UNUSABLE:
+            return None
         held = self._snapshots.get(ref)
         if not isinstance(held, Operation) or (held.schedule_id, held.id) != (ref.schedule_id, ref.operation_id):
             return None

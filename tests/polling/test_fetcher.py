@@ -22,7 +22,7 @@ from schedules_async import (
     ServerError,
     TransportError,
 )
-from schedules_async.testing import FakeClock, FakeSchedules, fault, operation_answer, throttled
+from schedules_async.testing import FakeClock, FakeSchedules, fault, not_modified, operation_answer, throttled
 
 DONE = operation_answer("Succeeded")
 
@@ -362,3 +362,22 @@ async def test_answer_after_outage_wakes_all_who_back_off(
     await clock.sleep(1)
     assert len(server.requests) >= before + 3
     wait.cancel()
+
+
+async def test_tag_that_never_matches_is_no_longer_sent(session: SchedulesSession, server: FakeSchedules) -> None:
+    """Two 304s that refer to another snapshot cost a second request each; after that there is one for each fetch."""
+    started, other = operation_answer("Started", etag='"a"'), not_modified('"b"')
+    ref = server.script_operation(started, other, started, other, started)
+    for _ in range(5):
+        await session.get_operation(ref)
+    conditions = [request.if_none_match for request in server.requests]
+    assert conditions == [None, '"a"', None, '"a"', None, None, None]
+
+
+async def test_usable_304_between_keeps_the_tag(session: SchedulesSession, server: FakeSchedules) -> None:
+    started, other, same = operation_answer("Started", etag='"a"'), not_modified('"b"'), not_modified('"a"')
+    ref = server.script_operation(started, other, started, same, other, started, same)
+    for _ in range(5):
+        await session.get_operation(ref)
+    conditions = [request.if_none_match for request in server.requests]
+    assert conditions == [None, '"a"', None, '"a"', '"a"', None, '"a"']
