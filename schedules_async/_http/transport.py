@@ -120,7 +120,7 @@ class Transport:
         return self._http
 
     def _trace_queueing(self) -> aiohttp.TraceConfig:
-        """Let no time run while a request waits for a connection that somebody else has borrowed."""
+        """Return a trace config that stops the time of a request while it waits for a connection in use elsewhere."""
 
         async def pause(*_: object) -> None:
             self._find_attempt().pause()

@@ -87,11 +87,11 @@ class Subscriber(ABC):
 
     @abstractmethod
     def on_change(self, operation: Operation) -> None:
-        """Take the first snapshot since joining, or a changed one."""
+        """Receive the first snapshot since joining, or a changed one."""
 
     @abstractmethod
     def on_end(self, outcome: Ending) -> None:
-        """Take the outcome; the poller has removed this subscriber."""
+        """Receive the outcome; the poller has removed this subscriber."""
 
 
 @define(eq=False, repr=False)
@@ -236,7 +236,7 @@ class Poller:
         self._end(endings)
 
     def _observe(self, fetched: Fetched, now: float) -> bool:
-        """Take in a snapshot for the waits; return whether it differs from the one before."""
+        """Observe a snapshot for the waits; return whether it differs from the one before."""
         operation = fetched.operation
         if all(subscriber.policy is None for subscriber in self._subscribers):
             return False

@@ -178,7 +178,7 @@ class RateLimiter:
         self.in_flight += 1
 
     def take_back(self) -> None:
-        """Take back a request that did not leave after all."""
+        """Undo the count of a request that did not leave after all."""
         self.in_flight -= 1
         self._credit = min(self._credit + 1, self._burst)
 

@@ -100,7 +100,7 @@ class RequestQueue:
         return self._due.first() is None and self._urgent.first() is None
 
     def _enter(self, turn: Turn) -> None:
-        """Let a turn that is due wait for the rate limiter, behind those whose deadline is earlier."""
+        """Add a turn that is due to those that wait for the rate limiter, behind earlier deadlines."""
         queue = self._urgent if turn.is_urgent else self._due
         timer = Timer(turn.deadline, turn.leave, queue)
         queue.add(turn.deadline, timer)

@@ -85,7 +85,7 @@ class CheckpointFile:
 
     @contextmanager
     def _naming_the_file(self) -> Iterator[None]:
-        """Let an OSError name the file, and no draft beside it."""
+        """Make an OSError name the file, not the draft beside it."""
         try:
             yield
         except OSError as error:

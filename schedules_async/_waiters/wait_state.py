@@ -170,13 +170,13 @@ class OperationSubscriber(Subscriber):
         return self._quiet_since + allowed + self._wait.closed_seconds - self._closed_before
 
     def on_change(self, operation: Operation) -> None:
-        """Take a change."""
+        """Keep a changed snapshot, and pass it on to every consumer."""
         self.latest = operation
         for consumer in tuple(self._wait.consumers):
             consumer.on_change((self,))
 
     def on_end(self, outcome: Ending) -> None:
-        """Take the outcome; what ends the session ends the whole wait, and is no outcome of this operation."""
+        """Keep the outcome; what ends the session ends the whole wait, and is no outcome of this operation."""
         if self.outcome is not None:
             return
         if isinstance(outcome, SessionClosedError) or not isinstance(outcome, Operation | Exception):
@@ -288,7 +288,7 @@ class WaitState:
             self._timer = pool.timers.call_at(self._first_use + self.options.timeout, self._time_out)
 
     def abandon(self, consumer: Consumer) -> None:
-        """Let the event loop remove a consumer: for the garbage collector, which runs in any thread, amid anything."""
+        """Schedule the removal of a consumer: the garbage collector calls this, in any thread and at any moment."""
         if consumer in self.consumers and self._pool is not None:
             with contextlib.suppress(RuntimeError):  # the event loop was closed
                 self._pool.loop.call_soon_threadsafe(self.remove_consumer, consumer, context=self._pool.context)

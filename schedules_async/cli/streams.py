@@ -25,7 +25,7 @@ def usable_streams() -> Iterator[None]:
 
 
 def discard_output() -> None:
-    """Let the last flush of the interpreter not fail again, with a message, on a stream that could not be written."""
+    """Keep the last flush of the interpreter from failing again, with a message, on a stream that is closed."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(nowhere, stream.fileno())

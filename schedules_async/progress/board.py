@@ -34,7 +34,7 @@ class Track:
     _latest: Operation | None = field(init=False, default=None)
 
     def update(self, number: int) -> None:
-        """Take over the newest snapshot."""
+        """Update from the newest snapshot."""
         latest = self._member.latest
         if latest is not None and latest is not self._latest:
             self._latest, self.changed = latest, number
@@ -97,7 +97,7 @@ class Board:
         self._choose_at = self._updates
 
     def update(self) -> None:
-        """Take over the newest snapshots of the operations that have not ended."""
+        """Update from the newest snapshots of the operations that have not ended."""
         self._updates += 1
         for track in self._running:
             track.update(self._updates)

@@ -271,7 +271,7 @@ def test_a_pause_is_within_its_bounds_whatever_is_seen(
 
 
 def compare(policy: PollingPolicy, shape: str, share_ending_early: float = 0.0) -> tuple[float, float]:
-    """Give looks and delay, each as a share of google's."""
+    """Return polls and delay, each as a share of google's."""
     runs = list(workload(SHAPES[shape], 60, random.Random(11), share_ending_early))
     own, theirs = measure(runs, by_policy(policy)), measure(runs, google)
     return own.polls / theirs.polls, own.delay / theirs.delay

@@ -522,7 +522,7 @@ class Sent:
 
 
 def share_quota(starts: Sequence[float], seconds: float, per: float, quota: Callable[[float], int]) -> list[Sent]:
-    """Let sessions that know no limit send as much as they may; they share the quota."""
+    """Simulate sessions that know no limit, send as much as they may, and share the quota."""
     limiters, used, sent = [RateLimiter(()) for _ in starts], dict[float, int](), list[Sent]()
     events: list[tuple[float, int, float, int]] = [(start, number, -1.0, 0) for number, start in enumerate(starts)]
     heapq.heapify(events)

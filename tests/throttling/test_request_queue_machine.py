@@ -146,7 +146,7 @@ class RequestQueueMachine(RuleBasedStateMachine):
         request.task.add_done_callback(partial(self.on_done, request, turn))
 
     def on_done(self, request: Request, turn: Turn, task: "asyncio.Task[None]") -> None:
-        """Give back the turn of a task that was cancelled before it began; send again what was not sent."""
+        """Return the turn of a task that was cancelled before it began; send again what was not sent."""
         turn.give_back()
         request.is_in_next_turn = False
         if not task.cancelled() and isinstance(task.exception(), NotSentError):
@@ -227,7 +227,7 @@ class RequestQueueMachine(RuleBasedStateMachine):
 
     @rule(seconds=SECONDS)
     def jump(self, seconds: float) -> None:
-        """Let time pass without any chance to do something at its time, as on a busy machine."""
+        """Advance the time without any chance to do something at its time, as on a busy machine."""
         self.hand.clock.set(self.now + seconds)
 
     @rule(seconds=SECONDS)

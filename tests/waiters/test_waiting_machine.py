@@ -354,7 +354,7 @@ class WaitingMachine(RuleBasedStateMachine):
 
     @rule(seconds=SECONDS, turns=TURNS)
     def jump(self, seconds: float, turns: int) -> None:
-        """Let time pass without any chance to do something at its time, as on a busy machine."""
+        """Advance the time without any chance to do something at its time, as on a busy machine."""
         self.hand.clock.set(self.now + seconds)
         self.turn(turns)
 
@@ -366,7 +366,7 @@ class WaitingMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.live)
     @rule(answers=st.lists(st.tuples(STATUSES, st.booleans()), min_size=1, max_size=6))
     def live_on(self, answers: list[tuple[str | None, bool]]) -> None:
-        """Let all waits be answered in turn, as on an ordinary day."""
+        """Answer all waits in turn, as on an ordinary day."""
         for status, is_conditional in answers:
             if not self.open_requests and self.hand.clock.next_at < math.inf:
                 self.hand.advance_to(self.hand.clock.next_at)
@@ -487,7 +487,7 @@ class WaitingMachine(RuleBasedStateMachine):
                 waiting.shown[ref] = operation.percent_complete
 
     def teardown(self) -> None:
-        """Let everything end well, and everybody gets through; then nothing is left."""
+        """End everything well: everybody gets through, and nothing is left."""
         try:
             if hasattr(self, "session"):
                 self.drain()
