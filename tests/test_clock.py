@@ -277,7 +277,7 @@ def test_seconds_too_large_for_floats_are_an_error() -> None:
         to_seconds(10**400)
 
 
-def test_first_reading_that_raises_cancelled_error_is_runtime_error() -> None:
+def test_first_reading_raising_cancelled_error_is_runtime_error() -> None:
     class Cancelling(FaultyClock):
         def monotonic(self) -> float:
             raise asyncio.CancelledError

@@ -160,9 +160,7 @@ async def test_token_file_precedes_the_environment(tmp_path: Path) -> None:
         (("tidy",), "some-token", "No such command 'tidy'"),
     ],
 )
-def test_usage_error_is_one_sentence_and_exits_with_2(
-    arguments: tuple[str, ...], token: str | None, sentence: str
-) -> None:
+def test_usage_error_is_one_sentence_exit_code_2(arguments: tuple[str, ...], token: str | None, sentence: str) -> None:
     result = invoke(*arguments, env={"SCHEDULES_TOKEN": token})
     assert result.exit_code == 2
     assert result.output == ""
@@ -172,7 +170,7 @@ def test_usage_error_is_one_sentence_and_exits_with_2(
     assert "not usable" not in result.errors
 
 
-async def test_service_error_is_one_sentence_and_exits_with_4() -> None:
+async def test_service_error_is_one_sentence_exit_code_4() -> None:
     async with FakeSchedules() as server:
         result = await invoke_against(server, "wait", "no/such")
         assert result.exit_code == 4

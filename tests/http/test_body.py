@@ -199,7 +199,7 @@ def test_ipv6_address_is_written_in_brackets() -> None:
     assert str(to_transport_error(mismatch)) == "the certificate of [::1]:443 has another fingerprint"
 
 
-async def test_answer_with_retry_after_knows_when_it_was_received() -> None:
+async def test_answer_with_retry_after_has_its_time() -> None:
     before = datetime.now(UTC)
     async with serve(b"HTTP/1.1 304 Not Modified\r\nRetry-After: 1\r\n\r\n") as address:
         answer = await ask(f"http://{address}/")

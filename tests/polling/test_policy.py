@@ -46,7 +46,7 @@ ROOT = [  # sqrt(2 * cost * age) + 2 * cost, between the bounds
 
 @pytest.mark.parametrize("operation", [queued(), unknown(), started(0), started(0.4), started(-5)])
 @pytest.mark.parametrize(("policy", "age", "expected"), ROOT)
-def test_without_progress_the_pause_grows_with_the_root_of_the_age(
+def test_interval_without_progress_grows_with_root_of_age(
     policy: PollingPolicy, age: float, expected: float, operation: Operation
 ) -> None:
     progress = polled((age, operation))
@@ -69,7 +69,7 @@ def test_the_pause_reaches_into_the_window() -> None:
     assert pause(PollingPolicy(), progress) == pytest.approx(low + math.sqrt(high - low))
 
 
-def test_a_prediction_is_trusted_for_twice_the_pause_by_age() -> None:
+def test_prediction_at_most_doubles_the_interval() -> None:
     assert pause(PollingPolicy(), polled((30, started(10)))) == pytest.approx(2 * (math.sqrt(30) + 1))
 
 
@@ -87,7 +87,7 @@ def test_the_longest_predicted_pause(policy: PollingPolicy, longest: float) -> N
     assert pause(policy, polled((10000, started(10)))) == pytest.approx(longest)
 
 
-def test_looks_inside_the_window_grow_impatient() -> None:
+def test_intervals_in_the_window_grow() -> None:
     """Each by a tenth, up to the pause that age alone would give."""
     progress = polled((1000, started(95)), (1000.01, started(100)))
     pauses = []
@@ -99,7 +99,7 @@ def test_looks_inside_the_window_grow_impatient() -> None:
     assert pauses[-1] == 13.0
 
 
-def test_exact_progress_finds_the_end_in_few_looks() -> None:
+def test_exact_progress_needs_few_polls() -> None:
     """Ten minutes, linear; the intervals of google-api-core take about sixty."""
     progress, t, polls = Progress(), 0.0, 1
     while t < 600:
@@ -125,9 +125,7 @@ JITTER = [
 
 
 @pytest.mark.parametrize(("jitter", "seed", "sample", "factor"), JITTER)
-def test_jitter_is_fixed_per_operation_and_half_as_much_per_look(
-    jitter: float, seed: float, sample: float, factor: float
-) -> None:
+def test_jitter_per_poll_is_half_that_per_operation(jitter: float, seed: float, sample: float, factor: float) -> None:
     policy = PollingPolicy(jitter=jitter, max_interval=99)
     assert policy.interval(polled((9, queued())), seed, sample) == pytest.approx(4 * factor)
 
@@ -138,7 +136,7 @@ def test_jitter_keeps_the_bounds() -> None:
     assert PollingPolicy().interval(polled((1e5, started(10))), 0.99, 0.99) == 39.0
 
 
-def test_the_seed_of_a_ref_is_the_same_in_every_process() -> None:
+def test_seed_of_ref_is_equal_in_every_process() -> None:
     assert jitter_seed(OperationRef("schedule", "operation")) == pytest.approx(0.9860892433297757)
 
 
@@ -202,7 +200,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("name", "value"), REFUSED)
-def test_a_value_out_of_range_is_refused_by_name(name: str, value: float) -> None:
+def test_value_out_of_range_is_an_error(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"'{name}'"):
         PollingPolicy(**{name: value})
 
@@ -213,7 +211,7 @@ def test_what_may_be_unlimited(name: str) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, math.nan, math.inf])
-def test_a_fixed_pause_is_some_time(seconds: float) -> None:
+def test_fixed_interval_of_zero_is_an_error(seconds: float) -> None:
     with pytest.raises(ValueError, match="'min_interval'"):
         PollingPolicy.fixed(seconds)
 
@@ -222,7 +220,7 @@ def test_a_fixed_pause_is_some_time(seconds: float) -> None:
 @pytest.mark.parametrize(
     "progress", [Progress(), polled((1e5, queued())), polled((9, started(90))), polled((9e4, started(9)))]
 )
-def test_a_fixed_pause_is_exactly_that(seconds: float, progress: Progress) -> None:
+def test_fixed_interval_is_exact(seconds: float, progress: Progress) -> None:
     assert PollingPolicy.fixed(seconds).interval(progress, 0.99, 0.0) == seconds
 
 
@@ -253,7 +251,7 @@ POLICIES = st.builds(
 
 @settings(deadline=None)
 @given(policy=POLICIES | st.just(PollingPolicy()), polls=POLLS, seed=SHARES, sample=SHARES)
-def test_a_pause_is_within_its_bounds_whatever_is_seen(
+def test_interval_is_within_its_bounds(
     policy: PollingPolicy, polls: list[tuple[float, Operation, datetime | None]], seed: float, sample: float
 ) -> None:
     progress, now = Progress(), BOOTED
@@ -278,7 +276,7 @@ def compare(policy: PollingPolicy, shape: str, share_ending_early: float = 0.0) 
 
 
 @pytest.mark.parametrize(("shape", "early"), [*((shape, 0.0) for shape in SHAPES), ("linear", 0.3)])
-def test_fewer_looks_find_the_end_sooner(shape: str, early: float) -> None:
+def test_fewer_polls_detect_the_end_sooner(shape: str, early: float) -> None:
     polls, delay = compare(PollingPolicy(), shape, early)
     assert polls < 0.9
     assert delay < 0.95
@@ -287,12 +285,12 @@ def test_fewer_looks_find_the_end_sooner(shape: str, early: float) -> None:
 @pytest.mark.parametrize(
     ("policy", "limit"), [(PollingPolicy(), 0.25), (PollingPolicy.EAGER, 0.26), (PollingPolicy.FRUGAL, 0.38)]
 )
-def test_looks_times_delay(policy: PollingPolicy, limit: float) -> None:
+def test_product_of_polls_and_delay_is_bounded(policy: PollingPolicy, limit: float) -> None:
     products = [math.prod(compare(policy, shape)) for shape in SHAPES]
     assert math.prod(products) ** (1 / len(products)) < limit
 
 
-def test_a_fixed_interval_is_found_half_of_it_late() -> None:
+def test_fixed_interval_detects_after_half_of_it() -> None:
     """Checks the simulation by what is known."""
     runs = list(workload(SHAPES["none"], 100, random.Random(3)))
     score = measure(runs, by_policy(PollingPolicy.fixed(5)))

@@ -359,7 +359,7 @@ async def test_lines_cannot_be_printed_wait_returns_its_result(
     assert [record.levelname for record in caplog.records if "progress" in record.message] == ["WARNING"]
 
 
-async def test_lines_are_printed_in_the_encoding_of_the_file(server: FakeSchedules, session: SchedulesSession) -> None:
+async def test_lines_are_printed_in_the_files_encoding(server: FakeSchedules, session: SchedulesSession) -> None:
     stream, ref = io.TextIOWrapper(io.BytesIO(), encoding="latin-1"), script(server, end="Failed")
     progress = RichProgress(names={ref: "é漢"}, console=Console(file=stream))
     await progress.track(session.wait_for_operation(*ref, check=False))

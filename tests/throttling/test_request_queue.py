@@ -359,7 +359,7 @@ def test_next_turn_cancelled_when_granted_is_given_back(queue: Queue) -> None:
     assert queue.names == "ab"
 
 
-def test_next_turn_granted_to_cancelled_task_is_given_back(queue: Queue) -> None:
+def test_turn_granted_to_cancelled_task_is_given_back(queue: Queue) -> None:
     """It is granted between the cancellation of the task and its next step."""
     queue.limiter.max_in_flight = 1
     turn = queue.request("a")
