@@ -173,6 +173,8 @@ def _is_usable(held: Operation | None, answer: Answer) -> bool:
     """Return True if a 304 can refer to the snapshot whose tag was sent."""
     if held is None or held.etag is None:
         return False
+    if answer.headers.get("ETag") == held.etag:
+        return True
     tag = parse_tag(answer.headers.getall("ETag", ()))
     return tag is None or is_same_tag(tag, held.etag)
 

@@ -220,8 +220,10 @@ class Poller:
         now, subscribers = self._pool.timers.now(), tuple(self._subscribers)
         is_change = isinstance(outcome, Fetched) and self._observe(outcome, now)
         self._count_faults(outcome, now)
-        verdicts = {one: self._judge(one, outcome, now, is_change=is_change) for one in subscribers}
-        endings = {one: ending for one, ending in verdicts.items() if ending is not None}
+        endings = dict[Subscriber, Ending]()
+        for subscriber in subscribers:
+            if (ending := self._judge(subscriber, outcome, now, is_change=is_change)) is not None:
+                endings[subscriber] = ending
         if isinstance(outcome, Fetched | NotFoundError):
             self._polled_at, self._postponement = now, outcome.retry_after or 0.0
             if len(endings) < len(subscribers):

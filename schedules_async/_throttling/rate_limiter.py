@@ -68,10 +68,14 @@ class Window:
 
     def earliest(self, now: float, in_flight: int, last_sent: float) -> float:
         """Return when the next request may leave; infinity while that depends on an answer."""
-        lasting = self.lasting_rate(now, in_flight)
+        self._forget(now)
         if in_flight + len(self.answered) >= self.limit.calls:
             return self.answered[0] + self.limit.per if self.answered else math.inf
-        return max(now, last_sent + 1 / lasting)
+        return now if self.is_fastest else max(now, last_sent + 1 / self.lasting_rate(now, in_flight))
+
+    def _forget(self, now: float) -> None:
+        while self.answered and self.answered[0] + self.limit.per <= now:
+            self.answered.popleft()
 
     def lasting_rate(self, now: float, in_flight: int) -> float:
         """Return the rate that this limit bears for long; infinity where a faster limit decides.
@@ -79,8 +83,7 @@ class Window:
         Half of a slower limit may leave at the faster one's rate; the rest is spread so that it never runs dry: the
         free requests last until the first, a quarter, half ... of the counted ones no longer count.
         """
-        while self.answered and self.answered[0] + self.limit.per <= now:
-            self.answered.popleft()
+        self._forget(now)
         held = len(self.answered)
         free = self.limit.calls - in_flight - held
         if self.is_fastest or free > self.limit.calls / 2:

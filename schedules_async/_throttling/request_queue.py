@@ -88,16 +88,12 @@ class RequestQueue:
         turn, now = Turn(due, deadline, is_urgent, grant, self), self.timers.now()
         if due > now:
             turn.wait(self.timers.call_at(due, partial(self._enter, turn)))
-        elif self._is_empty and self.limiter.earliest(now) <= now:
+        elif self._due.first() is None and self._urgent.first() is None and self.limiter.earliest(now) <= now:
             self.dispatched_at, self._was_urgent = now, is_urgent
             turn.leave()
         else:
             self._enter(turn)
         return turn
-
-    @property
-    def _is_empty(self) -> bool:
-        return self._due.first() is None and self._urgent.first() is None
 
     def _enter(self, turn: Turn) -> None:
         """Add a turn that is due to those that wait for the rate limiter, behind earlier deadlines."""
