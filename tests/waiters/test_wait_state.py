@@ -33,6 +33,7 @@ from schedules_async import (
     SessionClosedError,
     WaitError,
 )
+from schedules_async._waiters.wait_state import WaitState
 from schedules_async.testing import Answer, FakeClock, FakeSchedules, fault, not_modified, operation_answer, throttled
 
 DONE = operation_answer("Succeeded")
@@ -531,3 +532,13 @@ async def test_snapshot_of_earlier_wait_is_confirmed_first(
         await clock.sleep(600)
     yielded = [operation.percent_complete async for operation in session.wait_for_operation(*ref)]
     assert yielded == [50, 100]
+
+
+async def test_second_outcome_of_an_operation_is_ignored(session: SchedulesSession) -> None:
+    """Whatever of the engine ends it twice: the count of unfinished operations stays right."""
+    one, other = (Operation(number, "schedule", OperationStatus.SUCCEEDED) for number in "12")
+    state = WaitState((one.ref, other.ref), session._make_options(None, None, None, check=True), session._enter, {})
+    member = state.members[one.ref]
+    member.on_end(one)
+    member.on_end(NotFoundError("404"))
+    assert (member.outcome, state.unfinished) == (one, 1)
