@@ -51,18 +51,18 @@ class Dashboard:
 
     def __init__(self, session: SchedulesSession, refs: Sequence[OperationRef]) -> None:
         self.session = session
-        self.waiters = {ref: session.wait_for_operation(*ref, check=False) for ref in refs}
+        self.refs = refs
+        self.waiters: dict[OperationRef, OperationWaiter] = {}  # shared by all browsers, begun for the first one
 
     def app(self) -> web.Application:
         app = web.Application()
         app.add_routes([web.get("/", self.page), web.get("/events", self.events)])
-        app.on_cleanup.append(self.close)
         return app
 
-    async def close(self, _: web.Application) -> None:
-        """Close the waiters, those that no browser has used too."""
-        for waiter in self.waiters.values():
-            await waiter.aclose()
+    def waiter_for(self, ref: OperationRef) -> OperationWaiter:
+        if ref not in self.waiters:
+            self.waiters[ref] = self.session.wait_for_operation(ref, check=False)
+        return self.waiters[ref]
 
     async def page(self, _: web.Request) -> web.FileResponse:
         return web.FileResponse(PAGE, headers={"Cache-Control": "no-cache"})
@@ -71,11 +71,11 @@ class Dashboard:
         """Send all states at once, then each change, until the browser disconnects."""
         stream = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         await stream.prepare(request)
-        await send(stream, *map(describe, self.waiters.values()))
+        await send(stream, *(describe(self.waiter_for(ref)) for ref in self.refs))
         with suppress(ConnectionError):
             try:
                 async with asyncio.TaskGroup() as group:
-                    for ref in self.waiters:
+                    for ref in self.refs:
                         group.create_task(self.send_changes(stream, ref))
                     group.create_task(keep_alive(stream))
             except ExceptionGroup as errors:  # the browser has disconnected
@@ -83,12 +83,12 @@ class Dashboard:
         return stream
 
     async def send_changes(self, stream: web.StreamResponse, ref: OperationRef) -> None:
-        waiter = self.waiters[ref]
+        waiter = self.waiter_for(ref)
         try:
             async for _ in waiter:
                 await send(stream, describe(waiter))
         except SchedulesError as error:
-            self.waiters[ref] = self.session.wait_for_operation(*ref, check=False)  # the next browser starts a new wait
+            self.waiters.pop(ref, None)  # the next browser starts a new wait
             await send(stream, {**describe(waiter), "outcome": "lost", "text": str(error)})
 
 
