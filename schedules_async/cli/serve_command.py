@@ -51,7 +51,8 @@ async def serving(server: FakeSchedules, host: str, port: int) -> AsyncIterator[
 def _describe(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"Port {port} is already in use: choose another with --port, or omit it for any free port."
-    reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+    # Without a number it is asyncio's own, of Python 3.13 and later, where no address could be assigned.
+    reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or errno.EADDRNOTAVAIL)
     return f"Cannot listen on {host}, port {port}: {reason}."
 
 
