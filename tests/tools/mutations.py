@@ -200,7 +200,7 @@ MUTATIONS = (
     Mutation(
         "queue: a turn is granted before it is due",
         "_throttling/request_queue",
-        "if due > self.timers.now():",
+        "if due > now:",
         "if due < -self.timers.now():",
         ("throttling/test_request_queue", "throttling/test_request_queue_machine"),
     ),
