@@ -38,7 +38,7 @@ from schedules_async.events import Changed, Polled, Retried
 
 Outcome = Fetched | BaseException
 Ending = Operation | BaseException
-_SHORTEST_INTERVAL = 0.001  # seconds
+_SHORTEST_INTERVAL = 0.05  # seconds, for a policy of the caller's that returns less; a shorter `min_interval` counts
 _DATE_RESOLUTION = 1.0  # seconds: a Date is cut to whole ones
 _MAX_CANCELLATIONS = 20
 
@@ -394,7 +394,7 @@ def _check_interval(policy: PollingPolicy, interval: object) -> float:
         raise TypeError(f"{type(policy).__name__}.interval must return seconds, not {type(interval).__name__}")
     if not 0 <= interval < math.inf:
         raise ValueError(f"{type(policy).__name__}.interval must return a finite number of seconds, not {interval}")
-    return max(float(interval), _SHORTEST_INTERVAL)
+    return max(float(interval), min(policy.min_interval, _SHORTEST_INTERVAL))
 
 
 @define(eq=False, repr=False)
