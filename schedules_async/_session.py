@@ -160,17 +160,20 @@ class SchedulesSession:
             await self._transport.aclose()
             return
         self._is_closed = True
-        try:
-            if pool is not None:
-                await pool.aclose()
-        finally:
+        steps = [self._tokens.aclose, self._transport.aclose]
+        if pool is not None:
+            steps = [pool.aclose, self._tokens.aclose, pool.timers.aclose, self._transport.aclose]
+        failure: BaseException | None = None
+        for step in steps:
             try:
-                await self._tokens.aclose()
-            finally:
-                if pool is not None:
-                    await pool.timers.aclose()
-                await self._transport.aclose()
-                self._hooks.deliver()
+                await step()
+            except GeneratorExit:  # this coroutine was dropped: another call has to go on
+                raise
+            except BaseException as error:  # a cancellation too: what is left is closed all the same
+                failure = error
+        self._hooks.deliver()
+        if failure is not None:
+            raise failure
 
     @property
     def stats(self) -> SessionStats:

@@ -929,3 +929,32 @@ async def test_each_caller_gets_its_own_exception_and_notes(make_session: MakeSe
     assert [vars(result)["__notes__"][1:] for result in results] == [[f"of caller {number}"] for number in range(6)]
     assert {str(result) for result in results} == {str(error)}
     assert len(set(sizes[2:])) == 1
+
+
+async def test_close_dropped_in_between_is_finished_by_another(
+    session: SchedulesSession, server: FakeSchedules
+) -> None:
+    call = asyncio.create_task(session.get_operation(server.script_operation(stall())))
+    await turns(20)
+    closing = session.close()
+    closing.send(None)
+    closing.close()
+    await session.close()
+    with pytest.raises(SessionClosedError):
+        await call
+    while server.open_connections:
+        await turns(1)
+
+
+async def test_cancelled_close_closes_the_rest(session: SchedulesSession, server: FakeSchedules) -> None:
+    call = asyncio.create_task(session.get_operation(server.script_operation(stall())))
+    await turns(20)
+    closing = asyncio.create_task(session.close())
+    await turns(1)
+    closing.cancel()
+    await asyncio.wait({closing})
+    with pytest.raises(SessionClosedError):
+        await call
+    assert closing.cancelled()
+    while server.open_connections:
+        await turns(1)
