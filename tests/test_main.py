@@ -301,3 +301,10 @@ def test_dumb_terminal_prints_lines(early: tuple[int, str]) -> None:
     assert exit_code == 130
     assert "\x1b" not in shown
     assert re.search(r"\d s  \S[^\n]* Started, ", shown)
+
+
+@pytest.mark.parametrize("early", [partial(run_in_shell, "demo --seconds 2")], indirect=True)
+def test_demo_logs_nothing_to_stderr(early: tuple[int, str, str]) -> None:
+    """Throttling is logged at WARNING, which Python prints where no handler is set."""
+    exit_code, _, on_stderr = early
+    assert (exit_code, on_stderr) == (0, "")

@@ -126,7 +126,7 @@ def demo(seconds: int) -> None:
 
     One of them fails. Needs no token.
     """
-    run_until_signal(run_demo(seconds, Console(highlight=False)))
+    _run(run_demo(seconds, Console(highlight=False)), is_verbose=False)
 
 
 @commands.command()
