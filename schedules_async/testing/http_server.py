@@ -21,7 +21,6 @@ from schedules_async.testing.answers import MEDIA_TYPE, OPERATION_ID, Answer, De
 _BACKLOG = 1024  # with a full queue a client would retry its connection after real seconds
 _LINGER_ZERO = struct.pack("ii", 1, 0)  # closing the socket sends a reset
 _ACCEPTING_TICKS = 3  # iterations of the event loop until an accepted connection has its protocol
-_EMPTY_BODY_STATUSES = (204, 304)
 
 
 @define(eq=False, on_setattr=setters.frozen)
