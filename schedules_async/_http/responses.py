@@ -103,8 +103,11 @@ def request_headers(token: str, tag: str | None) -> dict[str, str]:
 
 
 def redact(token: str, answer: Answer) -> Answer:
-    """Return the answer with the token blanked out where it repeats it, as gateways do in their explanations."""
-    if len(token) < _SHORTEST_SECRET:
+    """Return the answer with the token blanked out where it repeats it, as gateways do in their explanations.
+
+    Nothing of a 304 is kept, so it is returned as it is.
+    """
+    if answer.status == 304 or len(token) < _SHORTEST_SECRET:
         return answer
     body = answer.body and _redact_body(token, answer.body)
     if token not in "\n".join(answer.headers.values()) and body == answer.body:

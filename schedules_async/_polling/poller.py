@@ -101,6 +101,7 @@ class Poller:
     ref: OperationRef
     _pool: "PollerPool"
     latest: Operation | None = field(init=False, default=None)
+    _seed: float = field(init=False)  # of the jitter
     demand: float = field(init=False, default=0.0)  # polls a second
     _subscribers: dict[Subscriber, None] = field(init=False, factory=dict)
     _turn: Turn | None = field(init=False, default=None)  # in the queue, or of the fetch under way
@@ -113,6 +114,10 @@ class Poller:
     _retry_at: float = field(init=False, default=-math.inf)
     _problem: SchedulesError | None = field(init=False, default=None)  # of the last fetch
     _cancellations: int = field(init=False, default=0)  # of fetches from outside, since the last outcome
+
+    @_seed.default
+    def _find_seed(self) -> float:
+        return jitter_seed(self.ref)
 
     @property
     def time_remaining(self) -> TimeRemaining | None:
@@ -331,11 +336,11 @@ class Poller:
     def _decide(self, policy: PollingPolicy) -> tuple[float, float]:
         """Return the interval of a policy, and how long the poll may yield to others: at most one round."""
         progress, pool = self._progress or Progress(), self._pool
-        seed, sample, load = jitter_seed(self.ref), pool.random(), pool.queue.load
-        interval = _check_interval(policy, policy.interval(progress, seed, sample))
+        sample, load = pool.random(), pool.queue.load
+        interval = _check_interval(policy, policy.interval(progress, self._seed, sample))
         if load == 1:
             return interval, 0.0
-        stretched = _check_interval(policy, policy.interval(progress, seed, sample, load))
+        stretched = _check_interval(policy, policy.interval(progress, self._seed, sample, load))
         return interval, min(max(stretched - interval, 0.0), pool.one_round)
 
     def _emit(self, outcome: Outcome, now: float, *, is_change: bool) -> None:
