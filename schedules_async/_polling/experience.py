@@ -1,0 +1,123 @@
+"""What the ended operations of a session say of the running ones. Pure.
+
+The progress of an operation promises a whole run: the run so far over the fraction. An ended operation leaves behind
+by how much it kept its promises, and its duration. Each of the newest fifty ratios times the newest promise of a
+running operation, or each duration without progress, is a vote for when that one ends.
+"""
+
+import math
+from array import array
+from collections.abc import Sequence
+
+from attrs import define, field
+
+_KEPT = 50  # of each row, the newest
+_ROWS = 12  # of ratios, by the odds of the fraction: progress is often otherwise late than early
+_DURATIONS = _ROWS  # the row of the durations
+_ROW_OF_EVEN_ODDS = 5
+_MIN_FRACTION = 0.005  # less progress promises nothing
+_FALL = 0.03  # a larger fall of the fraction means that the operation started again
+_MAX_SPREAD = 16.0  # of the quartiles of durations that have a typical size
+_OWN_VOTES = 2  # what the interval of the policy alone is worth
+_LEFT_OUT = 20  # one vote in so many is left out at either end of the range
+_GRAIN = 0.002  # of the promised run, added at either end
+
+
+@define(eq=False, repr=False)
+class Promises:
+    """The whole runs that the progress of one operation has promised, the newest in each row; in seconds."""
+
+    row: int = field(init=False, default=-1)  # of the newest promise, -1 before the first
+    is_broken: bool = field(init=False, default=False)  # the progress has fallen
+    _fraction: float = field(init=False, default=0.0)
+    _runs: "array[float]" = field(init=False, factory=lambda: array("f", bytes(4 * _ROWS)))
+
+    def observe(self, fraction: float, run: float) -> None:
+        """Update the promises by a poll `run` seconds after the start."""
+        gain, self._fraction = fraction - self._fraction, fraction
+        if gain < -_FALL:
+            self.is_broken = True
+        elif gain > 0 and fraction >= _MIN_FRACTION and run > 0:
+            self.row = _find_row(fraction)
+            self._runs[self.row] = run / fraction
+
+    @property
+    def newest(self) -> float:
+        """The newest promised run; 0 before the first."""
+        return self._runs[self.row] if self.row >= 0 else 0.0
+
+    def ratios(self, run: float) -> "dict[int, float]":
+        """Return the run that it took over the promised one, by row."""
+        return {row: run / promised for row, promised in enumerate(self._runs) if promised}
+
+
+def _find_row(fraction: float) -> int:
+    if fraction >= 1:
+        return _ROWS - 1
+    return min(max(round(math.log2(fraction / (1 - fraction))) + _ROW_OF_EVEN_ODDS, 0), _ROWS - 1)
+
+
+@define(eq=False, repr=False)
+class Experience:
+    """What the ended operations of one session have left behind: rows of the newest ratios, and of durations."""
+
+    _values: "array[float]" = field(init=False, factory=lambda: array("f", bytes(4 * _KEPT * (_ROWS + 1))))
+    _counts: "array[int]" = field(init=False, factory=lambda: array("L", bytes(array("L").itemsize * (_ROWS + 1))))
+
+    @property
+    def count(self) -> int:
+        """The number of operations learned from."""
+        return self._counts[_DURATIONS]
+
+    def learn(self, promises: Promises | None, duration: float, run: float) -> None:
+        """Learn from an operation that ended `duration` seconds after its creation and `run` after its start."""
+        if promises is not None and promises.is_broken:
+            return
+        self._keep(_DURATIONS, duration)
+        for row, ratio in ({} if promises is None else promises.ratios(run)).items():
+            self._keep(row, ratio)
+
+    def _keep(self, row: int, value: float) -> None:
+        self._values[row * _KEPT + self._counts[row] % _KEPT] = value
+        self._counts[row] += 1
+
+    def _row(self, row: int) -> "array[float]":
+        return self._values[row * _KEPT : row * _KEPT + min(self._counts[row], _KEPT)]
+
+    def ends(self, promises: Promises | None, age: float, run: float) -> list[float]:
+        """Return when a running operation would end if it went as others did, in seconds from now, in order."""
+        if promises is None or promises.row < 0:
+            durations = sorted(self._row(_DURATIONS))
+            return [end for duration in durations if (end := duration - age) > 0] if _is_typical(durations) else []
+        if promises.is_broken:
+            return []
+        promised = promises.newest
+        return sorted(end for ratio in self._row(promises.row) if (end := ratio * promised - run) > 0)
+
+
+def _is_typical(durations: Sequence[float]) -> bool:
+    count = len(durations)
+    return count > 0 and durations[3 * count // 4] <= _MAX_SPREAD * durations[count // 4]
+
+
+def best_interval(ends: Sequence[float], interval: float, cost: float) -> float:
+    """Return the seconds until the mean wait since all ends is `cost`; those of the policy alone are two of the votes.
+
+    Without `ends` that is the interval of the policy alone.
+    """
+    votes = sorted((*ends, *_OWN_VOTES * (interval - cost,)))
+    total, best = cost * len(votes), math.inf
+    for count, end in enumerate(votes, 1):
+        if end >= best:
+            break
+        total += end
+        best = total / count
+    return min(best, max(votes[-1], interval))
+
+
+def find_range(ends: Sequence[float], low: float, high: float, promised: float) -> tuple[float, float]:
+    """Return the range of nine in ten of the ends, with `low` and `high` of the policy alone as two of them."""
+    votes = sorted((*ends, low, high))
+    left_out = len(votes) // _LEFT_OUT
+    grain = _GRAIN * promised if left_out else 0.0
+    return max(votes[left_out] - grain, 0.0), votes[-1 - left_out] + grain
