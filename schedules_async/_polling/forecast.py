@@ -1,11 +1,13 @@
 """The forecast of an operation's end from its polls: its age, and the range of the time remaining. Pure."""
 
 import math
+from collections.abc import Sequence
 from datetime import datetime
 
 from attrs import define, field, frozen
 
 from schedules_async._operations.operation import Operation, OperationStatus
+from schedules_async._polling.experience import Experience, Promises, find_range
 
 _MIN_FRACTION = 0.005  # less progress predicts nothing
 _RESOLUTION = 0.002  # of the fraction; the least grain, even of fine progress
@@ -163,12 +165,18 @@ class Progress:
 
     `age` is the seconds since the operation was created by the service's clock or, if that is unknown, since the
     first poll. `remaining` is the finish window, None without credible progress. `polls_in_window` is the number of
-    polls since the window opened.
+    polls since the window opened. `ends` are the seconds from the last poll to the ends that siblings predict, in
+    order; none in a session that has not learned.
     """
 
     age: float = field(init=False, default=0.0)
     remaining: TimeRemaining | None = field(init=False, default=None)
     polls_in_window: int = field(init=False, default=0)
+    ends: Sequence[float] = field(init=False, default=())
+    _run: float = field(init=False, default=0.0)  # seconds from the start to the last poll
+    _range: TimeRemaining | None = field(init=False, default=None)
+    _promises: Promises | None = field(init=False, default=None)  # None before the first
+    _is_partly_seen: bool = field(init=False, default=False)  # it ran before the first poll, nobody knows since when
     _first_poll_at: float | None = field(init=False, default=None)
     _last_poll_at: float = field(init=False, default=0.0)
     _clock: _ServerClock = field(init=False, factory=_ServerClock)
@@ -183,10 +191,13 @@ class Progress:
         """
         self._clock.observe(now, date)
         self._start.observe(operation, now)
+        age = self._clock.seconds_since(operation.created_at, now)
         if self._first_poll_at is None:
             self._first_poll_at = now
-        self.age = max(now - self._first_poll_at, self._clock.seconds_since(operation.created_at, now) or 0.0)
-        self.remaining = self._foresee(operation, now)
+            self._is_partly_seen = age is None and operation.fraction > 0
+        self.age = max(now - self._first_poll_at, age or 0.0)
+        self._run = self._start.seconds_since(now, self.age, self._clock)
+        self.remaining = self._range = self._foresee(operation, now)
         self._last_poll_at = now
         is_open = self.remaining is not None and self.remaining.low <= 0
         self.polls_in_window = self.polls_in_window + 1 if is_open else 0
@@ -194,15 +205,41 @@ class Progress:
     def _foresee(self, operation: Operation, now: float) -> TimeRemaining | None:
         match operation.status:
             case OperationStatus.STARTED:
-                run = self._start.seconds_since(now, self.age, self._clock)
-                return self._forecast.observe(operation.fraction, run, now)
+                if self._promises is None and operation.fraction > 0:
+                    self._promises = Promises()
+                if self._promises is not None:
+                    self._promises.observe(operation.fraction, self._run)
+                return self._forecast.observe(operation.fraction, self._run, now)
             case OperationStatus.UNKNOWN:
-                return self.time_remaining(now)
+                return None if self.remaining is None else self.remaining.after(now - self._last_poll_at)
             case OperationStatus.QUEUED:
-                self._forecast = _Forecast()
+                self._forecast, self._promises = _Forecast(), None
                 return None
         return TimeRemaining(0.0, 0.0)
 
+    def consult(self, experience: Experience) -> None:
+        """Set `ends`, and calibrate the range, by what ended siblings say as of the last poll."""
+        if self._is_partly_seen:
+            return
+        self.ends = experience.ends(self._promises, self.age, self._run)
+        if self.ends and self.remaining is not None:
+            promised = 0.0 if self._promises is None else self._promises.newest
+            self._range = TimeRemaining(*find_range(self.ends, self.remaining.low, self.remaining.high, promised))
+
+    def teach(self, experience: Experience, operation: Operation, now: float, date: datetime | None) -> None:
+        """Pass on what the operation leaves behind, which the poll at `now` found ended."""
+        self._clock.observe(now, date)
+        elapsed = self._seconds_to_end(operation.updated_at, now)
+        if not self._is_partly_seen:
+            experience.learn(self._promises, self.age + elapsed, self._run + elapsed)
+
+    def _seconds_to_end(self, updated_at: datetime | None, now: float) -> float:
+        """Return the seconds from the last poll to the end: to `updatedAt` or, if that is unknown, half of them all."""
+        elapsed, late = now - self._last_poll_at, self._clock.seconds_since(updated_at, now + _MAX_LAG)
+        if late is None or late > elapsed + 2 * _MAX_LAG:
+            return elapsed / 2
+        return min(max(elapsed + _MAX_LAG - late, 0.0), elapsed)
+
     def time_remaining(self, now: float) -> TimeRemaining | None:
-        """Return the finish window as of `now`; None without credible progress."""
-        return None if self.remaining is None else self.remaining.after(now - self._last_poll_at)
+        """Return the range in which the operation is expected to end, as of `now`; None without credible progress."""
+        return None if self._range is None else self._range.after(now - self._last_poll_at)

@@ -13,6 +13,7 @@ from attrs.validators import ge, gt, instance_of, lt
 
 from schedules_async._clock import Seconds, to_seconds
 from schedules_async._operations.ref import OperationRef
+from schedules_async._polling.experience import best_interval
 from schedules_async._polling.forecast import Progress
 
 _TRUST = 2.0  # times the interval that follows from the age alone, at most, with a prediction
@@ -91,6 +92,8 @@ class PollingPolicy:
         if remaining is not None:
             inside = _best_interval(remaining.high - remaining.low, cost) * _window_factor(progress.polls_in_window)
             wanted = min(_TRUST * by_age, longest, remaining.low + min(wanted, inside))
+        if progress.ends:
+            wanted = best_interval(progress.ends, wanted, cost)
         factor = 1 + self.jitter * (2 * seed - 1) + self.jitter / 2 * (2 * sample - 1)
         return min(max(wanted * factor, self.min_interval), longest)
 
