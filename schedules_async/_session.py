@@ -189,6 +189,7 @@ class SchedulesSession:
             detection_delay=self._pool.delay,
             in_flight=self._counts["in_flight"],
             closed_for=max(self._limiter.closed_until - self._pool.timers.now(), 0.0),
+            learned_from=self._pool.experience.count,
         )
 
     async def get_operation(self, schedule_id: RefLike, operation_id: str | None = None) -> Operation:

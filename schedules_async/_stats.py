@@ -23,7 +23,8 @@ class SessionStats:
     `requests` is the number of requests sent to the API (token requests do not count), `not_modified` that of 304
     answers, `throttled` that of answers that closed the gate, `retried` that of retries after a transient fault, and
     `updates` that of changes. `in_flight` requests await their answer now, and after a 429 none is sent for
-    `closed_for` seconds.
+    `closed_for` seconds. `learned_from` is the number of ended operations from which the polling has learned when
+    others end: each that this session found running, unless its intervals were fixed or its progress fell.
     """
 
     requests: int = 0
@@ -34,3 +35,4 @@ class SessionStats:
     detection_delay: DetectionDelay = DetectionDelay()
     in_flight: int = 0
     closed_for: float = 0.0
+    learned_from: int = 0

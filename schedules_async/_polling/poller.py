@@ -28,6 +28,7 @@ from schedules_async._http.transport import StaleConnectionError
 from schedules_async._operations.base_errors import SchedulesError, copy_error, to_callers_error
 from schedules_async._operations.operation import Operation
 from schedules_async._operations.ref import OperationRef
+from schedules_async._polling.experience import Experience
 from schedules_async._polling.fetcher import Fetcher
 from schedules_async._polling.forecast import Progress, TimeRemaining
 from schedules_async._polling.policy import PollingPolicy, jitter_seed
@@ -249,10 +250,12 @@ class Poller:
             return False
         if operation.is_done:
             self._measure_delay(fetched, now)
+            self._teach(fetched, now)
         else:
             self._found_running_at = now
             self._progress = self._progress or Progress()
             self._progress.observe(operation, now, fetched.date)
+            self._progress.consult(self._pool.experience)
         is_change = operation != self.latest
         if is_change:
             self.latest = operation
@@ -268,6 +271,13 @@ class Poller:
                 delay, before = min(delay, longest), self._pool.delay
                 mean = before.mean + (delay - before.mean) / (before.count + 1)
                 self._pool.delay = DetectionDelay(before.count + 1, mean, max(before.max, delay))
+
+    def _teach(self, fetched: Fetched, now: float) -> None:
+        """Let the session learn from the end, if it has seen the operation run, and not at fixed intervals alone."""
+        if self._progress is None or self._found_running_at == -math.inf:
+            return
+        if any(subscriber.policy is not None and _can_move(subscriber.policy) for subscriber in self._subscribers):
+            self._progress.teach(self._pool.experience, fetched.operation, now, fetched.date)
 
     def _count_faults(self, outcome: Outcome, now: float) -> None:
         """Note the problem of a fetch; count transient faults in a row, for the backoff and for each subscriber."""
@@ -393,6 +403,10 @@ def _is_cancelling() -> bool:
     return task is not None and task.cancelling() > 0
 
 
+def _can_move(policy: PollingPolicy) -> bool:
+    return policy.min_interval < policy.max_predicted_interval
+
+
 def _check_interval(policy: PollingPolicy, interval: object) -> float:
     """Return the interval of a caller's policy; TypeError or ValueError for what is none."""
     if isinstance(interval, bool) or not isinstance(interval, int | float):
@@ -416,6 +430,7 @@ class PollerPool:
     loop: asyncio.AbstractEventLoop
     context: contextvars.Context
     delay: DetectionDelay = field(init=False, factory=DetectionDelay)
+    experience: Experience = field(init=False, factory=Experience)
     _pollers: dict[OperationRef, Poller] = field(init=False, factory=dict)
     _cancelled: "set[asyncio.Task[None]]" = field(init=False, factory=set)
     _throttled_by: ResponseError | None = field(init=False, default=None)
