@@ -29,6 +29,7 @@ PRIVATE_USES = {  # what the folders above `__init__` use beside the public surf
     ("temporal", "_clock"): "the type of seconds, and the default clock",
     ("temporal", "_operations.operation"): "workflow code imports as little as possible",
     ("temporal", "_operations.ref"): "workflow code imports as little as possible",
+    ("temporal", "_polling.experience"): "single polls learn for themselves: the session has not seen them as one wait",
     ("temporal", "_polling.forecast"): "an activity hands on the progress so far to the next",
     ("temporal", "_polling.policy"): "the jitter of an operation",
     ("testing", "_clock"): "the default clock",

@@ -9,6 +9,7 @@ from temporalio import activity
 
 from schedules_async import NotFoundError, Operation, OperationRef, PollingPolicy, SchedulesError, SchedulesSession
 from schedules_async._clock import Clock
+from schedules_async._polling.experience import Experience
 from schedules_async._polling.policy import jitter_seed
 from schedules_async.temporal.failures import describe, not_done, to_failure
 from schedules_async.temporal.heartbeat_details import HeartbeatDetails
@@ -72,7 +73,8 @@ class OperationActivities:
     """The activities of one worker, which share its session.
 
     `snapshots` is the mapping that was passed to the session. During an attempt it contains the snapshot of the
-    previous attempt, so that the first poll is conditional.
+    previous attempt, so that the first poll is conditional. Single polls learn from the ends that this worker has
+    detected by them; the waits learn with the session.
     """
 
     _session: SchedulesSession
@@ -80,6 +82,7 @@ class OperationActivities:
     _polling: PollingPolicy
     _clock: Clock
     _random: Callable[[], float]
+    _experience: Experience = field(factory=Experience)
 
     @activity.defn(name="schedules_async.wait")
     async def wait(self, request: OperationWait) -> str:
@@ -101,12 +104,16 @@ class OperationActivities:
                     raise
                 raise not_done(str(error), self._interval(attempt)) from None
             if operation.is_done:
+                if attempt.details.polls:
+                    attempt.details.progress().teach(self._experience, operation, attempt.now, None)
                 return operation.to_json()
             attempt.record(attempt.details.with_poll(attempt.now, operation))
             raise not_done(describe(operation), self._interval(attempt))
 
     def _interval(self, attempt: Attempt) -> float:
-        return self._polling.interval(attempt.details.progress(), jitter_seed(attempt.ref), self._random())
+        progress = attempt.details.progress()
+        progress.consult(self._experience)
+        return self._polling.interval(progress, jitter_seed(attempt.ref), self._random())
 
     @asynccontextmanager
     async def _attempt(self, request: OperationWait) -> AsyncIterator[Attempt]:

@@ -21,6 +21,7 @@ from schedules_async import (
     PollingPolicy,
     RetryPolicy,
 )
+from schedules_async._polling.experience import Experience
 from schedules_async.temporal import OperationActivities, OperationWait
 from schedules_async.temporal.heartbeat_details import HeartbeatDetails, to_date
 from schedules_async.testing import FakeClock, FakeSchedules, fault, operation_answer, throttled
@@ -38,6 +39,7 @@ class Engine:
     server: FakeSchedules
     clock: FakeClock
     polling: PollingPolicy = POLICY
+    experience: Experience | None = None  # of a worker that is not replaced
     token: object = field(init=False)
     details: list[str] = field(factory=list)
     heartbeat_times: list[float] = field(factory=list)
@@ -64,7 +66,8 @@ class Engine:
         async with self.server.session(
             snapshots=snapshots, rate_limits=UNLIMITED, retry=RetryPolicy(max_retry_after=0), auth=self.token
         ) as session:
-            activities = OperationActivities(session, snapshots, self.polling, self.clock, lambda: 0.5)
+            experience = self.experience or Experience()
+            activities = OperationActivities(session, snapshots, self.polling, self.clock, lambda: 0.5, experience)
             try:
                 result = await self.environment.run(
                     getattr(activities, name), OperationWait(ref.schedule_id, ref.operation_id, details)
@@ -191,6 +194,28 @@ async def test_single_polls_cost_as_many_as_wait(engine: Engine, server: FakeSch
     assert final.is_succeeded
     assert len(server.requests_for(moved)) == pytest.approx(len(server.requests_for(alone)), rel=0.1)
     assert tags(server, moved).count(None) == 1
+
+
+async def test_single_polls_learn_from_ends_of_this_worker(server: FakeSchedules, clock: FakeClock) -> None:
+    """Where all operations end at 70 %, the end is soon detected within seconds, and for fewer polls."""
+    engine, delays = Engine(server, clock, EVEN, experience=Experience()), list[float]()
+    for number in range(6):
+        ref = server.start_operation(duration=300 + 20 * number, progress=lambda share: 70 * share)
+        ends_at = clock.monotonic() + 300 + 20 * number
+        engine.details.clear()
+        assert (await engine.poll_to_the_end(ref)).is_succeeded
+        delays.append(clock.monotonic() - ends_at)
+    assert engine.experience is not None
+    assert engine.experience.count == 6
+    assert delays[0] > 10
+    assert max(delays[3:]) < 3
+
+
+async def test_operation_never_polled_before_teaches_nothing(server: FakeSchedules, clock: FakeClock) -> None:
+    engine = Engine(server, clock, experience=Experience())
+    await engine.attempt("poll", server.start_operation(duration=0))
+    assert engine.experience is not None
+    assert engine.experience.count == 0
 
 
 async def test_single_poll_returns_at_once_with_delay(engine: Engine, server: FakeSchedules) -> None:
