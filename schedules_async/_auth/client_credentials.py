@@ -20,7 +20,7 @@ from schedules_async._auth.single_flight import RunCancelledError, SingleFlight
 from schedules_async._auth.token_response import read_grant, renewal_age, retry_delay
 from schedules_async._clock import Clock, SystemClock
 from schedules_async._http.body import FAULTS, read_whole, to_transport_error
-from schedules_async._http.borrowed import open_client
+from schedules_async._http.borrowed import Proxy, find_proxy, open_client
 from schedules_async._http.responses import Answer
 from schedules_async._http.urls import check_token_url
 from schedules_async._operations.base_errors import copy_error
@@ -153,7 +153,7 @@ class ClientCredentials:
         while isinstance(outcome := await self._request(), SchedulesError):
             delay = retry_delay(outcome, attempt, random.random())
             if delay is None:
-                return self._fail(outcome)
+                return self._fail(outcome, attempt)
             attempt += 1
             await self._clock.sleep(delay)
         return self._keep(outcome)
@@ -175,11 +175,12 @@ class ClientCredentials:
         self._token, self._refused_until = token, None
         return token
 
-    def _fail(self, fault: SchedulesError) -> AuthenticationError:
+    def _fail(self, fault: SchedulesError, attempts: int) -> AuthenticationError:
         """Return the error for all callers; send nothing before the identity server's Retry-After has passed."""
         now, response = self._clock.monotonic(), fault if isinstance(fault, ResponseError) else ResponseError("")
+        count = f" ({attempts} attempts)" if attempts > 1 else ""
         error = AuthenticationError(
-            f"no token could be had from {self._host}: {fault}",
+            f"no token could be had from {self._host}: {fault}{count}",
             code=response.code,
             retry_after=response.retry_after,
         )
@@ -219,20 +220,22 @@ class _Endpoint:
 
     async def request(self) -> Answer:
         """Send one token request with a client of its own; TransportError when no complete answer came in time."""
+        url, proxy = URL(self.url, encoded=True), None
         fault: Exception
         try:
-            async with asyncio.timeout(ATTEMPT_TIMEOUT), self._open() as http:
+            proxy = find_proxy(self.borrowed, url)
+            async with asyncio.timeout(ATTEMPT_TIMEOUT), self._open(proxy) as http:
                 form = {"grant_type": "client_credentials", "scope": self.scope}
-                response = await http.post(URL(self.url, encoded=True), data=form, allow_redirects=False)
-                return await read_whole(response)
+                response = await http.post(url, data=form, allow_redirects=False)
+                return await read_whole(response, proxy)
         except FAULTS as error:
             fault = error
-        raise to_transport_error(fault, is_transient=self.borrowed is None or not self.borrowed.closed)
+        raise to_transport_error(fault, url, proxy, is_transient=self.borrowed is None or not self.borrowed.closed)
 
-    def _open(self) -> aiohttp.ClientSession:
+    def _open(self, proxy: Proxy | None) -> aiohttp.ClientSession:
         return open_client(
             self.borrowed,
-            url=self.url,
+            proxy=proxy,
             connector_factory=partial(aiohttp.TCPConnector, force_close=True),
             headers={
                 "Accept": "application/json",

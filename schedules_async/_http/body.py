@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 import aiohttp
 from aiohttp.http import HttpProcessingError
 from attrs import define, field
+from yarl import URL
 
+from schedules_async._http.borrowed import Proxy, to_address
 from schedules_async._http.responses import Answer, status_line
 from schedules_async._operations.ref import OperationRef
-from schedules_async.errors import TransportError
+from schedules_async.errors import ResponseError, TransportError
 
 LARGEST_BODY = 1024 * 1024
 MOST_VALUES = 32_768  # in one body: three bytes of JSON can take 250 of memory
@@ -23,16 +25,23 @@ _CERTIFICATE_FAULTS = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFi
 
 
 def to_transport_error(
-    fault: BaseException, ref: OperationRef | None = None, *, is_transient: bool = True
+    fault: BaseException, url: URL, proxy: Proxy | None, ref: OperationRef | None = None, *, is_transient: bool = True
 ) -> TransportError:
-    """Return the error that a fault is to the caller, with what lies behind it as its cause.
+    """Return the error that a fault of a request to `url` is to the caller, with what lies behind it as its cause.
 
-    A certificate failure is never transient. Neither the text nor the cause holds bytes of the request, of an answer
-    or of a proxy's login. Call this outside the except clause: what aiohttp raised would be the context.
+    A certificate failure is never transient, and an answer of the proxy only where the service's would be. Neither the
+    text nor the cause holds bytes of the request, of an answer or of a proxy's login. Call this outside the except
+    clause: what aiohttp raised would be the context.
     """
     cause = _find_cause(fault)
-    is_transient = is_transient and not isinstance(fault, _CERTIFICATE_FAULTS)
-    error = TransportError(_describe(cause), ref=ref, is_transient=is_transient)
+    if isinstance(fault, aiohttp.ClientHttpProxyError):
+        text = f"cannot reach {to_address(url)}: {proxy or 'the proxy'} answered {status_line(fault.status)}"
+        answer = ResponseError(text, status=fault.status)
+        is_transient = is_transient and (answer.is_transient or answer.is_throttling)
+    else:
+        text = _describe(cause, url, proxy)
+        is_transient = is_transient and not isinstance(fault, _CERTIFICATE_FAULTS)
+    error = TransportError(text, ref=ref, is_transient=is_transient)
     error.__cause__ = cause
     return error
 
@@ -59,33 +68,43 @@ def _find_cause(fault: BaseException) -> BaseException:
     return fault
 
 
-def _describe(cause: BaseException) -> str:
+def _describe(cause: BaseException, url: URL, proxy: Proxy | None) -> str:
+    address = to_address(url)
     if isinstance(cause, aiohttp.ServerFingerprintMismatch):
-        return f"the certificate of {_address(cause.host, cause.port)} has another fingerprint"
-    if not isinstance(cause, aiohttp.ClientConnectorError):
-        return str(cause) or type(cause).__name__
-    address = _address(cause.host, cause.port)
+        return f"the certificate of {address} has another fingerprint"
     if isinstance(cause, aiohttp.ClientConnectorCertificateError):
         reason = cause.certificate_error
         return f"the certificate of {address} is not trusted: {getattr(reason, 'verify_message', reason)}"
-    role = "the proxy " if isinstance(cause, aiohttp.ClientProxyConnectionError) else ""
-    return f"cannot connect to {role}{address}: {_reason(cause.os_error)}"
+    if isinstance(cause, aiohttp.ClientProxyConnectionError):
+        return f"cannot reach {proxy or 'the proxy'}: {_reason(cause.os_error)}"
+    if isinstance(cause, aiohttp.ClientConnectorError):
+        cause = cause.os_error
+    elif not isinstance(cause, OSError | aiohttp.ServerDisconnectedError):
+        return str(cause) or type(cause).__name__
+    return f"cannot reach {address}{f' through {proxy}' if proxy else ''}: {_reason(cause)}"
 
 
-def _address(host: str, port: int | None) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _reason(error: OSError) -> str:
+def _reason(error: OSError | aiohttp.ServerDisconnectedError) -> str:
     """Return the system's words; asyncio's, beside an error number of the system's, name the address once more."""
-    if error.errno and not isinstance(error, ssl.SSLError | socket.gaierror):
-        return os.strerror(error.errno)
-    return error.strerror or str(error)
+    if isinstance(error, socket.gaierror):
+        return f"the name of the host cannot be resolved ({error.strerror})"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {(error.reason or str(error)).replace('_', ' ').lower()}"
+    if isinstance(error, TimeoutError):
+        return str(error) or "no complete answer in time"
+    number = getattr(error, "errno", None)
+    text = os.strerror(number) if number else str(error) or "connection closed"
+    return text[0].lower() + text[1:]
 
 
-async def read_whole(response: aiohttp.ClientResponse) -> Answer:
-    """Return a complete answer, and release its connection."""
+async def read_whole(response: aiohttp.ClientResponse, proxy: Proxy | None) -> Answer:
+    """Return a complete answer, and release its connection.
+
+    Raise ClientHttpProxyError for a 407 to plain http through a proxy: it is the proxy's own (RFC 9110 15.5.8).
+    """
     try:
+        if response.status == 407 and proxy is not None and response.url.scheme == "http":
+            raise aiohttp.ClientHttpProxyError(response.request_info, (), status=response.status)
         received = datetime.now(UTC) if "Retry-After" in response.headers else None
         body, problem = (b"", None) if response.status == 304 else await _read_body(response)
         return Answer(response.status, response.headers, body, problem, received)

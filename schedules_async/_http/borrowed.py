@@ -5,30 +5,47 @@ from collections.abc import Callable
 from typing import Any
 
 import aiohttp
+from attrs import field, frozen
 from yarl import URL
 
 from schedules_async._http.urls import is_loopback
 
 
+@frozen
+class Proxy:
+    """A proxy, and the environment variable that names it, if any; its text is without the login."""
+
+    url: URL = field(repr=False)
+    variable: str | None = None
+
+    def __str__(self) -> str:
+        source = "" if self.variable is None else f" ({self.variable})"
+        return f"the proxy {to_address(self.url)}{source}"
+
+
+def to_address(url: URL) -> str:
+    """Return the host and the port of a URL."""
+    return f"{url.host_subcomponent}:{url.port}"
+
+
 def open_client(
     borrowed: aiohttp.ClientSession | None,
     *,
-    url: str,
+    proxy: Proxy | None,
     connector_factory: Callable[[], aiohttp.BaseConnector],
     **options: Any,
 ) -> aiohttp.ClientSession:
-    """Return a new client for requests to `url`, to be closed by the caller of this function.
+    """Return a new client, to be closed by the caller of this function.
 
-    Of a borrowed session it uses the connector, which stays open, and the session's own proxy, else that of the
-    environment where the session has `trust_env`. It never uses the session's cookies, default headers, auth, timeouts
-    or middlewares. Raise RuntimeError if the borrowed session is closed.
+    Of a borrowed session it uses the connector, which stays open. It never uses the session's cookies, default headers,
+    auth, timeouts or middlewares. Raise RuntimeError if the borrowed session is closed.
     """
     if borrowed is not None and borrowed.closed:
         raise RuntimeError("the borrowed http session is closed")
     return aiohttp.ClientSession(
         connector=connector_factory() if borrowed is None else borrowed.connector,
         connector_owner=borrowed is None,
-        proxy=None if borrowed is None else _find_proxy(borrowed, URL(url)),
+        proxy=None if proxy is None else proxy.url,
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(),
         auto_decompress=False,
@@ -36,36 +53,39 @@ def open_client(
     )
 
 
-def _find_proxy(borrowed: aiohttp.ClientSession, url: URL) -> URL | None:
-    """Return the proxy for a URL.
+def find_proxy(borrowed: aiohttp.ClientSession | None, url: URL) -> Proxy | None:
+    """Return the proxy for a URL: a borrowed session's own, else that of the environment if it has `trust_env`.
 
     Plain http is for this machine: another one's proxy would see the token, and would reach itself.
     """
+    if borrowed is None:
+        return None
     proxy = _own_proxy(borrowed)
     if proxy is None and borrowed.trust_env:
         proxy = _find_in_environment(url)
-    return proxy if proxy is not None and (url.scheme == "https" or is_loopback(proxy.host or "")) else None
+    return proxy if proxy is not None and (url.scheme == "https" or is_loopback(proxy.url.host or "")) else None
 
 
-def _own_proxy(borrowed: aiohttp.ClientSession) -> URL | None:
+def _own_proxy(borrowed: aiohttp.ClientSession) -> Proxy | None:
     """Return the session's `proxy` with its `proxy_auth`, for neither of which aiohttp has a public attribute."""
     proxy, login = (getattr(borrowed, f"_default_proxy{part}", None) for part in ("", "_auth"))
     if proxy is None or login is None:
-        return None if proxy is None else URL(proxy)
-    return URL(proxy).with_user(login.login).with_password(login.password)
+        return None if proxy is None else Proxy(URL(proxy))
+    return Proxy(URL(proxy).with_user(login.login).with_password(login.password))
 
 
-def _find_in_environment(url: URL) -> URL | None:
+def _find_in_environment(url: URL) -> Proxy | None:
     """Return the environment's proxy for a URL, as curl does: its scheme may be missing, NO_PROXY may name a port.
 
     aiohttp's own `trust_env` would let ~/.netrc stand in for the token.
     """
+    variable = f"{url.scheme.upper()}_PROXY"
     proxy = urllib.request.getproxies().get(url.scheme)
     names = (url.host or "", f"{url.host_subcomponent}:{url.port}")
     if proxy is None or any(map(urllib.request.proxy_bypass, names)):
         return None
     try:
-        return URL(proxy if "://" in proxy else f"http://{proxy}")
+        return Proxy(URL(proxy if "://" in proxy else f"http://{proxy}"), variable)
     except ValueError:
         pass  # what was raised may repeat a password
-    raise ValueError(f"{url.scheme.upper()}_PROXY is not the URL of a proxy")
+    raise ValueError(f"{variable} is not the URL of a proxy")

@@ -19,7 +19,7 @@ from schedules_async._http.aiohttp_gaps import (
     make_request_class,
 )
 from schedules_async._http.body import read_whole, to_transport_error
-from schedules_async._http.borrowed import open_client
+from schedules_async._http.borrowed import Proxy, find_proxy, open_client
 from schedules_async._http.responses import SAME_FOR_ALL, Answer, redact, request_headers
 from schedules_async._operations.ref import OperationRef
 
@@ -53,6 +53,7 @@ class Transport:
     _borrowed: aiohttp.ClientSession | None
     _may_leave: Callable[[], bool]
     _http: aiohttp.ClientSession | None = field(init=False, default=None)
+    _proxy: Proxy | None = field(init=False, default=None)
     _attempts: "dict[asyncio.Task[Any], _Attempt]" = field(init=False, factory=dict)
 
     @property
@@ -78,7 +79,8 @@ class Transport:
         if is_from_trace_config(outcome):
             keep_callers_frames(outcome)
             raise outcome
-        raise to_transport_error(outcome, ref, is_transient=not self._is_borrowed_closed)
+        url = URL(self._base_url)
+        raise to_transport_error(outcome, url, self._proxy, ref, is_transient=not self._is_borrowed_closed)
 
     async def _send(self, ref: OperationRef, token: Secret, tag: str | None) -> Answer | BaseException:
         """Return the answer, or what kept it away, to be raised without the frames of aiohttp that hold the token."""
@@ -90,7 +92,7 @@ class Transport:
             response = await http.get(
                 _to_url(self._base_url, ref), headers=request_headers(token.text, tag), allow_redirects=False
             )
-            return redact(token.text, await read_whole(response))
+            return redact(token.text, await read_whole(response, self._proxy))
         except NotRepeatedError as error:
             return StaleConnectionError() if error.is_stale else error.fault
         except asyncio.CancelledError as error:
@@ -108,11 +110,13 @@ class Transport:
 
     def _open(self) -> aiohttp.ClientSession:
         borrowed = self._borrowed
+        self._proxy = find_proxy(borrowed, URL(self._base_url))
+        trace_configs = [*borrowed.trace_configs, self._trace_queueing()] if borrowed else None
         self._http = open_client(
             borrowed,
-            url=self._base_url,
+            proxy=self._proxy,
             connector_factory=_new_connector,
-            trace_configs=[*borrowed.trace_configs, self._trace_queueing()] if borrowed else None,
+            trace_configs=trace_configs,
             headers=SAME_FOR_ALL,
             request_class=make_request_class(self._may_leave, is_connector_own=borrowed is None),
             response_class=Response,

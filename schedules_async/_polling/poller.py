@@ -311,6 +311,7 @@ class Poller:
             until = now + (getattr(outcome, "retry_after", None) or 0.0)
             if subscriber.tolerates(until, now) and not subscriber.gives_up(self._pool.retry, now):
                 return None
+            outcome = _add_attempts(outcome, subscriber.faults)
         subscriber.polls += 1
         if isinstance(outcome, Fetched):
             return subscriber.conclude(outcome.operation, now, is_change=is_change)
@@ -396,6 +397,15 @@ class Poller:
         if self._retry_at > now:
             self._retry_at = now
             self._schedule()
+
+
+def _add_attempts(error: SchedulesError, attempts: int) -> SchedulesError:
+    """Return a copy of an error with the number of attempts in its text, the error itself after a single one."""
+    if attempts < 2:
+        return error
+    twin = copy_error(error)
+    twin.args = (f"{error} ({attempts} attempts)",)
+    return twin
 
 
 def _is_cancelling() -> bool:

@@ -17,11 +17,13 @@ import aiohttp
 import pytest
 import trustme
 from event_loops import HastyLoop, turns
+from raw_servers import serve
 from sessions import MakeSession
 
 from schedules_async import AuthenticationError, ClientCredentials, SessionClosedError, TokenProvider, TransportError
 from schedules_async._auth.client_credentials import ATTEMPT_TIMEOUT
 from schedules_async._http.body import LARGEST_BODY
+from schedules_async._http.responses import status_line
 from schedules_async.testing import (
     Answer,
     FakeClock,
@@ -134,6 +136,23 @@ async def test_token_request_follows_the_standard() -> None:
 
 
 # A borrowed aiohttp session
+
+
+@pytest.mark.parametrize(("status", "count"), [(407, ""), (503, " (3 attempts)")])
+async def test_answer_of_the_proxy_is_called_that(clock: FakeClock, status: int, count: str) -> None:
+    async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 %d word\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status)
+        writer.close()
+
+    async with serve(refuse) as proxy, aiohttp.ClientSession(proxy=proxy.replace("//", "//user:word@")) as http:
+        token_url = "https://ims.example/token"
+        credentials = ClientCredentials("service", SECRET, token_url=token_url, http=http, clock=clock)
+        with pytest.raises(AuthenticationError) as caught:
+            await credentials.get_token()
+    said = f"cannot reach ims.example:443: the proxy {proxy.removeprefix('http://')} answered {status_line(status)}"
+    assert str(caught.value) == f"no token could be had from ims.example: {said}{count}"
+    assert isinstance(caught.value.__cause__, TransportError)
+    assert caught.value.status is None
 
 
 async def test_borrowed_session_lends_connector_and_proxy(server: FakeSchedules) -> None:
@@ -533,7 +552,7 @@ def test_hanging_identity_server_gets_three_attempts() -> None:
             await until(partial(has_come, server, number))
             assert not call.done()
             loop.ahead += ATTEMPT_TIMEOUT
-        with pytest.raises(AuthenticationError, match="TimeoutError"):
+        with pytest.raises(AuthenticationError, match="no complete answer in time"):
             await call
         assert len(server.token_requests) == 3
 

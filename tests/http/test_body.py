@@ -1,6 +1,7 @@
 """What a fault of aiohttp becomes, and what is decoded of a body."""
 
 import asyncio
+import errno
 import gzip
 import ssl
 import traceback
@@ -18,12 +19,15 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from schedules_async._http.body import FAULTS, LARGEST_BODY, MOST_VALUES, read_whole, to_transport_error
+from schedules_async._http.borrowed import Proxy
 from schedules_async._http.responses import Answer
 from schedules_async._operations.ref import OperationRef
 from schedules_async.errors import TransportError
 
 REF = OperationRef("schedule", "operation")
 SECRET = "Bearer secret"
+HOST = URL("https://host")
+PROXY = Proxy(URL("http://user:secret@proxy:3128"), "HTTPS_PROXY")
 
 
 def raised_with(fault: Exception, headers: dict[str, str], cause: Exception | None = None) -> Exception:
@@ -48,7 +52,7 @@ def response_error() -> aiohttp.ClientResponseError:
 def test_error_shows_nothing_of_the_request(fault: Exception, cause: Exception | None) -> None:
     """Not in its repr, nor in the variables of a frame, which some tools print."""
     behind = raised_with(cause, {"Authorization": SECRET}) if cause else None
-    error = to_transport_error(raised_with(fault, {"Authorization": SECRET}, behind), REF)
+    error = to_transport_error(raised_with(fault, {"Authorization": SECRET}, behind), HOST, None, REF)
     shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
     assert str(error) in shown
     assert type(error.__cause__).__name__ in shown
@@ -59,21 +63,31 @@ def test_error_shows_nothing_of_the_request(fault: Exception, cause: Exception |
 @pytest.mark.parametrize(
     ("fault", "text"),
     [
-        (OSError("reset"), "reset"),
-        (TimeoutError(), "TimeoutError"),
+        (OSError("Reset"), "cannot reach host:443: reset"),
+        (ConnectionResetError(errno.ECONNRESET, "x"), "cannot reach host:443: connection reset by peer"),
+        (TimeoutError(), "cannot reach host:443: no complete answer in time"),
+        (TimeoutError("no answer within 30 s"), "cannot reach host:443: no answer within 30 s"),
         (response_error(), "the answer holds bytes that are not HTTP"),
-        (aiohttp.ServerDisconnectedError("an answer came unasked"), "an answer came unasked"),
+        (aiohttp.ServerDisconnectedError(), "cannot reach host:443: server disconnected"),
+        (aiohttp.ServerDisconnectedError("an answer came unasked"), "cannot reach host:443: an answer came unasked"),
+        (RuntimeError(), "RuntimeError"),
     ],
 )
 def test_error_text_names_the_fault(fault: Exception, text: str) -> None:
-    error = to_transport_error(fault)
+    error = to_transport_error(fault, HOST, None)
     assert (str(error), error.ref, error.is_transient) == (text, None, True)
 
 
+def test_error_text_names_the_proxy_without_login() -> None:
+    error = to_transport_error(aiohttp.ServerDisconnectedError(), HOST, PROXY)
+    text = "cannot reach host:443 through the proxy proxy:3128 (HTTPS_PROXY): server disconnected"
+    assert (str(error), "secret" in repr(PROXY)) == (text, False)
+
+
 def test_fault_known_to_last_is_not_transient() -> None:
-    assert not to_transport_error(RuntimeError("Session is closed"), is_transient=False).is_transient
+    assert not to_transport_error(RuntimeError("Session is closed"), HOST, None, is_transient=False).is_transient
     mismatch = aiohttp.ServerFingerprintMismatch(b"expected", b"got", "host", 443)
-    assert not to_transport_error(mismatch, is_transient=True).is_transient
+    assert not to_transport_error(mismatch, HOST, None, is_transient=True).is_transient
 
 
 @asynccontextmanager
@@ -89,13 +103,14 @@ async def serve(answer: bytes) -> AsyncIterator[str]:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-async def ask(url: str, **options: Any) -> Answer | TransportError:
-    async with aiohttp.ClientSession(auto_decompress=False, **options) as http:
+async def ask(url: str, *, proxy: Proxy | None = None, **options: Any) -> Answer | TransportError:
+    address = None if proxy is None else proxy.url
+    async with aiohttp.ClientSession(auto_decompress=False, proxy=address, **options) as http:
         try:
-            return await read_whole(await http.get(url, allow_redirects=False))
+            return await read_whole(await http.get(url, allow_redirects=False), proxy)
         except FAULTS as error:
             fault = error
-        return to_transport_error(fault, REF)
+        return to_transport_error(fault, URL(url), proxy, REF)
 
 
 def shown_by(error: BaseException) -> str:
@@ -111,7 +126,7 @@ def shown_by(error: BaseException) -> str:
 
 NOT_HTTP = "the answer holds bytes that are not HTTP"
 CUT_OFF = "the answer was cut off"
-CLOSED = "Server disconnected"
+CLOSED = "cannot reach {}: server disconnected"
 
 
 @pytest.mark.parametrize(
@@ -136,44 +151,74 @@ async def test_fault_shows_no_byte_of_the_answer(answer: bytes, text: str) -> No
     async with serve(answer.replace(b"@", SECRET.encode())) as address:
         error = await ask(f"http://{address}/")
     assert isinstance(error, TransportError)
-    assert (str(error), error.ref, error.is_transient) == (text, REF, True)
+    assert (str(error), error.ref, error.is_transient) == (text.format(address), REF, True)
     assert isinstance(error.__cause__, aiohttp.ClientError)
     assert "secret" not in shown_by(error)
 
 
 async def test_refused_connection_names_the_host_plainly() -> None:
-    assert str(await ask("http://127.0.0.1:1/")) == "cannot connect to 127.0.0.1:1: Connection refused"
+    assert str(await ask("http://127.0.0.1:1/")) == "cannot reach 127.0.0.1:1: connection refused"
     nobody = await ask("http://nobody.invalid/")
-    assert str(nobody).startswith("cannot connect to nobody.invalid:80: ")
+    assert str(nobody).startswith("cannot reach nobody.invalid:80: the name of the host cannot be resolved (")
     assert isinstance(nobody, TransportError)
     assert isinstance(nobody.__cause__, aiohttp.ClientConnectorError)
 
 
 async def test_unreachable_proxy_is_named_without_login() -> None:
-    error = await ask("http://127.0.0.2:1/", proxy="http://user:secret@127.0.0.1:1")
+    error = await ask("http://127.0.0.2:1/", proxy=Proxy(URL("http://user:secret@127.0.0.1:1"), "HTTP_PROXY"))
     assert isinstance(error, TransportError)
-    assert str(error) == "cannot connect to the proxy 127.0.0.1:1: Connection refused"
+    assert str(error) == "cannot reach the proxy 127.0.0.1:1 (HTTP_PROXY): connection refused"
     assert "secret" not in shown_by(error)
 
 
 @pytest.mark.parametrize(
-    ("status", "text"),
-    [(407, "407 Proxy Authentication Required"), (502, "502 Bad Gateway"), (777, "777")],
+    ("url", "status", "text", "is_transient"),
+    [
+        ("https://api.example:443", 403, "403 Forbidden", False),
+        ("https://api.example:443", 407, "407 Proxy Authentication Required", False),
+        ("https://api.example:443", 429, "429 Too Many Requests", True),
+        ("https://api.example:443", 502, "502 Bad Gateway", True),
+        ("https://api.example:443", 777, "777", False),
+        ("http://127.0.0.2:1", 407, "407 Proxy Authentication Required", False),
+    ],
 )
-async def test_answer_of_the_proxy_is_called_that(status: int, text: str) -> None:
+async def test_answer_of_the_proxy_is_called_that(url: str, status: int, text: str, is_transient: bool) -> None:
     async with serve(b"HTTP/1.1 %d secret\r\nContent-Length: 0\r\n\r\n" % status) as proxy:
-        error = await ask("https://api.example.com/", proxy=f"http://user:secret@{proxy}")
+        error = await ask(url, proxy=Proxy(URL(f"http://user:secret@{proxy}")))
     assert isinstance(error, TransportError)
-    assert str(error) == f"the proxy answered {text}"
+    host = url.partition("://")[2]
+    assert str(error) == f"cannot reach {host}: the proxy {proxy} answered {text}"
+    assert error.is_transient == is_transient
     assert "secret" not in shown_by(error)
+
+
+@pytest.mark.parametrize(("status", "is_proxied"), [(407, False), (502, True)])
+async def test_answer_that_may_be_the_service_s_is_no_proxy_error(status: int, is_proxied: bool) -> None:
+    async with serve(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status) as address:
+        answer = await ask(f"http://{address}", proxy=Proxy(URL(f"http://{address}")) if is_proxied else None)
+    assert isinstance(answer, Answer)
+    assert answer.status == status
 
 
 async def test_failure_behind_a_proxy_shows_no_login() -> None:
     """The tunnel is there, and what is at its end speaks no TLS."""
     async with serve(b"HTTP/1.1 200 OK\r\n\r\nno TLS") as proxy:
-        error = await ask("https://api.example.com/", proxy=f"http://user:secret@{proxy}")
+        error = await ask("https://api.example.com/", proxy=Proxy(URL(f"http://user:secret@{proxy}")))
     assert isinstance(error, TransportError)
+    assert str(error) == f"cannot reach api.example.com:443 through the proxy {proxy}: connection closed"
     assert "secret" not in shown_by(error)
+
+
+async def test_server_without_tls_is_named_plainly() -> None:
+    def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"no TLS, but text")
+        writer.close()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        error = await ask(f"https://{address}/")
+    text = str(error).removeprefix(f"cannot reach {address}: TLS failed: ")
+    assert text in ("wrong version number", "record layer failure", "packet length too long")
 
 
 async def test_untrusted_certificate_is_named_plainly() -> None:
@@ -196,7 +241,8 @@ async def test_untrusted_certificate_is_named_plainly() -> None:
 
 def test_ipv6_address_is_written_in_brackets() -> None:
     mismatch = aiohttp.ServerFingerprintMismatch(b"expected", b"got", "::1", 443)
-    assert str(to_transport_error(mismatch)) == "the certificate of [::1]:443 has another fingerprint"
+    error = to_transport_error(mismatch, URL("https://[::1]"), None)
+    assert str(error) == "the certificate of [::1]:443 has another fingerprint"
 
 
 async def test_answer_with_retry_after_has_its_time() -> None:

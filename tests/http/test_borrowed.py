@@ -12,7 +12,7 @@ import pytest
 from environment import environment
 from yarl import URL
 
-from schedules_async._http.borrowed import open_client
+from schedules_async._http.borrowed import find_proxy, open_client
 
 NO_LOGIN = ""
 
@@ -33,7 +33,8 @@ async def serve_proxy() -> AsyncIterator[tuple[str, list[str]]]:
 
 async def ask(borrowed: aiohttp.ClientSession | None, url: str) -> int | None:
     """Return the status, None where nothing answers at the URL itself."""
-    async with open_client(borrowed, url=url, connector_factory=aiohttp.TCPConnector) as http:
+    proxy = find_proxy(borrowed, URL(url))
+    async with open_client(borrowed, proxy=proxy, connector_factory=aiohttp.TCPConnector) as http:
         try:
             async with http.get(URL(url)) as response:
                 return response.status
@@ -105,9 +106,7 @@ async def test_own_proxy_precedes_environment() -> None:
 async def test_distant_proxy_gets_no_plain_http() -> None:
     """It would read the token, and reach a service of its own machine."""
     async with aiohttp.ClientSession(proxy="http://proxy.invalid:3128") as http:
-        client = open_client(http, url="http://127.0.0.1:1/", connector_factory=aiohttp.TCPConnector)
         assert await ask(http, "http://127.0.0.1:1/") is None
-        await client.close()
 
 
 async def test_unreadable_proxy_is_named_without_password() -> None:
@@ -141,4 +140,4 @@ async def test_closed_borrowed_session_is_an_error() -> None:
     http = aiohttp.ClientSession()
     await http.close()
     with pytest.raises(RuntimeError, match="the borrowed http session is closed"):
-        open_client(http, url="https://api.example.com/", connector_factory=aiohttp.TCPConnector)
+        open_client(http, proxy=None, connector_factory=aiohttp.TCPConnector)

@@ -229,7 +229,41 @@ async def test_refused_connection_raises_transport_error(clock: FakeClock) -> No
             await session.get_operation(*REF)
         assert session.stats.retried == 4
         assert caught.value.is_transient
+        assert str(caught.value) == "cannot reach 127.0.0.1:1: connection refused (5 attempts)"
         assert isinstance(caught.value.__cause__, aiohttp.ClientConnectorError)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "status", "phrase", "attempts"),
+    [
+        ("https://api.example", 407, "Proxy Authentication Required", 1),
+        ("https://api.example", 502, "Bad Gateway", 5),
+        ("http://127.0.0.2:80", 407, "Proxy Authentication Required", 1),
+    ],
+)
+async def test_answer_of_the_proxy_is_not_the_service_s(
+    clock: FakeClock, base_url: str, status: int, phrase: str, attempts: int
+) -> None:
+    """Of a wait too, which retries it only where the service's own answer would be retried."""
+
+    async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 %d word\r\nContent-Length: 4\r\nConnection: close\r\n\r\nword" % status)
+        writer.close()
+
+    address = base_url.partition("://")[2] + ":443" * base_url.startswith("https")
+    async with (
+        serve(refuse) as proxy,
+        aiohttp.ClientSession(proxy=proxy.replace("//", "//user:word@")) as http,
+        SchedulesSession(
+            "token", base_url=base_url, http=http, clock=clock, retry=RetryPolicy(max_outage=0)
+        ) as session,
+    ):
+        with pytest.raises(TransportError) as caught:
+            await session.wait_for_operation(REF)
+        count = f" ({attempts} attempts)" * (attempts > 1)
+        text = f"cannot reach {address}: the proxy {proxy.removeprefix('http://')} answered {status} {phrase}{count}"
+        assert str(caught.value) == text
+        assert session.stats.requests == attempts
 
 
 async def test_proxy_of_environment_counts_only_with_trust_env(server: FakeSchedules, tmp_path: Path) -> None:
