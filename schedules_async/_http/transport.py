@@ -121,6 +121,8 @@ class Transport:
             request_class=make_request_class(self._may_leave, is_connector_own=borrowed is None),
             response_class=Response,
         )
+        if trace_configs is not None:
+            self._http.trace_configs[:] = trace_configs  # without what an instrumented aiohttp has added once more
         return self._http
 
     def _trace_queueing(self) -> aiohttp.TraceConfig:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import aiohttp
 import pytest
 from chromium import load
 from sessions import MakeSession
@@ -24,11 +25,25 @@ def exporter() -> Any:
 
 
 @pytest.fixture
-def tracer(exporter: Any) -> Iterator[Any]:
+def provider(exporter: Any) -> Iterator[Any]:
     provider = example.TracerProvider()
     provider.add_span_processor(example.SimpleSpanProcessor(exporter))
-    yield provider.get_tracer("test")
+    yield provider
     provider.shutdown()
+
+
+@pytest.fixture
+def tracer(provider: Any) -> Any:
+    return provider.get_tracer("test")
+
+
+@pytest.fixture
+def instrumented(provider: Any) -> Iterator[None]:
+    """Every aiohttp session that is opened gets a trace config of OpenTelemetry's."""
+    instrumentor = load("opentelemetry.instrumentation.aiohttp_client").AioHttpClientInstrumentor()
+    instrumentor.instrument(tracer_provider=provider)
+    yield
+    instrumentor.uninstrument()
 
 
 @pytest.fixture
@@ -89,3 +104,15 @@ async def test_renewed_token_is_an_event(
     del changes
     (span,) = exporter.get_finished_spans()
     assert ("token renewed", {"was_rejected": True}) in events_of(span)
+
+
+@pytest.mark.usefixtures("instrumented")
+@pytest.mark.parametrize("is_lent", [False, True])
+async def test_request_of_instrumented_aiohttp_is_one_span(
+    make_session: MakeSession, server: FakeSchedules, exporter: Any, is_lent: bool
+) -> None:
+    async with aiohttp.ClientSession() as http:
+        session = make_session(http=http if is_lent else None)
+        await session.wait_for_operation(*server.script_operation(TAGGED, not_modified(), DONE))
+        assert len(exporter.get_finished_spans()) == session.stats.requests == 3
+        await session.close()
