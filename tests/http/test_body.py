@@ -193,7 +193,7 @@ async def test_answer_of_the_proxy_is_called_that(url: str, status: int, text: s
 
 
 @pytest.mark.parametrize(("status", "is_proxied"), [(407, False), (502, True)])
-async def test_answer_that_may_be_the_service_s_is_no_proxy_error(status: int, is_proxied: bool) -> None:
+async def test_answer_maybe_of_service_is_no_fault(status: int, is_proxied: bool) -> None:
     async with serve(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status) as address:
         answer = await ask(f"http://{address}", proxy=Proxy(URL(f"http://{address}")) if is_proxied else None)
     assert isinstance(answer, Answer)

@@ -241,7 +241,7 @@ async def test_refused_connection_raises_transport_error(clock: FakeClock) -> No
         ("http://127.0.0.2:80", 407, "Proxy Authentication Required", 1),
     ],
 )
-async def test_answer_of_the_proxy_is_not_the_service_s(
+async def test_answer_of_proxy_is_no_response_error(
     clock: FakeClock, base_url: str, status: int, phrase: str, attempts: int
 ) -> None:
     """Of a wait too, which retries it only where the service's own answer would be retried."""
