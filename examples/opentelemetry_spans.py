@@ -13,7 +13,16 @@ from opentelemetry.trace import Span, Status, StatusCode, Tracer
 from opentelemetry.util.types import AttributeValue
 
 from schedules_async import Operation, OperationRef, SchedulesSession
-from schedules_async.events import Event, Polled, Retried, Throttled, TokenRenewed, WaitBegun, WaitEnded
+from schedules_async.events import (
+    Event,
+    OutageEnded,
+    Polled,
+    Retried,
+    Throttled,
+    TokenRenewed,
+    WaitBegun,
+    WaitEnded,
+)
 from schedules_async.testing import FakeSchedules
 
 
@@ -33,7 +42,9 @@ class Spans:
             case Polled(ref=ref):
                 self.add("poll", ref, outcome_of(event))
             case Retried(ref=ref):
-                self.add("retry", ref, {"error": str(event.error), "delay": event.delay})
+                self.add("retry", ref, {"error": str(event.error), "delay": event.delay, "seconds": event.seconds})
+            case OutageEnded(seconds=seconds):
+                self.add("outage ended", None, {"seconds": seconds})
             case Throttled(closed_for=seconds):
                 self.add("throttled", None, {"seconds": seconds})
             case TokenRenewed():
@@ -52,7 +63,9 @@ def name_of(begun: WaitBegun) -> str:
 
 def outcome_of(poll: Polled) -> dict[str, AttributeValue]:
     """Return the outcome of a poll as attributes, without None, which OpenTelemetry does not allow."""
-    attributes: dict[str, AttributeValue] = {} if poll.interval is None else {"interval": poll.interval}
+    attributes: dict[str, AttributeValue] = {"seconds": poll.seconds}
+    if poll.interval is not None:
+        attributes["interval"] = poll.interval
     if isinstance(poll.outcome, Operation):
         attributes |= {"status": poll.outcome.raw_status, "percent": poll.outcome.percent_complete}
         return attributes | {"not_modified": poll.is_not_modified}

@@ -25,6 +25,7 @@ __all__ = [
     "Changed",
     "Event",
     "Hook",
+    "OutageEnded",
     "Polled",
     "Retried",
     "Throttled",
@@ -107,8 +108,9 @@ class WaitEnded:
 class Polled:
     """A poll of an operation ended: `outcome` is the snapshot that it fetched, or the error.
 
-    `interval` is the seconds until the next poll, None if none is planned. `is_not_modified` is True after a 304. A
-    fault that is retried is a Retried instead.
+    `interval` is the seconds until the next poll, None if none is planned. `is_not_modified` is True after a 304.
+    `seconds` is the time from sending its last request to reading the answer, by the session's clock; 0 if none was
+    sent. A fault that is retried is a Retried instead.
     """
 
     log_level: ClassVar[int | None] = logging.DEBUG
@@ -117,6 +119,7 @@ class Polled:
     outcome: Operation | BaseException
     is_not_modified: bool = False
     interval: float | None = None
+    seconds: float = 0.0
 
     def __str__(self) -> str:
         not_modified = "not modified, " if self.is_not_modified else ""
@@ -160,17 +163,38 @@ class Throttled:
 
 @frozen
 class Retried:
-    """A poll met a transient fault, `error`; its retry number `attempt` starts after `delay` seconds."""
+    """A poll met a transient fault, `error`; its retry number `attempt` starts after `delay` seconds.
 
-    log_level: ClassVar[int | None] = logging.DEBUG
+    `seconds` is the time from sending the request to the fault. `begins_outage` is True for the first retry since the
+    service last answered; an OutageEnded follows once it answers again.
+    """
 
     ref: OperationRef
     error: SchedulesError
     attempt: int
     delay: float
+    seconds: float = 0.0
+    begins_outage: bool = False
+
+    @property
+    def log_level(self) -> int | None:
+        """WARNING for the retry that begins an outage, DEBUG for others."""
+        return logging.WARNING if self.begins_outage else logging.DEBUG
 
     def __str__(self) -> str:
         return f"retry {self.attempt} of {_name([self.ref])} in {self.delay:.1f} s: {self.error!r}"
+
+
+@frozen
+class OutageEnded:
+    """The service answers again, `seconds` after the fault with which the outage began."""
+
+    log_level: ClassVar[int | None] = logging.INFO
+
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"the service answers again after {self.seconds:.1f} s"
 
 
 @frozen
@@ -185,7 +209,7 @@ class TokenRenewed:
         return f"token renewed{' after a 401' if self.was_rejected else ''}"
 
 
-Event = WaitBegun | WaitEnded | Polled | Changed | Throttled | Retried | TokenRenewed
+Event = WaitBegun | WaitEnded | Polled | Changed | Throttled | Retried | OutageEnded | TokenRenewed
 
 
 class Hook(Protocol):

@@ -16,6 +16,7 @@ from schedules_async import (
 from schedules_async.events import (
     Changed,
     Event,
+    OutageEnded,
     Polled,
     Retried,
     Throttled,
@@ -61,6 +62,7 @@ LINES: list[tuple[Event, str]] = [
         Retried(REF, LOST, 2, 0.25),
         r"retry 2 of s/o in 0.2 s: TransportError('reset\nERROR forged')",
     ),
+    (OutageEnded(12.34), "the service answers again after 12.3 s"),
     (TokenRenewed(was_rejected=False), "token renewed"),
     (TokenRenewed(was_rejected=True), "token renewed after a 401"),
 ]

@@ -16,6 +16,7 @@ from event_loops import turns
 from sessions import UNLIMITED, MakeSession
 
 from schedules_async import (
+    AuthenticationError,
     NotFoundError,
     Operation,
     OperationFailedError,
@@ -41,7 +42,7 @@ from schedules_async.events import (
     WaitBegun,
     WaitEnded,
 )
-from schedules_async.testing import FakeClock, FakeSchedules, fault, not_modified, operation_answer, throttled
+from schedules_async.testing import Answer, FakeClock, FakeSchedules, fault, not_modified, operation_answer, throttled
 
 DONE = operation_answer("Succeeded", percent_complete=100)
 TAGGED = operation_answer("Started", percent_complete=40, etag='"E1"')
@@ -120,6 +121,27 @@ async def test_retries_are_emitted_and_are_no_polls(
     ]
     assert len(retries) == observed.stats.retried
     assert only(events, WaitEnded).polls == 1
+
+
+async def test_attempt_emits_its_seconds(observed: SchedulesSession, server: FakeSchedules, events: Events) -> None:
+    """Also one that fails; not the time in the queue, nor that of an attempt before it."""
+    ref = server.script_operation(
+        operation_answer("Started", delay=2), fault(500, delay=3), not_modified(delay=4), operation_answer("Succeeded")
+    )
+    await observed.wait_for_operation(*ref)
+    with pytest.raises(NotFoundError):
+        await observed.get_operation(server.script_operation(Answer(404, delay=5)))
+    seconds = [(type(event), event.seconds) for event in events if isinstance(event, Polled | Retried)]
+    assert seconds == [(Polled, 2), (Retried, 3), (Polled, 0), (Polled, 5)]
+
+
+async def test_poll_without_a_request_has_no_seconds(make_session: MakeSession, events: Events) -> None:
+    def fail() -> str:
+        raise LookupError
+
+    with pytest.raises(AuthenticationError):
+        await make_session(auth=fail, hooks=[events.append]).get_operation("s", "o")
+    assert only(events, Polled).seconds == 0
 
 
 async def test_retry_that_nobody_waits_for_is_not_emitted(
@@ -326,21 +348,23 @@ async def test_waits_are_logged_at_info(
     assert levels == ["INFO", "WARNING", "INFO"]
 
 
-async def test_polls_are_logged_at_debug(
+async def test_polls_are_logged_at_debug_outages_above(
     session: SchedulesSession, server: FakeSchedules, caplog: pytest.LogCaptureFixture
 ) -> None:
     ref = server.script_operation(TAGGED, not_modified(), fault(500), DONE)
     with caplog.at_level(logging.DEBUG, LOGGER):
         await session.wait_for_operation(*ref)
     lines = [(record.levelname, record.getMessage()) for record in caplog.records if record.name == LOGGER]
-    assert [level for level, _ in lines] == ["INFO", "DEBUG", "DEBUG", "DEBUG", "DEBUG", "INFO"]
+    levels = [level for level, _ in lines]
+    assert levels == ["INFO", "DEBUG", "DEBUG", "WARNING", "INFO", "DEBUG", "INFO"]
     assert [line for _, line in lines[1:3]] == [
         f"poll of {ref}: Started at 40 %; next poll in 1.0 s",
         f"poll of {ref}: not modified, Started at 40 %; next poll in 1.0 s",
     ]
     assert lines[3][1].startswith(f"retry 1 of {ref} in ")
     assert lines[3][1].endswith(" s: ServerError('500 Internal Server Error')")
-    assert lines[4][1] == f"poll of {ref}: Succeeded at 100 %"
+    assert lines[4][1].startswith("the service answers again after ")
+    assert lines[5][1] == f"poll of {ref}: Succeeded at 100 %"
 
 
 async def test_disabled_levels_are_not_logged(
@@ -390,7 +414,8 @@ async def test_hook_is_called_outside_the_engine(make_session: MakeSession, serv
     ref = server.script_operation(TAGGED, throttled(1), fault(500), not_modified(), DONE)
     await session.wait_for_operation(*ref)
     assert {Path(file).name for file in files if "schedules_async/_" in file} == {"_hooks.py"}
-    expected = ["WaitBegun", "Polled", "Changed", "Throttled", "Retried", "Polled", "Polled", "Changed", "WaitEnded"]
+    outage = ["Retried", "OutageEnded"]
+    expected = ["WaitBegun", "Polled", "Changed", "Throttled", *outage, "Polled", "Polled", "Changed", "WaitEnded"]
     assert kinds(events) == expected
 
 

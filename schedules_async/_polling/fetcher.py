@@ -18,7 +18,7 @@ from schedules_async._operations.operation import Operation
 from schedules_async._operations.ref import OperationRef
 from schedules_async._throttling.request_queue import RequestQueue, Turn
 from schedules_async.errors import ResponseError, TransportError
-from schedules_async.events import Throttled
+from schedules_async.events import OutageEnded, Throttled
 
 _MAX_UNUSABLE = 2  # 304s in a row that refer to no snapshot held
 
@@ -36,6 +36,7 @@ class Fetcher:
     _hooks: Hooks
     _random: Callable[[], float]
     _unusable: "Counter[OperationRef]" = field(init=False, factory=Counter)  # 304s in a row
+    _outage_since: float | None = field(init=False, default=None)  # from the first retry to the next answer
     on_recovery: Callable[[], None] = field(init=False)  # set by the pool: an outage is over
 
     async def fetch(self, ref: OperationRef, turn: Turn) -> Fetched:
@@ -44,6 +45,7 @@ class Fetcher:
         `turn` is granted; the request takes its token as it leaves. A 401 leads to one request with a renewed token,
         a 304 that refers to no snapshot held to one without its tag, each in its own turn.
         """
+        first = turn
         try:
             token, held = await self._tokens.get(), self._find_held(ref)
             reading = await self._send(ref, turn, token, held)
@@ -59,6 +61,7 @@ class Fetcher:
                 turn = await self._queue.next_turn(turn)
                 reading = await self._send(ref, turn, await self._tokens.get(), None)
         finally:
+            first.seconds = turn.seconds
             turn.give_back()
         return self._keep(ref, reading)
 
@@ -87,7 +90,7 @@ class Fetcher:
 
     async def _send(self, ref: OperationRef, turn: Turn, token: BearerToken, held: Operation | None) -> Reading:
         """Send one request; read its answer, learn from it, and give the turn back."""
-        was_sent = True
+        was_sent, sent_at = True, self._queue.timers.now()
         self._counts["requests"] += 1
         self._counts["in_flight"] += 1
         try:
@@ -103,6 +106,7 @@ class Fetcher:
             raise
         finally:
             self._counts["in_flight"] -= 1
+            turn.seconds = self._queue.timers.now() - sent_at
             turn.give_back(was_sent=was_sent)
         return reading
 
@@ -112,7 +116,21 @@ class Fetcher:
             self._throttle(ref, outcome, sent)
         elif isinstance(outcome, ResponseError) and outcome.is_transient:
             self._queue.limiter.fault()
-        elif self._queue.limiter.accept(self._queue.timers.now()):
+        else:
+            self._accept(self._queue.timers.now())
+
+    def begin_outage(self, now: float) -> bool:
+        """Note a retry; return True for the first one since the service last answered."""
+        if self._outage_since is not None:
+            return False
+        self._outage_since = now
+        return True
+
+    def _accept(self, now: float) -> None:
+        if self._outage_since is not None:
+            self._hooks.emit(OutageEnded(now - self._outage_since))
+            self._outage_since = None
+        if self._queue.limiter.accept(now):
             self.on_recovery()
 
     def _throttle(self, ref: OperationRef, error: ResponseError, sent: float) -> None:

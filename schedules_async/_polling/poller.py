@@ -195,7 +195,7 @@ class Poller:
         try:
             if self._turn is turn:
                 self._turn = self._task = None
-                self._settle(outcome)
+                self._settle(outcome, turn.seconds)
         finally:
             del outcome  # no cycle of an exception, its traceback, this frame and the exception
 
@@ -217,7 +217,7 @@ class Poller:
             return PollCancelledError()
         return TransportError(f"the request was cancelled {self._cancellations} times")
 
-    def _settle(self, outcome: Outcome) -> None:
+    def _settle(self, outcome: Outcome, seconds: float = 0.0) -> None:
         """Decide what a fetch means for each subscriber, plan the next poll, then notify them."""
         if isinstance(outcome, ResponseError) and outcome.is_throttling:
             self._pool.on_throttled(outcome)
@@ -236,7 +236,7 @@ class Poller:
                 endings |= self._plan_all([one for one in subscribers if one not in endings])
         self._remove(endings)
         self._schedule()
-        self._emit(outcome, now, is_change=is_change)
+        self._emit(outcome, now, seconds, is_change=is_change)
         for subscriber in subscribers:
             if isinstance(outcome, Fetched) and (is_change or not subscriber.has_snapshot):
                 subscriber.has_snapshot = True
@@ -354,14 +354,16 @@ class Poller:
         stretched = _check_interval(policy, policy.interval(progress, self._seed, sample, load))
         return interval, min(max(stretched - interval, 0.0), pool.one_round)
 
-    def _emit(self, outcome: Outcome, now: float, *, is_change: bool) -> None:
+    def _emit(self, outcome: Outcome, now: float, seconds: float, *, is_change: bool) -> None:
         """Emit the events of a fetch, to be delivered later; that of a 429 comes from the fetcher."""
         hooks = self._pool.hooks
         if isinstance(outcome, (*_AGAIN, RateLimitedError)):
             return
         if self._subscribers and self._retry_at > -math.inf and isinstance(outcome, SchedulesError):
             self._pool.counts["retried"] += 1
-            hooks.emit(Retried(self.ref, copy_error(outcome, self.ref), self._faults, max(self._retry_at - now, 0.0)))
+            begins_outage = self._faults == 1 and self._pool.fetcher.begin_outage(now)
+            error, delay = copy_error(outcome, self.ref), max(self._retry_at - now, 0.0)
+            hooks.emit(Retried(self.ref, error, self._faults, delay, seconds, begins_outage))
             return
         if hooks.is_anybody_listening:
             interval = None
@@ -369,7 +371,7 @@ class Poller:
                 interval = 0.0 if self._turn is None else max(self._turn.due - now, 0.0)
             is_not_modified = isinstance(outcome, Fetched) and outcome.is_not_modified
             result = outcome.operation if isinstance(outcome, Fetched) else copy_error(outcome, self.ref)
-            hooks.emit(Polled(self.ref, result, is_not_modified, interval))
+            hooks.emit(Polled(self.ref, result, is_not_modified, interval, seconds))
             if is_change and isinstance(outcome, Fetched):
                 hooks.emit(Changed(outcome.operation))
 

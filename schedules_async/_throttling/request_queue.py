@@ -25,6 +25,7 @@ class Turn:
     _grant: "Callable[[Turn], None]"
     _queue: "RequestQueue"
     granted_at: float = field(init=False, default=math.nan)
+    seconds: float = field(init=False, default=0.0)  # that the last request took
     _timer: Timer | None = field(init=False, default=None)
     _is_held: bool = field(init=False, default=False)  # granted, and not given back
 

@@ -58,7 +58,7 @@ def events_of(span: Any) -> list[tuple[str, dict[str, Any]]]:
 async def test_wait_is_a_span_with_poll_events(
     session: SchedulesSession, server: FakeSchedules, tracer: Any, exporter: Any
 ) -> None:
-    ref = server.script_operation(TAGGED, not_modified(), DONE)
+    ref = server.script_operation(TAGGED, not_modified(delay=0.5), DONE)
     with tracer.start_as_current_span("export"):
         await session.wait_for_operation(*ref)
     span, parent = exporter.get_finished_spans()
@@ -67,9 +67,9 @@ async def test_wait_is_a_span_with_poll_events(
     assert (span.attributes["polls"], span.attributes["succeeded"]) == (3, 1)
     started = {"operation": str(ref), "status": "Started", "percent": 40.0, "interval": 1.0}
     assert events_of(span) == [
-        ("poll", {**started, "not_modified": False}),
-        ("poll", {**started, "not_modified": True}),
-        ("poll", {"operation": str(ref), "status": "Succeeded", "percent": 100.0, "not_modified": False}),
+        ("poll", {**started, "not_modified": False, "seconds": 0.0}),
+        ("poll", {**started, "not_modified": True, "seconds": 0.5}),
+        ("poll", {"operation": str(ref), "status": "Succeeded", "percent": 100.0, "not_modified": False, "seconds": 0}),
     ]
 
 
@@ -85,8 +85,8 @@ async def test_span_of_lost_wait_has_the_errors(
     assert (group.name, group.attributes["failed"], group.attributes["lost"]) == ("wait for operations", 1, 1)
     assert not group.status.is_ok
     assert "1 failed, 1 lost" in group.status.description
-    assert sorted(name for name, _ in events_of(group)) == ["poll", "poll", "retry", "throttled"]
-    assert {name for name, _ in events_of(single)} == {"poll", "throttled"}
+    assert sorted(name for name, _ in events_of(group)) == ["outage ended", "poll", "poll", "retry", "throttled"]
+    assert {name for name, _ in events_of(single)} == {"outage ended", "poll", "throttled"}
     (missing,) = (facts for _, facts in events_of(group) if facts.get("operation") == "no/such")
     assert missing["error"].startswith("404")
 
