@@ -308,8 +308,9 @@ class Poller:
         if isinstance(outcome, (*_AGAIN, RateLimitedError)):
             return None
         if isinstance(outcome, ResponseError | TransportError) and outcome.is_transient:
-            until = now + (getattr(outcome, "retry_after", None) or 0.0)
-            if subscriber.tolerates(until, now) and not subscriber.gives_up(self._pool.retry, now):
+            delay = getattr(outcome, "retry_after", None) or 0.0
+            is_tolerated = not delay or subscriber.tolerates(now + delay, now)
+            if is_tolerated and not subscriber.gives_up(self._pool.retry, now):
                 return None
             outcome = _add_attempts(outcome, subscriber.faults)
         subscriber.polls += 1

@@ -115,3 +115,21 @@ async def test_429s_between_faults_use_up_no_attempt(
         await session.get_operation(*bad)
     assert session.stats.requests == 10
     assert clock.monotonic() >= 8
+
+
+@pytest.mark.parametrize("max_retry_after", [0.0, 120.0])
+async def test_faults_use_up_no_throttling_budget(
+    make_session: MakeSession, server: FakeSchedules, clock: FakeClock, max_retry_after: float
+) -> None:
+    """All attempts are made, however long their backoff delays are in all."""
+    session = make_session(retry=RetryPolicy(attempts=30, max_retry_after=max_retry_after))
+    with pytest.raises(ServerError):
+        await session.get_operation(*server.script_operation(fault(500)))
+    assert session.stats.requests == 30
+    assert clock.monotonic() > 120
+
+
+async def test_throttling_budget_begins_after_faults(make_session: MakeSession, server: FakeSchedules) -> None:
+    session = make_session(retry=RetryPolicy(attempts=30))
+    ref = server.script_operation(*[fault(500)] * 8, throttled(119), DONE)
+    assert (await session.get_operation(*ref)).is_succeeded
