@@ -135,6 +135,8 @@ class Poller:
         subscriber.due = subscriber.deadline = now
         if subscriber.policy is not None and self._polled_at > -math.inf:
             self._plan(subscriber, subscriber.policy, {})
+        if subscriber.policy is None:  # it awaits one answer, and not the backoff of a wait's outage
+            self._faults, self._retry_at = 0, -math.inf
         if not is_in_use:
             self._found_running_at = -math.inf
         self._subscribers[subscriber] = None

@@ -16,7 +16,7 @@ from schedules_async import (
     ServerError,
 )
 from schedules_async._waiters.single_fetch import SingleFetch
-from schedules_async.testing import FakeClock, FakeSchedules, fault, operation_answer, throttled
+from schedules_async.testing import Answer, FakeClock, FakeSchedules, fault, operation_answer, throttled
 
 DONE = operation_answer("Succeeded")
 OPERATION = Operation("operation", "schedule", OperationStatus.STARTED)
@@ -133,3 +133,18 @@ async def test_throttling_budget_begins_after_faults(make_session: MakeSession, 
     session = make_session(retry=RetryPolicy(attempts=30))
     ref = server.script_operation(*[fault(500)] * 8, throttled(119), DONE)
     assert (await session.get_operation(*ref)).is_succeeded
+
+
+@pytest.mark.parametrize("problem", [fault(502), fault(500, retry_after=3000)])
+async def test_call_beside_a_wait_in_outage_fails_as_soon(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock, problem: Answer
+) -> None:
+    """A backoff delay, or a Retry-After, that the wait has reached does not delay the attempts of the call."""
+    ref = server.script_operation(problem)
+    wait = asyncio.ensure_future(session.wait_for_operation(*ref))
+    await clock.sleep(200)
+    with pytest.raises(ServerError):
+        await session.get_operation(*ref)
+    assert clock.monotonic() < 215
+    assert not wait.done()
+    wait.cancel()
