@@ -85,15 +85,18 @@ def _describe(cause: BaseException, url: URL, proxy: Proxy | None) -> str:
 
 
 def _reason(error: OSError | aiohttp.ServerDisconnectedError) -> str:
-    """Return the system's words; asyncio's, beside an error number of the system's, name the address once more."""
+    """Return the system's words; asyncio's, beside an error number of the system's, name the address once more.
+
+    A resolver's numbers are negative.
+    """
     if isinstance(error, socket.gaierror):
         return f"the name of the host cannot be resolved ({error.strerror})"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {(error.reason or str(error)).replace('_', ' ').lower()}"
     if isinstance(error, TimeoutError):
         return str(error) or "no complete answer in time"
-    number = getattr(error, "errno", None)
-    text = os.strerror(number) if number else str(error) or "connection closed"
+    number = getattr(error, "errno", None) or 0
+    text = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or str(error) or "connection closed"
     return text[0].lower() + text[1:]
 
 

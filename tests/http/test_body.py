@@ -164,6 +164,14 @@ async def test_refused_connection_names_the_host_plainly() -> None:
     assert isinstance(nobody.__cause__, aiohttp.ClientConnectorError)
 
 
+def test_words_of_a_resolver_are_kept() -> None:
+    """The error number of one is negative, and none of the system's."""
+    key = aiohttp.client_reqrep.ConnectionKey("nobody.invalid", 443, *[None] * 5)
+    fault = aiohttp.ClientConnectorDNSError(key, OSError(-3, "Temporary failure in name resolution"))
+    text = str(to_transport_error(fault))
+    assert text == "cannot connect to nobody.invalid:443: Temporary failure in name resolution"
+
+
 async def test_unreachable_proxy_is_named_without_login() -> None:
     error = await ask("http://127.0.0.2:1/", proxy=Proxy(URL("http://user:secret@127.0.0.1:1"), "HTTP_PROXY"))
     assert isinstance(error, TransportError)
