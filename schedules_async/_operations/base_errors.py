@@ -67,11 +67,10 @@ def _copy_own(error: AnyError, ref: OperationRef | None) -> AnyError:
     """Copy an error of this library: its facts are all in its `__dict__`."""
     twin = type(error).__new__(type(error), *error.args)
     twin.args, twin.__cause__ = error.args, error.__cause__
-    vars(twin).update(vars(error))
+    facts = vars(error).items()
+    vars(twin).update((name, fact.copy() if isinstance(fact, list | dict) else fact) for name, fact in facts)
     if ref is not None:
         vars(twin)["ref"] = ref
-    if "__notes__" in vars(error):
-        vars(twin)["__notes__"] = vars(error)["__notes__"].copy()
     return twin
 
 

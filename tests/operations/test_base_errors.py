@@ -10,6 +10,7 @@ from attrs import define, frozen
 
 from schedules_async._operations.base_errors import MalformedResponseError, SchedulesError, copy_error, to_callers_error
 from schedules_async._operations.ref import OperationRef
+from schedules_async.errors import RateLimitedError
 
 REF = OperationRef("s", "o")
 
@@ -212,6 +213,16 @@ def test_copy_keeps_notes_of_another_type() -> None:
     error = ValueError("caller's")
     vars(error)["__notes__"] = "odd"
     assert vars(copy_error(error)) == {"__notes__": "odd"}
+
+
+def test_copy_has_facts_of_its_own() -> None:
+    """Callers who get copies of one error share neither its notes nor its headers."""
+    error = RateLimitedError("429", limits={"ITwinPlatform-RateLimited-Tier": "Community"})
+    error.add_note("one")
+    twin = copy_error(error)
+    twin.add_note("two")
+    twin.limits.clear()
+    assert (error.__notes__, error.limits) == (["one"], {"ITwinPlatform-RateLimited-Tier": "Community"})
 
 
 def test_class_that_forbids_copying_yields_original() -> None:
