@@ -801,6 +801,22 @@ async def test_cancelled_error_of_trace_config_is_transport_error(
     assert asyncio.current_task() is not None
 
 
+async def test_close_by_the_token_function_opens_no_client(server: FakeSchedules) -> None:
+    """The request that asked for the token is over: it must not open a client that nobody closes."""
+
+    async def get_token() -> str:
+        await session.close()
+        return server.token
+
+    session = SchedulesSession(get_token, base_url=server.url)
+    with pytest.raises(SessionClosedError):
+        await session.get_operation(*server.script_operation(DONE))
+    await turns(10)
+    gc.collect()
+    assert vars(session)["_transport"]._http is None
+    assert server.requests == []
+
+
 async def test_exception_of_a_trace_config_reaches_each_caller(server: FakeSchedules, clock: FakeClock) -> None:
     async def trace(*_: object) -> None:
         raise LookupError("collector is down")

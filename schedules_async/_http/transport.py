@@ -54,6 +54,7 @@ class Transport:
     _may_leave: Callable[[], bool]
     _http: aiohttp.ClientSession | None = field(init=False, default=None)
     _proxy: Proxy | None = field(init=False, default=None)
+    _is_closed: bool = field(init=False, default=False)
     _attempts: "dict[asyncio.Task[Any], _Attempt]" = field(init=False, factory=dict)
 
     @property
@@ -109,6 +110,8 @@ class Transport:
         return self._borrowed is not None and (connector is None or connector.closed)
 
     def _open(self) -> aiohttp.ClientSession:
+        if self._is_closed:  # by the caller's own code that this request has waited for
+            raise NotSentError
         borrowed = self._borrowed
         self._proxy = find_proxy(borrowed, URL(self._base_url))
         trace_configs = [*borrowed.trace_configs, self._trace_queueing()] if borrowed else None
@@ -144,7 +147,7 @@ class Transport:
 
     async def aclose(self) -> None:
         """Close what was opened here; a borrowed session's connector stays open."""
-        http, self._http = self._http, None
+        http, self._http, self._is_closed = self._http, None, True
         if http is not None:
             await http.close()
 
