@@ -801,6 +801,22 @@ async def test_cancelled_error_of_trace_config_is_transport_error(
     assert asyncio.current_task() is not None
 
 
+async def test_generator_exit_of_trace_config_is_runtime_error(server: FakeSchedules, clock: FakeClock) -> None:
+    """It must not look as if the caller's own coroutine were closed."""
+
+    async def trace(*_: object) -> None:
+        raise GeneratorExit
+
+    config = aiohttp.TraceConfig()
+    config.on_request_start.append(trace)
+    async with (
+        aiohttp.ClientSession(trace_configs=[config]) as http,
+        SchedulesSession(server.token, base_url=server.url, clock=clock, http=http) as session,
+    ):
+        with pytest.raises(RuntimeError, match="GeneratorExit"):
+            await session.get_operation(*server.script_operation(DONE))
+
+
 async def test_close_by_the_token_function_opens_no_client(server: FakeSchedules) -> None:
     """The request that asked for the token is over: it must not open a client that nobody closes."""
 

@@ -207,7 +207,7 @@ class Poller:
         if self._turn is turn:
             self._turn = self._task = None
             error = self._on_cancelled() if task.cancelled() else task.exception()
-            self._settle(error or RuntimeError("a poll ended without an outcome"))
+            self._settle(to_callers_error(error or RuntimeError("a poll ended without an outcome")))
         elif not task.cancelled() and (error := task.exception()) is not None:
             self.end_all(error)
 
