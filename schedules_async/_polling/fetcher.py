@@ -11,7 +11,7 @@ from schedules_async._hooks import Hooks
 from schedules_async._http.aiohttp_gaps import NotSentError
 from schedules_async._http.responses import Fetched, Reading, read_answer
 from schedules_async._http.retry import RetryPolicy, backoff_delay
-from schedules_async._http.transport import Transport
+from schedules_async._http.transport import StaleConnectionError, Transport
 from schedules_async._operations.base_errors import SchedulesError, copy_error
 from schedules_async._operations.fields import parse_tag
 from schedules_async._operations.operation import Operation
@@ -54,12 +54,12 @@ class Fetcher:
                 rejected, token = token, await self._tokens.renew(token)
                 if token != rejected:
                     held = self._find_held(ref)
-                    reading = await self._send(ref, turn, token, held)
+                    reading = await self._send_again(ref, turn, token, held)
             if reading.status == 304:
                 self._count_unusable(ref, reading)
             if reading.status == 304 and not isinstance(reading.outcome, Fetched):
                 turn = await self._queue.next_turn(turn)
-                reading = await self._send(ref, turn, await self._tokens.get(), None)
+                reading = await self._send_again(ref, turn, await self._tokens.get(), None)
         finally:
             first.seconds = turn.seconds
             turn.give_back()
@@ -109,6 +109,14 @@ class Fetcher:
             turn.seconds = self._queue.timers.now() - sent_at
             turn.give_back(was_sent=was_sent)
         return reading
+
+    async def _send_again(self, ref: OperationRef, turn: Turn, token: BearerToken, held: Operation | None) -> Reading:
+        """Send the second request of a fetch, over another connection where one is stale: the first is not repeated."""
+        while True:
+            try:
+                return await self._send(ref, turn, token, held)
+            except StaleConnectionError:
+                turn = await self._queue.next_turn(turn)
 
     def _learn(self, ref: OperationRef, outcome: Fetched | SchedulesError, sent: float) -> None:
         """Learn from an answer; a 429, or a 503 with Retry-After, closes the gate for the whole session."""

@@ -1,16 +1,20 @@
 """Fetches: throttling pauses the whole session, and nobody who leaves delays anybody."""
 
 import asyncio
+import itertools
 import math
 from itertools import pairwise
 
 import pytest
 from event_loops import turns
+from raw_servers import serve
 from sessions import MakeSession
 
 from schedules_async import (
     COMMUNITY_TIER,
     STANDARD_TIER,
+    AuthenticationError,
+    MalformedResponseError,
     OperationGroupError,
     OperationRef,
     OperationTimeoutError,
@@ -381,3 +385,29 @@ async def test_usable_304_between_keeps_the_tag(session: SchedulesSession, serve
         await session.get_operation(ref)
     conditions = [request.if_none_match for request in server.requests]
     assert conditions == [None, '"a"', None, '"a"', '"a"', None, '"a"']
+
+
+@pytest.mark.parametrize(
+    ("head", "error"), [("304 Not Modified", MalformedResponseError), ("401 Unauthorized", AuthenticationError)]
+)
+async def test_stale_connection_does_not_repeat_the_first_request(
+    clock: FakeClock, head: str, error: type[Exception]
+) -> None:
+    """The server closes each connection when the second request comes."""
+    answered, tokens = [], map("token-{}".format, itertools.count())
+
+    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answered.append(writer)
+        status = head if len(answered) < 9 else "410 Gone"
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
+        await reader.read(4096)
+        writer.close()
+
+    async with (
+        serve(answer_once) as url,
+        SchedulesSession(lambda: next(tokens), base_url=url, clock=clock) as session,
+    ):
+        with pytest.raises(error):
+            await session.get_operation("schedule", "operation")
+        assert session.stats.requests == 3
+    assert len(answered) == 2
