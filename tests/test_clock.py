@@ -222,6 +222,17 @@ async def _sleep_on_stuck_clock() -> None:
     await timers.aclose()
 
 
+async def test_reading_that_fails_after_sleeps_is_reported() -> None:
+    """Not as a clock that did not advance."""
+    failures: Failures = []
+    timers = make_timers(FaultyClock(readings=[0.0, 0.0, OSError("first"), OSError("second")]), failures)
+    timers.call_at(1.0, lambda: None)
+    while not failures:
+        await turns(1)
+    await timers.aclose()
+    assert [str(failure) for failure in failures] == ["second"]
+
+
 async def test_reading_that_steps_back_is_ignored() -> None:
     timers = make_timers(FaultyClock(readings=[100.0, 105.0, 50.0, 51.0, 52.5]))
     assert [timers.now() for _ in range(4)] == [105.0, 105.0, 106.0, 107.5]

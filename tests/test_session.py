@@ -852,23 +852,29 @@ async def test_exception_of_a_trace_config_reaches_each_caller(server: FakeSched
 
 
 class BrokenClock(FakeClock):
-    """Works until it is broken."""
+    """Works until one of its methods is broken."""
 
-    is_broken = False
+    broken = ""
+
+    def monotonic(self) -> float:
+        if self.broken == "monotonic":
+            raise OSError("clock is broken")
+        return super().monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        if self.is_broken:
+        if self.broken == "sleep":
             raise OSError("clock is broken")
         await super().sleep(seconds)
 
 
-async def test_broken_clock_raises_in_every_call(server: FakeSchedules) -> None:
+@pytest.mark.parametrize("method", ["monotonic", "sleep"])
+async def test_broken_clock_raises_in_every_call(server: FakeSchedules, method: str) -> None:
     """Rather than hang them: the engine cannot wait for anything any more."""
     clock = BrokenClock()
     async with SchedulesSession(server.token, base_url=server.url, clock=clock) as session:
         calls = [asyncio.create_task(session.wait_for_operation(*server.start_operation(100))) for _ in range(3)]
         await asyncio.sleep(0.01)
-        clock.is_broken = True
+        clock.broken = method
         calls.append(asyncio.create_task(session.get_operation(*server.script_operation(throttled(60), DONE))))
         async with asyncio.timeout(5):
             results = await asyncio.gather(*calls, return_exceptions=True)

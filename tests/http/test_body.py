@@ -168,8 +168,8 @@ def test_words_of_a_resolver_are_kept() -> None:
     """The error number of one is negative, and none of the system's."""
     key = aiohttp.client_reqrep.ConnectionKey("nobody.invalid", 443, *[None] * 5)
     fault = aiohttp.ClientConnectorDNSError(key, OSError(-3, "Temporary failure in name resolution"))
-    text = str(to_transport_error(fault))
-    assert text == "cannot connect to nobody.invalid:443: Temporary failure in name resolution"
+    text = str(to_transport_error(fault, HOST, None))
+    assert text == f"cannot reach {HOST.host}:{HOST.port}: temporary failure in name resolution"
 
 
 async def test_unreachable_proxy_is_named_without_login() -> None:
