@@ -109,12 +109,13 @@ class SchedulesSession:
         self._base_url = check_base_url(base_url.api_url if isinstance(base_url, Environment) else base_url)
         self._polling = _expect(PollingPolicy, "polling", polling)
         self._retry = _expect(RetryPolicy, "retry", retry)
-        self._clock = SystemClock() if clock is None else clock
+        self._clock = SystemClock() if clock is None else _expect_methods("clock", clock, "monotonic", "sleep")
         self._transport = Transport(
             self._base_url, _check_request_timeout(request_timeout), _check_http(http), self._may_leave
         )
         self._limiter = RateLimiter(_check_rate_limits(rate_limits), self._transport.max_connections)
-        self._snapshots = RecentSnapshots(self._count_in_use) if snapshots is None else snapshots
+        snapshots = RecentSnapshots(self._count_in_use) if snapshots is None else snapshots
+        self._snapshots = _expect_methods("snapshots", snapshots, "get", "setdefault", "pop", "__setitem__")
         self._counts = Counter[str]()
         self._pool: PollerPool | None = None
         self._is_closed = False
@@ -363,6 +364,12 @@ def _check_rate_limits(limits: Sequence[RateLimit]) -> list[RateLimit]:
 def _expect(kind: type[Value], name: str, value: object) -> Value:
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
+    return value
+
+
+def _expect_methods(name: str, value: Value, *methods: str) -> Value:
+    if isinstance(value, type) or not all(callable(getattr(value, method, None)) for method in methods):
+        raise TypeError(f"{name} must be an object with {', '.join(methods)}, not {type(value).__name__}")
     return value
 
 

@@ -76,6 +76,9 @@ def started(percent: float, etag: str | None = None) -> Answer:
         ({"hooks": 5}, TypeError, "hooks"),
         ({"hooks": [5]}, TypeError, "hooks"),
         ({"http": "no session"}, TypeError, "http"),
+        ({"snapshots": []}, TypeError, "snapshots"),
+        ({"clock": 5}, TypeError, "clock"),
+        ({"clock": FakeClock}, TypeError, "clock"),
     ],
 )
 def test_unusable_option_is_an_error_at_once(options: dict[str, Any], error: type[Exception], text: str) -> None:
