@@ -24,10 +24,13 @@ def check_token_url(token_url: str | URL) -> str:
 def _check(name: str, value: str | URL) -> URL:
     if not isinstance(value, str | URL):
         raise TypeError(f"{name} must be a URL, not {type(value).__name__}")
-    url = URL(value)
+    try:
+        url = URL(value)
+    except ValueError:
+        raise ValueError(f"{name} is not a URL") from None  # what was raised may repeat a password
     if url.user is not None or url.password is not None:
         raise ValueError(f"{name} must not carry credentials")
-    if url.scheme not in ("https", "http") or not url.host:
+    if url.scheme not in ("https", "http") or not url.host or any(map(str.isspace, url.host)):
         raise ValueError(f"{name} must be an absolute https URL (or http to this machine), not {value}")
     if url.scheme == "http" and not is_loopback(url.host):
         raise ValueError(f"plain http would show the token to the network: use https for {url.host}")
