@@ -75,9 +75,9 @@ class Operation:
         >>> print(Operation("1", "s", OperationStatus.STARTED, percent_complete=42.5))
         s/1 Started 42.5 %
         """
-        reason = " ".join((self.failure_description or "").split())[:100]
-        parts = (f"{self.ref} {self.raw_status[:100]} {self.percent_complete:g} %", reason and f"({reason})")
-        return " ".join(part for part in parts if part)
+        status, reason = (" ".join(text.split())[:100] for text in (self.raw_status, self.failure_description or ""))
+        line = f"{self.ref} {status} {self.percent_complete:g} %"
+        return f"{line} ({reason})" if reason else line
 
     @property
     def ref(self) -> OperationRef:

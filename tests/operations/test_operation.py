@@ -261,6 +261,7 @@ def test_to_dict_is_what_json_holds(operation: Operation) -> None:
     [
         (STARTED, "s/o Started 50 %"),
         (Operation("o", "s", OperationStatus.UNKNOWN, "Paused", 12.345), "s/o Paused 12.345 %"),
+        (Operation("o", "s", OperationStatus.UNKNOWN, "On\r\nhold\u2028now"), "s/o On hold now 0 %"),
         (Operation("o", "s", OperationStatus.SUCCEEDED, percent_complete=100, etag='"1"'), "s/o Succeeded 100 %"),
         (
             Operation("o", "s", OperationStatus.FAILED, failure_description="disk\n full " + "!" * 200),
