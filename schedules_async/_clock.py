@@ -40,6 +40,16 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
+def to_clock(clock: Clock | None) -> Clock:
+    """Return a clock, the system's for None; TypeError for what is not a clock."""
+    if clock is None:
+        return SystemClock()
+    methods = (getattr(clock, name, None) for name in ("monotonic", "sleep"))
+    if isinstance(clock, type) or not all(map(callable, methods)):
+        raise TypeError(f"clock must be an object with monotonic and sleep, not {type(clock).__name__}")
+    return clock
+
+
 def to_seconds(value: Seconds) -> float:
     """Return a number of seconds or a `timedelta` as a float; TypeError for other types, ValueError if it is too large.
 

@@ -17,8 +17,9 @@ from yarl import URL
 from schedules_async._auth.environments import DEV, Environment
 from schedules_async._auth.tokens import Auth, Tokens, as_token_provider
 from schedules_async._auth.variables import read_auth, read_base_url
-from schedules_async._clock import Clock, Seconds, SystemClock, Timers, to_seconds
+from schedules_async._clock import Clock, Seconds, Timers, to_clock, to_seconds
 from schedules_async._hooks import Hooks
+from schedules_async._http.borrowed import check_borrowed
 from schedules_async._http.retry import RetryPolicy
 from schedules_async._http.transport import Transport
 from schedules_async._http.urls import check_base_url
@@ -109,13 +110,12 @@ class SchedulesSession:
         self._base_url = check_base_url(base_url.api_url if isinstance(base_url, Environment) else base_url)
         self._polling = _expect(PollingPolicy, "polling", polling)
         self._retry = _expect(RetryPolicy, "retry", retry)
-        self._clock = SystemClock() if clock is None else _expect_methods("clock", clock, "monotonic", "sleep")
+        self._clock = to_clock(clock)
         self._transport = Transport(
             self._base_url, _check_request_timeout(request_timeout), _check_http(http), self._may_leave
         )
         self._limiter = RateLimiter(_check_rate_limits(rate_limits), self._transport.max_connections)
-        snapshots = RecentSnapshots(self._count_in_use) if snapshots is None else snapshots
-        self._snapshots = _expect_methods("snapshots", snapshots, "get", "setdefault", "pop", "__setitem__")
+        self._snapshots = RecentSnapshots(self._count_in_use) if snapshots is None else _check_snapshots(snapshots)
         self._counts = Counter[str]()
         self._pool: PollerPool | None = None
         self._is_closed = False
@@ -367,9 +367,10 @@ def _expect(kind: type[Value], name: str, value: object) -> Value:
     return value
 
 
-def _expect_methods(name: str, value: Value, *methods: str) -> Value:
-    if isinstance(value, type) or not all(callable(getattr(value, method, None)) for method in methods):
-        raise TypeError(f"{name} must be an object with {', '.join(methods)}, not {type(value).__name__}")
+def _check_snapshots(value: MutableMapping[OperationRef, Operation]) -> MutableMapping[OperationRef, Operation]:
+    methods = (getattr(value, name, None) for name in ("get", "setdefault", "pop", "__setitem__"))
+    if isinstance(value, type) or not all(map(callable, methods)):
+        raise TypeError(f"snapshots must be a MutableMapping, not {type(value).__name__}")
     return value
 
 
@@ -381,6 +382,7 @@ def _check_request_timeout(value: Seconds) -> float:
 
 
 def _check_http(http: aiohttp.ClientSession | None) -> aiohttp.ClientSession | None:
-    if http is not None and _expect(aiohttp.ClientSession, "http", http).closed:
+    borrowed = check_borrowed(http)
+    if borrowed is not None and borrowed.closed:
         raise ValueError("the borrowed http session is closed")
-    return http
+    return borrowed

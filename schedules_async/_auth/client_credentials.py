@@ -18,9 +18,9 @@ from yarl import URL
 from schedules_async._auth.environments import DEV
 from schedules_async._auth.single_flight import RunCancelledError, SingleFlight
 from schedules_async._auth.token_response import read_grant, renewal_age, retry_delay
-from schedules_async._clock import Clock, SystemClock
+from schedules_async._clock import Clock, to_clock
 from schedules_async._http.body import FAULTS, read_whole, to_transport_error
-from schedules_async._http.borrowed import Proxy, find_proxy, open_client
+from schedules_async._http.borrowed import Proxy, check_borrowed, find_proxy, open_client
 from schedules_async._http.responses import Answer
 from schedules_async._http.urls import check_token_url
 from schedules_async._operations.base_errors import copy_error
@@ -81,9 +81,9 @@ class ClientCredentials:
             check_token_url(token_url),
             _to_basic(client_id, _check("client_secret", client_secret, _PRINTABLE)),
             _check("scope", scope, _SCOPE),
-            http,
+            check_borrowed(http),
         )
-        self._clock = SystemClock() if clock is None else clock
+        self._clock = to_clock(clock)
         self._token: _Token | None = None
         self._refused_until: tuple[float, AuthenticationError] | None = None
         self._renewal = SingleFlight(self._renew)

@@ -28,6 +28,13 @@ def to_address(url: URL) -> str:
     return f"{url.host_subcomponent}:{url.port}"
 
 
+def check_borrowed(http: aiohttp.ClientSession | None) -> aiohttp.ClientSession | None:
+    """Return what a caller lends, if it does; TypeError for anything but an aiohttp session."""
+    if http is not None and not isinstance(http, aiohttp.ClientSession):
+        raise TypeError(f"http must be a ClientSession, not {type(http).__name__}")
+    return http
+
+
 def open_client(
     borrowed: aiohttp.ClientSession | None,
     *,

@@ -83,6 +83,8 @@ def own_tasks() -> set[asyncio.Task[Any]]:
         ({"scope": ""}, ValueError, "scope"),
         ({"scope": "a  b"}, ValueError, "scope"),
         ({"scope": ["a"]}, TypeError, "scope"),
+        ({"http": 5}, TypeError, "http"),
+        ({"clock": 5}, TypeError, "clock"),
         ({"token_url": "http://ims.example.com/token"}, ValueError, "https"),
         ({"token_url": "https://user:word@ims.example.com/token"}, ValueError, "credentials"),
         ({"token_url": "/connect/token"}, ValueError, "absolute"),
