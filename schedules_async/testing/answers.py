@@ -8,6 +8,8 @@ from enum import Enum, auto
 
 from attrs import field, frozen
 
+from schedules_async._clock import Seconds, to_seconds
+
 MEDIA_TYPE = "application/vnd.bentley.itwin-platform.v1+json"
 OPERATION_ID = "{operation_id}"
 START_OF_TIME = "2026-01-01T00:00:00Z"
@@ -57,7 +59,7 @@ class Answer:
     status: int = 200
     body: bytes = field(default=b"", converter=_to_bytes)
     headers: tuple[tuple[str, str], ...] = field(default=(), converter=_to_pairs)
-    delay: float = field(default=0.0, kw_only=True)
+    delay: float = field(default=0.0, converter=to_seconds, kw_only=True)
     is_conditional: bool = field(default=False, kw_only=True)
     delivery: Delivery = field(default=Delivery.WHOLE, kw_only=True)
 
@@ -82,7 +84,7 @@ def operation_answer(
     failure_description: str | None = None,
     created_at: str | datetime | None = START_OF_TIME,
     updated_at: str | datetime | None = START_OF_TIME,
-    delay: float = 0.0,
+    delay: Seconds = 0.0,
     is_conditional: bool = False,
 ) -> Answer:
     """Return a 200 answer with an operation in the given status.
@@ -114,19 +116,19 @@ def _to_timestamp(value: str | datetime | None) -> str | None:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-def not_modified(etag: str | None = None, *, delay: float = 0.0) -> Answer:
+def not_modified(etag: str | None = None, *, delay: Seconds = 0.0) -> Answer:
     """Return a 304 answer, sent whether or not the request is conditional; without `etag` it has no ETag field."""
     return Answer(304, None, _etag_header(etag), delay=delay)
 
 
-def _retry_after_header(value: float | str | None) -> dict[str, str]:
+def _retry_after_header(value: Seconds | str | None) -> dict[str, str]:
     """Return the header: a number is rounded up to whole seconds, as the service sends it; text is unchanged."""
     if value is None:
         return {}
-    return {"retry-after": value if isinstance(value, str) else str(math.ceil(value))}
+    return {"retry-after": value if isinstance(value, str) else str(math.ceil(to_seconds(value)))}
 
 
-def throttled(retry_after: float | str | None = 1.0, *, delay: float = 0.0) -> Answer:
+def throttled(retry_after: Seconds | str | None = 1.0, *, delay: Seconds = 0.0) -> Answer:
     """Return a 429 answer with the platform's rate limit headers.
 
     `retry_after` is a number of seconds, rounded up to a whole one, or text that is sent unchanged; None leaves
@@ -143,9 +145,9 @@ def throttled(retry_after: float | str | None = 1.0, *, delay: float = 0.0) -> A
 def fault(
     status: int = 500,
     *,
-    retry_after: float | str | None = None,
+    retry_after: Seconds | str | None = None,
     correlation_id: str | None = "00000000-0000-4000-8000-000000000500",
-    delay: float = 0.0,
+    delay: Seconds = 0.0,
 ) -> Answer:
     """Return a server error as the platform's gateway sends it: plain text, a weak ETag and `x-correlation-id`."""
     correlation = {} if correlation_id is None else {"x-correlation-id": correlation_id}
@@ -158,17 +160,17 @@ def fault(
     return Answer(status, b"The service could not answer.", headers, delay=delay)
 
 
-def reset(*, delay: float = 0.0) -> Answer:
+def reset(*, delay: Seconds = 0.0) -> Answer:
     """Return an answer that resets the connection before the first byte."""
     return Answer(delay=delay, delivery=Delivery.RESET)
 
 
-def stall(*, delay: float = 0.0) -> Answer:
+def stall(*, delay: Seconds = 0.0) -> Answer:
     """Return an answer that never comes; the request ends when the client disconnects or the server closes."""
     return Answer(delay=delay, delivery=Delivery.STALL)
 
 
-def raw(data: bytes, *, close: bool = True, delay: float = 0.0) -> Answer:
+def raw(data: bytes, *, close: bool = True, delay: Seconds = 0.0) -> Answer:
     """Return an answer that sends `data` as raw bytes in place of an HTTP response.
 
     The connection is closed afterwards; with `close=False` it stays open and nothing more is sent.
@@ -176,7 +178,7 @@ def raw(data: bytes, *, close: bool = True, delay: float = 0.0) -> Answer:
     return Answer(body=data, delay=delay, delivery=Delivery.RAW if close else Delivery.FRAGMENT)
 
 
-def cut_body(*, delay: float = 0.0) -> Answer:
+def cut_body(*, delay: Seconds = 0.0) -> Answer:
     """Return an answer whose body is shorter than its `Content-Length`; then the connection is closed."""
     head = f"HTTP/1.1 200 OK\r\nContent-Type: {MEDIA_TYPE}\r\nContent-Length: 1000\r\n\r\n"
     return raw(head.encode() + b'{"operation": {"id": "{operation_id}", ', delay=delay)

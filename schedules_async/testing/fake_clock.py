@@ -9,6 +9,8 @@ from functools import partial
 
 from attrs import define, field
 
+from schedules_async._clock import Seconds, to_seconds
+
 _IDLE_TICKS = 50  # iterations of the event loop without activity, each polling the sockets, until it counts as idle
 _TICKS_PER_REST = 25  # iterations between two rests, in which the kernel or a thread completes what it has under way
 _TICKS_PER_CHECK = 5  # iterations between two questions to the busy sources: what is in flight is so for longer
@@ -86,7 +88,7 @@ class FakeClock:
     works while freezegun or time-machine has stopped it.
     """
 
-    _now: float = field(default=0.0, alias="start", converter=float)
+    _now: float = field(default=0.0, alias="start", converter=to_seconds)
     _is_automatic: bool = field(default=True, alias="auto", kw_only=True)
     pauses: list[float] = field(init=False, factory=list)
     _sleepers: list[_Sleeper] = field(init=False, factory=list)
@@ -117,7 +119,7 @@ class FakeClock:
             self._monitor.restart()
             await asyncio.sleep(0)
 
-    async def advance(self, seconds: float) -> None:
+    async def advance(self, seconds: Seconds) -> None:
         """Advance a clock made with `auto=False` by `seconds`, stopping at the end of each sleep on the way.
 
         Everything in flight completes before each step and before the return; concurrent calls add up. Raise
@@ -125,6 +127,7 @@ class FakeClock:
         """
         if self._is_automatic:
             raise ValueError("an automatic clock advances by itself: only one made with auto=False can be advanced")
+        seconds = to_seconds(seconds)
         if not 0 <= seconds < math.inf:
             raise ValueError(f"seconds must be finite and not negative, not {seconds}")
         async with self._advancing:

@@ -13,7 +13,7 @@ from aiohttp import web
 from attrs import define, evolve, field
 
 from schedules_async import ClientCredentials, SchedulesSession
-from schedules_async._clock import Clock, SystemClock
+from schedules_async._clock import Clock, Seconds, SystemClock, to_seconds
 from schedules_async._operations.ref import OperationRef
 from schedules_async.testing.answers import START_OF_TIME, Answer, not_modified, throttled
 from schedules_async.testing.fake_clock import FakeClock
@@ -81,13 +81,13 @@ class FakeSchedules:
     token: str = field(default="test-token")
     clock: Clock = field(default=None, converter=_to_clock)
     quota: int | None = None
-    window: float = 60.0
+    window: float = field(default=60.0, converter=to_seconds)
     _prefix: str = field(default="", alias="prefix", converter=_to_prefix)
     _host: str = field(default="127.0.0.1", alias="host")
     _port: int = field(default=0, alias="port")
     client_id: str = "test-client"
     client_secret: str = field(default="test-secret")
-    token_life: float = 3600.0
+    token_life: float = field(default=3600.0, converter=to_seconds)
     requests: list[ReceivedRequest] = field(init=False, factory=list)
     token_requests: list[ReceivedRequest] = field(init=False, factory=list)
     _rejected: set[str] = field(init=False, factory=set)
@@ -197,9 +197,9 @@ class FakeSchedules:
 
     def start_operation(
         self,
-        duration: float = 10.0,
+        duration: Seconds = 10.0,
         *,
-        queued: float = 0.0,
+        queued: Seconds = 0.0,
         progress: Progress = "linear",
         fails_with: str | None = None,
         sub_status: str | Sequence[str] | None = None,
@@ -216,7 +216,8 @@ class FakeSchedules:
         ref = self._new_ref(schedule_id, operation_id)
         phases = (sub_status,) if isinstance(sub_status, str) else tuple(sub_status or ())
         requested = self.clock.monotonic()
-        operation = SimulatedOperation(ref, requested, queued, duration, to_shape(progress), phases, fails_with)
+        times = (requested, to_seconds(queued), to_seconds(duration))
+        operation = SimulatedOperation(ref, *times, to_shape(progress), phases, fails_with)
         self._operations[ref] = lambda now: operation.answer(now, self._to_date)
         return ref
 
@@ -238,7 +239,7 @@ class FakeSchedules:
         """Send these answers to the next requests for any operations, one each; they do not count in the quota."""
         self._interruptions.extend(answers)
 
-    def refuse(self, times: int = 1, *, retry_after: float | str | None = 1.0) -> None:
+    def refuse(self, times: int = 1, *, retry_after: Seconds | str | None = 1.0) -> None:
         """Answer the next `times` requests for any operations with 429."""
         self.interrupt(*[throttled(retry_after)] * times)
 

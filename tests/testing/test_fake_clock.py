@@ -2,6 +2,7 @@ import asyncio
 import gc
 import math
 from collections.abc import Coroutine
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -314,4 +315,10 @@ def test_clock_works_while_loop_time_is_stopped() -> None:
     clock = FakeClock()
     with asyncio.Runner(loop_factory=StoppedLoop) as runner:
         runner.run(clock.sleep(60))
+    assert clock.monotonic() == 60
+
+
+async def test_clock_is_advanced_by_a_timedelta() -> None:
+    clock = FakeClock(auto=False)
+    await clock.advance(timedelta(minutes=1))
     assert clock.monotonic() == 60

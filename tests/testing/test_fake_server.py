@@ -9,7 +9,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection
 from pathlib import Path
@@ -646,3 +646,17 @@ def test_private_fields_have_explicit_alias() -> None:
     ]
     assert len(public) == 4
     assert without_alias == []
+
+
+async def test_seconds_may_be_timedeltas() -> None:
+    """Of all that a test sets up."""
+    minute, clock = timedelta(minutes=1), FakeClock(start=timedelta(hours=1))
+    server = FakeSchedules(clock=clock, window=minute, token_life=minute)
+    assert (server.window, server.token_life, clock.monotonic()) == (60, 60, 3600)
+    async with server, server.session() as session:
+        operation = await session.wait_for_operation(server.start_operation(minute, queued=minute))
+        assert operation.updated_at == datetime(2026, 1, 1, 1, 2, tzinfo=UTC)
+        before = clock.monotonic()
+        answers = throttled(minute), operation_answer("Started", delay=minute)
+        await session.get_operation(server.script_operation(*answers))
+        assert clock.monotonic() - before == pytest.approx(120)
