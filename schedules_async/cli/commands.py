@@ -36,7 +36,7 @@ from schedules_async.cli.exit_codes import (
 )
 from schedules_async.cli.identity import BASE_URL, CLIENT_ID, CLIENT_SECRET, TOKEN, TOKEN_URL, read_identity
 from schedules_async.cli.interrupts import EndedBySignalError, run_until_signal
-from schedules_async.cli.reports import JsonLines, Lines, Names, Report, Silence
+from schedules_async.cli.reports import JsonLines, Lines, Names, Report
 from schedules_async.cli.serve_command import serve_operations
 from schedules_async.cli.service import Service
 from schedules_async.cli.streams import discard_output, logging_to_stderr, usable_streams
@@ -271,7 +271,7 @@ def _find_console(*, as_json: bool, quiet: bool) -> Console | None:
 def _choose_report(names: Names, service: Service, *, as_json: bool, quiet: bool, has_bars: bool) -> Report:
     if as_json:
         return JsonLines(names, service.secrets, is_final_only=quiet)
-    return Silence() if quiet or has_bars else Lines(names)
+    return Report() if quiet or has_bars else Lines(names)
 
 
 def _make_service(

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from math import ceil
-from typing import Any, Protocol
+from typing import Any
 
 import click
 from attrs import frozen
@@ -16,35 +16,25 @@ from schedules_async.progress.text import describe_operation, error_reason, prin
 Names = Mapping[OperationRef, str]
 
 
-class Report(Protocol):
-    """Prints how operations change and end."""
+class Report:
+    """What a command prints of operations and events: nothing, unless a subclass does."""
 
     def on_change(self, operation: Operation, remaining: TimeRemaining | None = None) -> None:
         """Print a new snapshot."""
 
     def on_loss(self, ref: OperationRef, error: Exception) -> None:
-        """Print that an operation was lost."""
+        """Print that the wait for an operation has ended with an error."""
 
     def on_event(self, event: Event) -> None:
         """Print an event of the session."""
 
 
-class Silence:
-    """Prints nothing: the bars or the exit code are enough."""
-
-    def on_change(self, operation: Operation, remaining: TimeRemaining | None = None) -> None:
-        """Print nothing."""
-
-    def on_loss(self, ref: OperationRef, error: Exception) -> None:
-        """Print nothing."""
-
-    def on_event(self, event: Event) -> None:
-        """Print nothing."""
-
-
 @frozen
-class Lines:
-    """Prints a line for each change, and for each time that the service throttles the session."""
+class Lines(Report):
+    """Prints a line for each change, and for each time that the service starts to throttle the session.
+
+    For an operation that is lost, the sentence on stderr is enough.
+    """
 
     names: Names
 
@@ -53,17 +43,14 @@ class Lines:
         name = printable(self.names.get(operation.ref) or str(operation.ref))
         click.echo(f"{name}: {describe_operation(operation, remaining)}")
 
-    def on_loss(self, ref: OperationRef, error: Exception) -> None:
-        """Print nothing: a sentence on stderr says it."""
-
     def on_event(self, event: Event) -> None:
-        """Print for how many seconds no request is sent, once for all answers that say so together."""
+        """Print for how many seconds no request is sent; answers that arrive while throttled add no line."""
         if isinstance(event, Throttled) and event.was_open:
             click.echo(f"throttled, {ceil(event.closed_for)} s left")
 
 
 @frozen
-class JsonLines:
+class JsonLines(Report):
     """Prints an object for each change, or with `is_final_only` for each operation once it has ended."""
 
     names: Names
@@ -76,7 +63,7 @@ class JsonLines:
             self._print(operation.ref, {"operation": operation.to_dict()})
 
     def on_loss(self, ref: OperationRef, error: Exception) -> None:
-        """Print the error by which the operation was lost."""
+        """Print the error."""
         facts = {
             "type": type(error).__name__,
             "message": redact(error_reason(error), self.secrets),
@@ -84,9 +71,6 @@ class JsonLines:
             "code": getattr(error, "code", None),
         }
         self._print(ref, {"error": facts, "id": ref.operation_id, "scheduleId": ref.schedule_id})
-
-    def on_event(self, event: Event) -> None:
-        """Print nothing: every line is about one operation."""
 
     def _print(self, ref: OperationRef, facts: dict[str, Any]) -> None:
         named = {"name": self.names[ref]} if ref in self.names else {}

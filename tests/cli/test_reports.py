@@ -3,7 +3,7 @@ import json
 import pytest
 
 from schedules_async import Operation, OperationRef, TimeRemaining
-from schedules_async.cli.reports import JsonLines, Lines, Report, Silence
+from schedules_async.cli.reports import JsonLines, Lines, Report
 from schedules_async.errors import NotFoundError, OperationTimeoutError, RateLimitedError, SchedulesError
 from schedules_async.events import Throttled, TokenRenewed
 
@@ -61,6 +61,6 @@ def test_error_without_answer_has_no_status(capsys: pytest.CaptureFixture[str], 
     assert json.loads(capsys.readouterr().out) == {"error": facts, "id": "p", "scheduleId": "s"}
 
 
-def test_silence_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    report_all(Silence())
+def test_quiet_report_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    report_all(Report())
     assert capsys.readouterr().out == ""

@@ -5,7 +5,7 @@ import pytest
 from schedules_async import CheckpointFile, Operation, OperationRef, TimeRemaining
 from schedules_async._waiters.checkpoint import Checkpoint
 from schedules_async.cli.identity import Identity
-from schedules_async.cli.reports import Silence
+from schedules_async.cli.reports import Report
 from schedules_async.cli.service import Service
 from schedules_async.cli.wait_command import Output, fetch, wait_for_all
 from schedules_async.errors import NotFoundError, OperationFailedError, OperationStalledError, OperationTimeoutError
@@ -22,7 +22,7 @@ def plan(*refs: OperationRef, timeout: float = UNLIMITED, stall_timeout: float =
     return Checkpoint(refs, {}, is_group=True, check=False, timeout=timeout, stall_timeout=stall_timeout)
 
 
-class Record(Silence):
+class Record(Report):
     """Keeps what is reported."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ async def test_wait_times_out_and_keeps_the_checkpoint(limit: str, error: type[E
     path = tmp_path / "wait.json"
     async with FakeSchedules() as server:
         ref = server.script_operation(operation_answer("Started"))
-        output = Output(Silence(), {}, file=CheckpointFile(path))
+        output = Output(Report(), {}, file=CheckpointFile(path))
         errors = await wait_for_all(service_of(server), plan(ref, **{limit: 0.05}), output)
     assert [type(each) for each in errors] == [error]
     assert path.exists()
