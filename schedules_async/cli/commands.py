@@ -27,7 +27,6 @@ from schedules_async.cli.checkpoint_option import load_checkpoint
 from schedules_async.cli.demo import run_demo
 from schedules_async.cli.exit_codes import (
     CLOSED_PIPE,
-    FAILED,
     INTERRUPTED,
     SERVICE_ERROR,
     USAGE,
@@ -42,9 +41,8 @@ from schedules_async.cli.service import Service
 from schedules_async.cli.streams import discard_output, logging_to_stderr, usable_streams
 from schedules_async.cli.wait_command import Output, fetch, wait_for_all
 from schedules_async.progress.rich_bars import is_live
-from schedules_async.progress.text import failure_reason, printable
+from schedules_async.progress.text import printable
 
-Value = TypeVar("Value")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _NAME = "schedules-async"
@@ -126,7 +124,8 @@ def demo(seconds: int) -> None:
 
     One of them fails. Needs no token.
     """
-    _run(run_demo(seconds, Console(highlight=False)), is_verbose=False)
+    with logging_to_stderr(is_verbose=False):
+        run_until_signal(run_demo(seconds, Console(highlight=False)))
 
 
 @commands.command()
@@ -164,15 +163,7 @@ def get(target: Target, base_url: str, token_file: Path | None, *, as_json: bool
     """
     service, names = _make_service([target], base_url, token_file), find_names([target])
     report = JsonLines(names, service.secrets) if as_json else Lines(names)
-    try:
-        operation = _run(fetch(service, target.ref), is_verbose=is_verbose)
-    except (SchedulesError, ValueError, TypeError) as error:
-        if isinstance(error, SchedulesError):
-            report.on_loss(target.ref, error)
-        raise to_command_error([error], service.secrets, names) from error
-    report.on_change(operation)
-    if operation.is_failed:
-        raise CommandError(f"{printable(target.label)} failed: {failure_reason(operation)}", exit_code=FAILED)
+    _run(fetch(service, target.ref, report), service, names, is_verbose=is_verbose)
 
 
 _DURATION_OPTIONS = (
@@ -248,13 +239,9 @@ def wait(
     console = _find_console(as_json=as_json, quiet=quiet)
     report = _choose_report(names, service, as_json=as_json, quiet=quiet, has_bars=console is not None)
     try:
-        errors = _run(wait_for_all(service, plan, Output(report, names, console, file)), is_verbose=is_verbose)
+        _run(wait_for_all(service, plan, Output(report, names, console, file)), service, names, is_verbose=is_verbose)
     except EndedBySignalError as ended:
         raise CommandError(_how_to_resume(file), exit_code=ended.exit_code) from ended
-    except (SchedulesError, ValueError, TypeError) as error:
-        errors = [error]
-    if errors:
-        raise to_command_error(errors, service.secrets, names)
 
 
 def _how_to_resume(file: CheckpointFile | None) -> str:
@@ -284,9 +271,15 @@ def _make_service(
     return Service(read_identity(token_file, base_url), base_url, retry)
 
 
-def _run(work: Coroutine[Any, Any, Value], *, is_verbose: bool) -> Value:
-    with logging_to_stderr(is_verbose=is_verbose):
-        return run_until_signal(work)
+def _run(work: Coroutine[Any, Any, list[Exception]], service: Service, names: Names, *, is_verbose: bool) -> None:
+    """Run the work of a command; raise a CommandError for the errors that it returns or raises."""
+    try:
+        with logging_to_stderr(is_verbose=is_verbose):
+            errors = run_until_signal(work)
+    except (SchedulesError, ValueError, TypeError) as error:
+        errors = [error]
+    if errors:
+        raise to_command_error(errors, service.secrets, names)
 
 
 def run(arguments: Sequence[str]) -> int:

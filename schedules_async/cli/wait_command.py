@@ -1,11 +1,12 @@
 """Fetching one operation, and waiting for many, as the commands `get` and `wait` do."""
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 
 from attrs import frozen
 from rich.console import Console
 
-from schedules_async import CheckpointFile, Operation, OperationProgress, OperationRef
+from schedules_async import CheckpointFile, Operation, OperationRef, SchedulesError
 from schedules_async._waiters.checkpoint import Checkpoint, write_checkpoint
 from schedules_async.cli.checkpoint_option import checkpointed
 from schedules_async.cli.reports import Names, Report
@@ -24,10 +25,16 @@ class Output:
     file: CheckpointFile | None = None
 
 
-async def fetch(service: Service, ref: OperationRef) -> Operation:
-    """Return the current snapshot of an operation."""
-    async with service.open() as session:
-        return await session.get_operation(*ref)
+async def fetch(service: Service, ref: OperationRef, report: Report) -> list[Exception]:
+    """Fetch one operation and report it; return its error, if it has failed or could not be fetched."""
+    outcome: Operation | SchedulesError
+    try:
+        async with service.open() as session:
+            outcome = await session.get_operation(*ref)
+            report.on_change(outcome)
+    except SchedulesError as error:
+        outcome = error
+    return _find_errors({ref: outcome}, report)
 
 
 async def wait_for_all(service: Service, plan: Checkpoint, output: Output) -> list[Exception]:
@@ -42,16 +49,17 @@ async def wait_for_all(service: Service, plan: Checkpoint, output: Output) -> li
             with bars:
                 async for operation in waiter:
                     report.on_change(operation, members[operation.ref].time_remaining)
-        for member in waiter.members:
-            if isinstance(member.outcome, Exception):
-                report.on_loss(member.ref, member.outcome)
-        return [error for member in waiter.members if (error := error_of(member)) is not None]
+    return _find_errors({ref: member.outcome for ref, member in members.items()}, report)
 
 
-def error_of(member: OperationProgress) -> Exception | None:
-    """Return the error of an operation that failed or was lost, None if it succeeded."""
-    outcome = member.outcome
-    if isinstance(outcome, Operation) and outcome.is_failed:
-        text = f"{member.ref} failed: {outcome.failure_description or 'no reason given'}"
-        return OperationFailedError(text, ref=member.ref, operation=outcome)
-    return outcome if isinstance(outcome, Exception) else None
+def _find_errors(outcomes: Mapping[OperationRef, Operation | Exception | None], report: Report) -> list[Exception]:
+    """Report the operations that were lost; return their errors, and one for each operation that has failed."""
+    errors: list[Exception] = []
+    for ref, outcome in outcomes.items():
+        if isinstance(outcome, Exception):
+            report.on_loss(ref, outcome)
+            errors.append(outcome)
+        elif outcome is not None and outcome.is_failed:
+            text = f"{ref} failed: {outcome.failure_description or 'no reason given'}"
+            errors.append(OperationFailedError(text, ref=ref, operation=outcome))
+    return errors

@@ -37,10 +37,12 @@ class Record(Report):
         self.lost.append((ref, type(error)))
 
 
-async def test_fetch_returns_the_operation() -> None:
+async def test_fetch_reports_the_operation() -> None:
+    report = Record()
     async with FakeSchedules() as server:
         ref = server.script_operation(operation_answer("Started", percent_complete=30))
-        assert (await fetch(service_of(server), ref)).percent_complete == 30
+        assert await fetch(service_of(server), ref, report) == []
+        assert report.statuses == ["Started"]
         assert len(server.requests) == 1
 
 
