@@ -21,6 +21,7 @@ HOUSE = (  # modules and folders from top to bottom; imports go down
 )
 PUBLIC = ("cli", "temporal", "testing", "progress", "__init__", "events", "errors")
 PRIVATE_USES = {  # what the folders above `__init__` use beside the public surface, and why
+    ("cli", "_auth.variables"): "the variables of `SchedulesSession.from_env`",
     ("cli", "_waiters.checkpoint"): "the command writes the checkpoint of what is left of its own timeout",
     ("progress", "_waiters.waiter"): "the type of any waiter, which is tracked",
     ("progress", "_exports"): "names what it exports by itself",
@@ -36,7 +37,7 @@ PRIVATE_USES = {  # what the folders above `__init__` use beside the public surf
     ("testing", "_operations.ref"): "the parser of paths",
 }
 DOORS = {  # who may import it; nobody else
-    "aiohttp": ("_auth.client_credentials", "_http.*", "_session", "testing.*", "cli.*", "temporal.worker"),
+    "aiohttp": ("_auth.*", "_http.*", "_session", "testing.*", "cli.*", "temporal.worker"),
     "time": ("_clock", "testing.*"),
     "random": ("_auth.client_credentials", "_session", "temporal.worker"),
     "click": ("cli.*",),

@@ -1,10 +1,11 @@
-"""Arguments of the command: operations by ids or URL, and durations."""
+"""Arguments and options of the command: operations by ids or URL, durations, the base URL, the token file."""
 
 import codecs
 import math
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
@@ -15,6 +16,7 @@ from schedules_async import DEV, OperationRef
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _NAMED = re.compile(r"([^/=]+)=(.+)", re.DOTALL)  # an id may contain "=" behind the first slash, and so may a URL
 _DEFAULT_PORTS = (None, 80, 443)
+_MAX_TOKEN_FILE = 64 * 1024
 
 
 @frozen
@@ -98,6 +100,22 @@ def parse_base_url(_: click.Context, __: click.Parameter, url: str | None) -> st
     except ValueError as error:
         raise click.BadParameter(f"{url!r} is not a URL: {error}") from error
     return url or DEV.api_url
+
+
+def read_token_file(_: click.Context, __: click.Parameter, path: Path | None) -> str | None:
+    """Return the token in a file; a usage error if it contains none."""
+    if path is None:
+        return None
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            token = file.read(_MAX_TOKEN_FILE).strip()
+    except OSError as error:
+        raise click.UsageError(f"The token file {path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise click.UsageError(f"The token file {path} is not a text file.") from error
+    if not token:
+        raise click.UsageError(f"The token file {path} is empty.")
+    return token
 
 
 def check_hosts(targets: Iterable[Target], base_url: str) -> None:

@@ -13,6 +13,7 @@ from click.shell_completion import shell_complete
 from rich.console import Console
 
 from schedules_async import DEV, PRODUCTION, CheckpointFile, RetryPolicy, SchedulesError, __version__
+from schedules_async._auth.variables import BASE_URL, CLIENT_ID, CLIENT_SECRET, TOKEN, TOKEN_URL
 from schedules_async._waiters.checkpoint import Checkpoint
 from schedules_async.cli.arguments import (
     Target,
@@ -22,6 +23,7 @@ from schedules_async.cli.arguments import (
     parse_duration,
     parse_target_argument,
     parse_target_arguments,
+    read_token_file,
 )
 from schedules_async.cli.checkpoint_option import load_checkpoint
 from schedules_async.cli.demo import run_demo
@@ -33,7 +35,6 @@ from schedules_async.cli.exit_codes import (
     CommandError,
     to_command_error,
 )
-from schedules_async.cli.identity import BASE_URL, CLIENT_ID, CLIENT_SECRET, TOKEN, TOKEN_URL, read_identity
 from schedules_async.cli.interrupts import EndedBySignalError, run_until_signal
 from schedules_async.cli.reports import JsonLines, Lines, Names, Report
 from schedules_async.cli.serve_command import serve_operations
@@ -93,8 +94,10 @@ _SERVICE_OPTIONS = (
     ),
     click.option(
         "--token-file",
+        "token",
         metavar="PATH",
         type=click.Path(path_type=Path),
+        callback=read_token_file,
         help=f"Read the token from a file instead of ${TOKEN} or client credentials.",
     ),
     click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line."),
@@ -156,12 +159,12 @@ def serve(operations: int, seconds: int, quota: int | None, host: str, port: int
 @commands.command()
 @click.argument("target", metavar="REF", callback=parse_target_argument)
 @_with_service
-def get(target: Target, base_url: str, token_file: Path | None, *, as_json: bool, is_verbose: bool) -> None:
+def get(target: Target, base_url: str, token: str | None, *, as_json: bool, is_verbose: bool) -> None:
     """Print the current state of one operation.
 
     REF is SCHEDULE_ID/OPERATION_ID or the URL of an operation; NAME=REF prints NAME in place of the ids.
     """
-    service, names = _make_service([target], base_url, token_file), find_names([target])
+    service, names = _make_service([target], base_url, token), find_names([target])
     report = JsonLines(names, service.secrets) if as_json else Lines(names)
     _run(fetch(service, target.ref, report), service, names, is_verbose=is_verbose)
 
@@ -206,7 +209,7 @@ def wait(
     *,
     targets: tuple[Target, ...],
     base_url: str,
-    token_file: Path | None,
+    token: str | None,
     timeout: float | None,
     stall_timeout: float | None,
     max_outage: float,
@@ -227,7 +230,7 @@ def wait(
     saved = None if file is None else load_checkpoint(file, [target.ref for target in targets])
     if not targets and saved is None:
         raise click.UsageError("Missing argument 'REF': an operation, or - to read them from standard input.")
-    service, names = _make_service(targets, base_url, token_file, max_outage), find_names(targets)
+    service, names = _make_service(targets, base_url, token, max_outage), find_names(targets)
     plan = Checkpoint(
         refs=tuple(target.ref for target in targets) if saved is None else saved.refs,
         saved={} if saved is None else saved.saved,
@@ -262,13 +265,13 @@ def _choose_report(names: Names, service: Service, *, as_json: bool, quiet: bool
 
 
 def _make_service(
-    targets: Sequence[Target], base_url: str, token_file: Path | None, max_outage: float | None = None
+    targets: Sequence[Target], base_url: str, token: str | None, max_outage: float | None = None
 ) -> Service:
     """Return the service; a usage error if a REF is a URL of another one, unless --base-url says which one is meant."""
     if click.get_current_context().get_parameter_source("base_url") is not ParameterSource.COMMANDLINE:
         check_hosts(targets, base_url)
     retry = RetryPolicy() if max_outage is None else RetryPolicy(max_outage=max_outage)
-    return Service(read_identity(token_file, base_url), base_url, retry)
+    return Service(base_url, token, retry)
 
 
 def _run(work: Coroutine[Any, Any, list[Exception]], service: Service, names: Names, *, is_verbose: bool) -> None:

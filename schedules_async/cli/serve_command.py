@@ -16,9 +16,9 @@ import click
 from yarl import URL
 
 from schedules_async import OperationRef
+from schedules_async._auth.variables import BASE_URL, TOKEN
 from schedules_async.cli.demo import PROGRAMME, start
 from schedules_async.cli.exit_codes import SERVICE_ERROR, CommandError
-from schedules_async.cli.identity import BASE_URL, TOKEN
 from schedules_async.testing import FakeSchedules
 
 _NAME = "schedules-async"

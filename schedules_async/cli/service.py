@@ -9,8 +9,8 @@ import aiohttp
 import click
 from attrs import field, frozen
 
-from schedules_async import RetryPolicy, SchedulesSession
-from schedules_async.cli.identity import Identity
+from schedules_async import ClientCredentials, RetryPolicy, SchedulesSession
+from schedules_async._auth.variables import CLIENT_SECRET, TOKEN, read_auth
 from schedules_async.events import Hook
 
 _CERTIFICATES = "SSL_CERT_FILE"
@@ -19,30 +19,38 @@ _KEEPALIVE = 60.0  # seconds; longer than the usual interval between two polls, 
 
 @frozen
 class Service:
-    """The service that a command asks, the identity that it uses, and how it retries."""
+    """The service that a command asks, the token for it out of a file, if any, and how the command retries."""
 
-    identity: Identity
     base_url: str
+    token: str | None = field(default=None, repr=False)
     retry: RetryPolicy = field(factory=RetryPolicy)
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What no output may contain."""
-        return (self.identity.secret,)
+        """The texts that no output may contain."""
+        found = (self.token, os.environ.get(TOKEN, "").strip(), os.environ.get(CLIENT_SECRET))
+        return tuple(secret for secret in found if secret)
 
     @asynccontextmanager
     async def open(self, *hooks: Hook) -> AsyncIterator[SchedulesSession]:
-        """Open a session; raise ValueError if the base URL or the token is unusable.
+        """Open a session; raise ValueError or a usage error if the base URL or the credentials are unusable.
 
         Its requests and those for tokens go through HTTPS_PROXY, except to the hosts in NO_PROXY.
         """
         connector = aiohttp.TCPConnector(ssl=make_ssl_context(), keepalive_timeout=_KEEPALIVE)
-        async with aiohttp.ClientSession(connector=connector, trust_env=True) as http:
-            auth = self.identity.make_auth(http)
-            async with SchedulesSession(
-                auth, base_url=self.base_url, retry=self.retry, http=http, hooks=hooks
-            ) as session:
-                yield session
+        async with (
+            aiohttp.ClientSession(connector=connector, trust_env=True) as http,
+            SchedulesSession(
+                self.token or self._read_auth(http), base_url=self.base_url, retry=self.retry, http=http, hooks=hooks
+            ) as session,
+        ):
+            yield session
+
+    def _read_auth(self, http: aiohttp.ClientSession) -> str | ClientCredentials:
+        try:
+            return read_auth(os.environ, self.base_url, http)
+        except ValueError as error:
+            raise click.UsageError(f"{error} (see also --token-file)") from error
 
 
 def make_ssl_context() -> ssl.SSLContext:

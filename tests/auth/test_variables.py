@@ -3,7 +3,7 @@
 import pytest
 from environment import environment
 
-from schedules_async import DEV, PRODUCTION, ClientCredentials, SchedulesSession
+from schedules_async import DEV, PRODUCTION, QA, ClientCredentials, SchedulesSession
 from schedules_async._auth.variables import read_auth, read_base_url
 from schedules_async.testing import FakeSchedules
 
@@ -30,8 +30,10 @@ def test_token_goes_before_client_credentials() -> None:
     ("variables", "base_url", "token_url"),
     [
         ({}, DEV.api_url, DEV.token_url),
+        ({}, f"{QA.api_url}/", QA.token_url),
         ({}, f"{PRODUCTION.api_url}/prefix", PRODUCTION.token_url),
         ({"SCHEDULES_TOKEN_URL": "https://ims.example/token"}, "https://api.example", "https://ims.example/token"),
+        ({"SCHEDULES_TOKEN_URL": "https://ims.example/token"}, DEV.api_url, "https://ims.example/token"),
     ],
 )
 def test_client_credentials_belong_to_the_service(variables: dict[str, str], base_url: str, token_url: str) -> None:
@@ -44,7 +46,7 @@ def test_client_credentials_belong_to_the_service(variables: dict[str, str], bas
     ("variables", "base_url", "missing"),
     [
         ({}, DEV.api_url, "set SCHEDULES_TOKEN, or SCHEDULES_CLIENT_ID and SCHEDULES_CLIENT_SECRET"),
-        ({"SCHEDULES_TOKEN": " "}, DEV.api_url, "set SCHEDULES_TOKEN"),
+        ({"SCHEDULES_TOKEN": " \n"}, DEV.api_url, "set SCHEDULES_TOKEN"),
         ({"SCHEDULES_CLIENT_ID": "a"}, DEV.api_url, "SCHEDULES_CLIENT_SECRET is not set"),
         ({"SCHEDULES_CLIENT_SECRET": "a"}, DEV.api_url, "SCHEDULES_CLIENT_ID is not set"),
         (CLIENT, "https://api.example", "set SCHEDULES_TOKEN_URL"),
@@ -53,6 +55,19 @@ def test_client_credentials_belong_to_the_service(variables: dict[str, str], bas
 def test_missing_variable_is_named(variables: dict[str, str], base_url: str, missing: str) -> None:
     with pytest.raises(ValueError, match=missing):
         read_auth(variables, base_url)
+
+
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({"SCHEDULES_TOKEN_URL": "http://ims.example"}, "plain http would show"),
+        ({"SCHEDULES_CLIENT_SECRET": "canary-\n"}, "client_secret"),
+    ],
+)
+def test_unusable_variable_is_a_value_error(variables: dict[str, str], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem) as raised:
+        read_auth({**CLIENT, **variables}, DEV.api_url)
+    assert "canary" not in str(raised.value)
 
 
 async def test_session_from_env_asks_the_named_service() -> None:

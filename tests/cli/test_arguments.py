@@ -3,6 +3,7 @@ import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 import pytest
@@ -18,6 +19,7 @@ from schedules_async.cli.arguments import (
     parse_target,
     parse_target_argument,
     parse_target_arguments,
+    read_token_file,
 )
 
 CONTEXT, ARGUMENT, OPTION = (
@@ -171,3 +173,26 @@ def test_missing_duration_stays_none() -> None:
 def test_other_duration_is_a_usage_error(text: str, sentence: str) -> None:
     with pytest.raises(click.BadParameter, match=sentence):
         parse_duration(CONTEXT, OPTION, text)
+
+
+def test_token_file_is_read_without_mark_and_spaces(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_bytes(b"\xef\xbb\xbf from-file\r\n")
+    assert read_token_file(CONTEXT, OPTION, path) == "from-file"
+    assert read_token_file(CONTEXT, OPTION, None) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        (b"\xff\xfe", "is not a text file"),
+        (b"\xef\xbb\xbf \n", "is empty"),
+    ],
+)
+def test_unusable_token_file_is_a_usage_error(tmp_path: Path, content: bytes | None, sentence: str) -> None:
+    path = tmp_path / "token"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(click.UsageError, match=sentence):
+        read_token_file(CONTEXT, OPTION, path)

@@ -10,14 +10,17 @@ import pytest
 import trustme
 
 from schedules_async import RetryPolicy
-from schedules_async.cli.identity import Identity
 from schedules_async.cli.service import Service, make_ssl_context
-from schedules_async.errors import AuthenticationError, SchedulesError, TransportError
+from schedules_async.errors import AuthenticationError, NotFoundError, SchedulesError, TransportError
 from schedules_async.events import Event, Retried
 from schedules_async.testing import FakeSchedules, fault, operation_answer
 
-BY_TOKEN = Identity("some-token")
-BY_SECRET = Identity("some-secret", "some-client", "https://identity.invalid/token")
+BY_TOKEN = {"SCHEDULES_TOKEN": " some-token\n"}
+BY_SECRET = {
+    "SCHEDULES_CLIENT_ID": "some-client",
+    "SCHEDULES_CLIENT_SECRET": "some-secret",
+    "SCHEDULES_TOKEN_URL": "https://identity.invalid/token",
+}
 API = "https://api.invalid"
 ONCE = RetryPolicy(attempts=1)
 VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE")
@@ -25,9 +28,9 @@ VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FIL
 
 @contextmanager
 def environment(**variables: str) -> Iterator[None]:
-    """Set these of the variables that proxies and certificates come from, and no others."""
+    """Set these of the variables that credentials, proxies and certificates come from, and no others."""
     before = dict(os.environ)
-    for name in [name for name in before if name.upper() in VARIABLES]:
+    for name in [name for name in before if name.upper() in VARIABLES or name.startswith("SCHEDULES_")]:
         del os.environ[name]
     os.environ.update(variables)
     try:
@@ -65,7 +68,7 @@ async def test_session_has_the_hooks_and_the_policy() -> None:
     events: list[Event] = []
     async with FakeSchedules() as server:
         ref = server.script_operation(fault(503), operation_answer("Started"))
-        service = Service(Identity(server.token), server.url, RetryPolicy(base=0))
+        service = Service(server.url, server.token, RetryPolicy(base=0))
         async with service.open(events.append) as session:
             await session.get_operation(*ref)
     assert [type(event) for event in events].count(Retried) == 1
@@ -73,22 +76,49 @@ async def test_session_has_the_hooks_and_the_policy() -> None:
 
 async def test_unusable_base_url_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="plain http would"):
-        await fetch(Service(BY_TOKEN, "http://api.invalid"))
+        await fetch(Service("http://api.invalid", "some-token"))
 
 
 def test_repr_of_service_has_no_secret() -> None:
-    service = Service(BY_SECRET, API)
-    assert "some-secret" not in repr(service)
-    assert service.secrets == ("some-secret",)
+    service = Service(API, "from-file")
+    assert "from-file" not in repr(service)
+    with environment(**BY_TOKEN, **BY_SECRET):
+        assert service.secrets == ("from-file", "some-token", "some-secret")
+    with environment():
+        assert Service(API).secrets == ()
+
+
+async def test_token_file_precedes_the_variables() -> None:
+    async with FakeSchedules(token="from-file") as server:
+        with environment(**BY_TOKEN, **BY_SECRET):
+            error = await fetch(Service(server.url, "from-file"))
+    assert isinstance(error, NotFoundError)
 
 
 @pytest.mark.parametrize(
-    ("identity", "asked"), [(BY_TOKEN, "CONNECT api.invalid:443"), (BY_SECRET, "CONNECT identity.invalid:443")]
+    ("variables", "sentence"),
+    [
+        ({}, "no token: set SCHEDULES_TOKEN, or SCHEDULES_CLIENT_ID and SCHEDULES_CLIENT_SECRET"),
+        ({"SCHEDULES_CLIENT_ID": "x"}, "SCHEDULES_CLIENT_SECRET is not set"),
+        ({"SCHEDULES_CLIENT_ID": "x", "SCHEDULES_CLIENT_SECRET": "canary"}, "identity server of .* is unknown: set"),
+    ],
 )
-async def test_proxy_of_environment_serves_api_and_identity(identity: Identity, asked: str) -> None:
+async def test_missing_credentials_are_a_usage_error(variables: dict[str, str], sentence: str) -> None:
+    with (
+        environment(**variables),
+        pytest.raises(click.UsageError, match=rf"{sentence}.* \(see also --token-file\)") as raised,
+    ):
+        await fetch(Service(API))
+    assert "canary" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("variables", "asked"), [(BY_TOKEN, "CONNECT api.invalid:443"), (BY_SECRET, "CONNECT identity.invalid:443")]
+)
+async def test_proxy_of_environment_serves_api_and_identity(variables: dict[str, str], asked: str) -> None:
     async with serving() as (proxy, requests):
-        with environment(HTTPS_PROXY=f"http://{proxy}"):
-            error = await fetch(Service(identity, API, ONCE))
+        with environment(**variables, HTTPS_PROXY=f"http://{proxy}"):
+            error = await fetch(Service(API, retry=ONCE))
     assert isinstance(error, TransportError | AuthenticationError)
     assert {request.removesuffix(" HTTP/1.1") for request in requests} == {asked}
 
@@ -101,12 +131,12 @@ async def test_host_in_no_proxy_is_asked_directly(excepted: str, *, is_secret: b
     authority.issue_cert("127.0.0.1").configure_cert(context)
     async with serving() as (proxy, proxied), serving(context) as (address, requests):
         no_proxy = excepted.format(port=address.partition(":")[2])
-        identity = Identity("some-secret", "some-client", f"https://{address}/token") if is_secret else BY_TOKEN
+        variables = {**BY_SECRET, "SCHEDULES_TOKEN_URL": f"https://{address}/token"} if is_secret else BY_TOKEN
         with (
             authority.cert_pem.tempfile() as path,
-            environment(HTTPS_PROXY=f"http://{proxy}", NO_PROXY=no_proxy, SSL_CERT_FILE=path),
+            environment(**variables, HTTPS_PROXY=f"http://{proxy}", NO_PROXY=no_proxy, SSL_CERT_FILE=path),
         ):
-            error = await fetch(Service(identity, f"https://{address}", ONCE))
+            error = await fetch(Service(f"https://{address}", retry=ONCE))
     assert "418" in str(error)
     assert (proxied, requests) == (
         [],
@@ -118,8 +148,8 @@ async def test_certificate_outside_the_file_is_rejected() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     async with serving(context) as (address, requests):
-        with trustme.CA().cert_pem.tempfile() as path, environment(SSL_CERT_FILE=path):
-            error = await fetch(Service(BY_TOKEN, f"https://{address}", ONCE))
+        with trustme.CA().cert_pem.tempfile() as path, environment(**BY_TOKEN, SSL_CERT_FILE=path):
+            error = await fetch(Service(f"https://{address}", retry=ONCE))
     assert isinstance(error, TransportError)
     assert requests == []
 

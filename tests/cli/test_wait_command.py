@@ -4,7 +4,6 @@ import pytest
 
 from schedules_async import CheckpointFile, Operation, OperationRef, TimeRemaining
 from schedules_async._waiters.checkpoint import Checkpoint
-from schedules_async.cli.identity import Identity
 from schedules_async.cli.reports import Report
 from schedules_async.cli.service import Service
 from schedules_async.cli.wait_command import Output, fetch, wait_for_all
@@ -15,7 +14,7 @@ UNLIMITED = float("inf")
 
 
 def service_of(server: FakeSchedules) -> Service:
-    return Service(Identity(server.token), server.url)
+    return Service(server.url, server.token)
 
 
 def plan(*refs: OperationRef, timeout: float = UNLIMITED, stall_timeout: float = UNLIMITED) -> Checkpoint:
