@@ -4,7 +4,8 @@ import codecs
 import math
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -33,58 +34,40 @@ class Target:
         return self.name or str(self.ref)
 
 
-def parse_target_argument(context: click.Context, parameter: click.Parameter, text: str) -> Target:
-    """Return the operation that REF names; a usage error if it names none."""
-    return parse_target_arguments(context, parameter, (text,))[0]
-
-
-def parse_target_arguments(_: click.Context, __: click.Parameter, texts: Iterable[str]) -> tuple[Target, ...]:
+def parse_targets(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> tuple[Target, ...]:
     """Return the operations that the REFs name, with the lines of standard input in place of -."""
-    try:
-        return tuple(parse_target(text) for text in _with_input(texts))
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
-def _with_input(texts: Iterable[str]) -> Iterator[str]:
-    for text in texts:
-        if text == "-":
-            yield from read_lines()
-        else:
-            yield text
+    lines = chain.from_iterable(read_lines() if text == "-" else [text] for text in texts)
+    return tuple(parse_target(line) for line in lines)
 
 
 def read_lines() -> list[str]:
-    """Return the lines of standard input, except empty ones and those that begin with #; ValueError unless UTF-8."""
+    """Return the lines of standard input, except empty ones and those that begin with #; a usage error unless UTF-8."""
     if sys.stdin is None:
-        raise ValueError("standard input is closed")
+        raise click.BadParameter("standard input is closed")
     data = sys.stdin.buffer.read()
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data:
-        raise ValueError("standard input is UTF-16 text: convert it to UTF-8")
+        raise click.BadParameter("standard input is UTF-16 text: convert it to UTF-8")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError("standard input is not UTF-8 text") from error
+        raise click.BadParameter("standard input is not UTF-8 text") from error
     lines = [line.strip() for line in text.split("\n")]
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def parse_target(text: str) -> Target:
-    """Parse SCHEDULE_ID/OPERATION_ID or a URL, with NAME= before it or not; raise ValueError for other text."""
+    """Return the operation that REF names; a usage error for text that is no SCHEDULE_ID/OPERATION_ID and no URL."""
     text = text.strip()
     named = _NAMED.fullmatch(text)
     name, place = (named[1].strip(), named[2].strip()) if named is not None else (None, text)
-    return Target(parse_ref(place), name, find_host(place) if "://" in place else None)
-
-
-def parse_ref(text: str) -> OperationRef:
-    """Parse SCHEDULE_ID/OPERATION_ID, or a URL, of which only the ids are used; raise ValueError for other text."""
-    if "://" in text:
-        return OperationRef.from_url(text)
-    schedule_id, _, operation_id = text.partition("/")
-    if not schedule_id or not operation_id or "/" in operation_id:
-        raise ValueError(f"{text!r} is neither SCHEDULE_ID/OPERATION_ID nor the URL of an operation.")
-    return OperationRef(schedule_id, operation_id)
+    try:
+        if "://" in place:
+            return Target(OperationRef.from_url(place), name, find_host(place))
+        if place.count("/") == 1:
+            return Target(OperationRef.parse(place), name)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    raise click.BadParameter(f"{place!r} is neither SCHEDULE_ID/OPERATION_ID nor the URL of an operation.")
 
 
 def find_host(url: str) -> str | None:
@@ -93,10 +76,10 @@ def find_host(url: str) -> str | None:
     return parts.hostname if parts.port in _DEFAULT_PORTS else f"{parts.hostname}:{parts.port}"
 
 
-def parse_base_url(_: click.Context, __: click.Parameter, url: str | None) -> str:
-    """Return the base URL, by default that of DEV; a usage error if it is no URL."""
+def parse_base_url(url: str) -> str:
+    """Return the base URL, that of DEV if it is empty; a usage error if it is no URL."""
     try:
-        find_host(url or "")
+        find_host(url)
     except ValueError as error:
         raise click.BadParameter(f"{url!r} is not a URL: {error}") from error
     return url or DEV.api_url
@@ -133,16 +116,13 @@ def find_names(targets: Iterable[Target]) -> Mapping[OperationRef, str]:
     return {target.ref: target.name for target in targets if target.name is not None}
 
 
-def parse_duration(_: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+def parse_duration(text: str) -> float:
     """Return a duration in seconds: a number, or one with a unit as in 90s, 10m, 2h or 1d; a usage error for others."""
-    if text is None:
-        return None
     number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
     try:
         seconds = float(number) * _UNITS[unit]
     except ValueError as error:
         raise click.BadParameter(f"{text!r} is not a duration such as 90, 90s, 10m, 2h or 1d.") from error
     if math.isnan(seconds) or seconds < 0:
-        name = (parameter.name or "").replace("_", " ")
-        raise click.BadParameter(f"the {name} must be at least 0, not {text}")
+        raise click.BadParameter(f"a duration must be at least 0, not {text}")
     return seconds

@@ -1,6 +1,5 @@
 """The commands and their options, and how the process exits."""
 
-import math
 import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -21,8 +20,8 @@ from schedules_async.cli.arguments import (
     find_names,
     parse_base_url,
     parse_duration,
-    parse_target_argument,
-    parse_target_arguments,
+    parse_target,
+    parse_targets,
     read_token_file,
 )
 from schedules_async.cli.checkpoint_option import load_checkpoint
@@ -87,10 +86,12 @@ _SERVICE_OPTIONS = (
     click.option(
         "--base-url",
         metavar="URL",
+        type=parse_base_url,
         envvar=BASE_URL,
-        callback=parse_base_url,
         show_envvar=True,
-        help=f"Base URL of the service, the only host that is sent the token. Default: {DEV.api_url}.",
+        default=DEV.api_url,
+        show_default=True,
+        help="Base URL of the service, the only host that is sent the token.",
     ),
     click.option(
         "--token-file",
@@ -157,7 +158,7 @@ def serve(operations: int, seconds: int, quota: int | None, host: str, port: int
 
 
 @commands.command()
-@click.argument("target", metavar="REF", callback=parse_target_argument)
+@click.argument("target", metavar="REF", type=parse_target)
 @_with_service
 def get(target: Target, base_url: str, token: str | None, *, as_json: bool, is_verbose: bool) -> None:
     """Print the current state of one operation.
@@ -169,35 +170,25 @@ def get(target: Target, base_url: str, token: str | None, *, as_json: bool, is_v
     _run(fetch(service, target.ref, report), service, names, is_verbose=is_verbose)
 
 
-_DURATION_OPTIONS = (
-    click.option("--timeout", metavar="DURATION", callback=parse_duration, help="Give up after this long."),
-    click.option(
-        "--stall-timeout",
-        metavar="DURATION",
-        callback=parse_duration,
-        help="Give up on an operation that has not changed for this long.",
-    ),
-    click.option(
-        "--max-outage",
-        metavar="DURATION",
-        callback=parse_duration,
-        default="5m",
-        show_default=True,
-        help="Give up on an operation that could not be fetched for this long.",
-    ),
-)
-
-
-def _with_durations(command: Command) -> Command:
-    for option in reversed(_DURATION_OPTIONS):
-        command = option(command)
-    return command
-
-
 @commands.command(epilog=_WAIT_EPILOG)
-@click.argument("targets", metavar="REF...", nargs=-1, callback=parse_target_arguments)
+@click.argument("targets", metavar="REF...", nargs=-1, callback=parse_targets)
 @_with_service
-@_with_durations
+@click.option("--timeout", metavar="DURATION", type=parse_duration, default="inf", help="Give up after this long.")
+@click.option(
+    "--stall-timeout",
+    metavar="DURATION",
+    type=parse_duration,
+    default="inf",
+    help="Give up on an operation that has not changed for this long.",
+)
+@click.option(
+    "--max-outage",
+    metavar="DURATION",
+    type=parse_duration,
+    default="5m",
+    show_default=True,
+    help="Give up on an operation that could not be fetched for this long.",
+)
 @click.option(
     "--checkpoint",
     metavar="FILE",
@@ -210,8 +201,8 @@ def wait(
     targets: tuple[Target, ...],
     base_url: str,
     token: str | None,
-    timeout: float | None,
-    stall_timeout: float | None,
+    timeout: float,
+    stall_timeout: float,
     max_outage: float,
     checkpoint: Path | None,
     as_json: bool,
@@ -236,13 +227,17 @@ def wait(
         saved={} if saved is None else saved.saved,
         is_group=True,
         check=False,
-        timeout=math.inf if timeout is None else timeout,
-        stall_timeout=math.inf if stall_timeout is None else stall_timeout,
+        timeout=timeout,
+        stall_timeout=stall_timeout,
     )
-    console = _find_console(as_json=as_json, quiet=quiet)
-    report = _choose_report(names, service, as_json=as_json, quiet=quiet, has_bars=console is not None)
+    console = Console(stderr=True)
+    has_bars = not quiet and is_live(console) and sys.stdout.isatty() is not as_json  # not beside JSON on a terminal
+    report = Report() if quiet or has_bars else Lines(names)
+    if as_json:
+        report = JsonLines(names, service.secrets, is_final_only=quiet)
+    output = Output(report, names, console if has_bars else None, file)
     try:
-        _run(wait_for_all(service, plan, Output(report, names, console, file)), service, names, is_verbose=is_verbose)
+        _run(wait_for_all(service, plan, output), service, names, is_verbose=is_verbose)
     except EndedBySignalError as ended:
         raise CommandError(_how_to_resume(file), exit_code=ended.exit_code) from ended
 
@@ -250,18 +245,6 @@ def wait(
 def _how_to_resume(file: CheckpointFile | None) -> str:
     resume = "keep waiting" if file is None else f"resume from {file.path}"
     return f"Interrupted. The operations continue on the service; run the same command again to {resume}."
-
-
-def _find_console(*, as_json: bool, quiet: bool) -> Console | None:
-    """Return the console for bars, None if there are to be none: never bars and JSON on one terminal."""
-    console = Console(stderr=True)
-    return console if not quiet and is_live(console) and sys.stdout.isatty() is not as_json else None
-
-
-def _choose_report(names: Names, service: Service, *, as_json: bool, quiet: bool, has_bars: bool) -> Report:
-    if as_json:
-        return JsonLines(names, service.secrets, is_final_only=quiet)
-    return Report() if quiet or has_bars else Lines(names)
 
 
 def _make_service(

@@ -15,10 +15,8 @@ from schedules_async.cli.arguments import (
     find_names,
     parse_base_url,
     parse_duration,
-    parse_ref,
     parse_target,
-    parse_target_argument,
-    parse_target_arguments,
+    parse_targets,
     read_token_file,
 )
 
@@ -46,14 +44,14 @@ def standard_input(data: bytes | None) -> Iterator[None]:
         ("https://elsewhere.example/prefix/schedules/s%2F1/operations/o?x=1", OperationRef("s/1", "o")),
     ],
 )
-def test_parse_ref_accepts_ids_or_url(text: str, ref: OperationRef) -> None:
-    assert parse_ref(text) == ref
+def test_parse_target_accepts_ids_or_url(text: str, ref: OperationRef) -> None:
+    assert parse_target(text).ref == ref
 
 
 @pytest.mark.parametrize("text", ["", "s", "s/", "/o", "s/o/x", "s/..", "https://host/schedules/s", "s/\udc80"])
-def test_parse_ref_other_text_raises_value_error(text: str) -> None:
-    with pytest.raises(ValueError, match=r"\w+"):
-        parse_ref(text)
+def test_parse_target_other_text_is_a_usage_error(text: str) -> None:
+    with pytest.raises(click.BadParameter, match=r"\w+"):
+        parse_target(text)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +71,6 @@ def test_parse_ref_other_text_raises_value_error(text: str) -> None:
 )
 def test_parse_target_reads_name_and_host(text: str, target: Target) -> None:
     assert parse_target(text) == target
-    assert parse_target_argument(CONTEXT, ARGUMENT, text) == target
 
 
 def test_label_is_the_name_or_the_ids() -> None:
@@ -101,15 +98,15 @@ def test_url_of_another_service_is_a_usage_error(url: str, base_url: str, *, is_
 
 
 def test_base_url_is_dev_or_a_url() -> None:
-    assert parse_base_url(CONTEXT, OPTION, None) == DEV.api_url
-    assert parse_base_url(CONTEXT, OPTION, "https://qa.example") == "https://qa.example"
+    assert parse_base_url("") == DEV.api_url
+    assert parse_base_url("https://qa.example") == "https://qa.example"
     with pytest.raises(click.BadParameter, match="'https://host:port' is not a URL"):
-        parse_base_url(CONTEXT, OPTION, "https://host:port")
+        parse_base_url("https://host:port")
 
 
 def test_refs_come_from_arguments_and_standard_input() -> None:
     with standard_input(b"t/1\n\n  name=https://api.example/schedules/t/operations/2 \r\n"):
-        targets = parse_target_arguments(CONTEXT, ARGUMENT, ("s/1", "-", "s/2"))
+        targets = parse_targets(CONTEXT, ARGUMENT, ("s/1", "-", "s/2"))
     assert [str(target.ref) for target in targets] == ["s/1", "t/1", "t/2", "s/2"]
     assert targets[2].label == "name"
 
@@ -119,7 +116,7 @@ def test_refs_come_from_arguments_and_standard_input() -> None:
 )
 def test_byte_order_mark_and_comments_are_ignored(data: bytes) -> None:
     with standard_input(data):
-        targets = parse_target_arguments(CONTEXT, ARGUMENT, ("-",))
+        targets = parse_targets(CONTEXT, ARGUMENT, ("-",))
     assert [str(target.ref) for target in targets] == ["s/1", "s/2"]
 
 
@@ -135,7 +132,7 @@ def test_byte_order_mark_and_comments_are_ignored(data: bytes) -> None:
 )
 def test_unreadable_standard_input_is_a_usage_error(data: bytes | None, sentence: str) -> None:
     with standard_input(data), pytest.raises(click.BadParameter, match=sentence):
-        parse_target_arguments(CONTEXT, ARGUMENT, ("-",))
+        parse_targets(CONTEXT, ARGUMENT, ("-",))
 
 
 @pytest.mark.parametrize(
@@ -148,15 +145,10 @@ def test_unreadable_standard_input_is_a_usage_error(data: bytes | None, sentence
         ("1.5h", 5400),
         ("2d", 172800),
         ("inf", math.inf),
-        (None, None),
     ],
 )
 def test_duration_is_seconds_or_has_a_unit(text: str, seconds: float) -> None:
-    assert parse_duration(CONTEXT, OPTION, text) == seconds
-
-
-def test_missing_duration_stays_none() -> None:
-    assert parse_duration(CONTEXT, OPTION, None) is None
+    assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -166,13 +158,13 @@ def test_missing_duration_stays_none() -> None:
         ("m", "'m' is not a duration"),
         ("", "'' is not a duration"),
         ("10 minutes", "is not a duration"),
-        ("-1m", "the max outage must be at least 0, not -1m"),
-        ("nan", "the max outage must be at least 0, not nan"),
+        ("-1m", "a duration must be at least 0, not -1m"),
+        ("nan", "a duration must be at least 0, not nan"),
     ],
 )
 def test_other_duration_is_a_usage_error(text: str, sentence: str) -> None:
     with pytest.raises(click.BadParameter, match=sentence):
-        parse_duration(CONTEXT, OPTION, text)
+        parse_duration(text)
 
 
 def test_token_file_is_read_without_mark_and_spaces(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from schedules_async import SchedulesSession
-from schedules_async.cli.arguments import parse_ref
 from schedules_async.cli.exit_codes import CommandError
 from schedules_async.cli.serve_command import serve_operations, serving, start_all, wait_command_line
 from schedules_async.testing import FakeClock, FakeSchedules
@@ -36,7 +35,7 @@ async def test_serve_prints_command_and_answers_until_interrupted() -> None:
         found = re.search(r"SCHEDULES_BASE_URL=(\S+) SCHEDULES_TOKEN=(\S+) .* wait (\S+) (\S+)\n", output.getvalue())
         assert found is not None
         async with SchedulesSession(found[2], base_url=found[1]) as session:
-            operations = [await session.get_operation(*parse_ref(found[number])) for number in (3, 4)]
+            operations = [await session.get_operation(found[number]) for number in (3, 4)]
         serving.cancel()
         with pytest.raises(asyncio.CancelledError):
             await serving
