@@ -26,24 +26,12 @@ _BURST_AT = 0.4  # of the duration
 _NAME_WIDTH = 13
 
 
-def s_curve(fraction: float) -> float:
-    """Return a percentage that rises slowly at both ends."""
-    return 100 * fraction * fraction * (3 - 2 * fraction)
-
-
-def stuck_at_99(fraction: float) -> float:
-    """Return a percentage that rises fast and stays at 99."""
-    return min(180 * fraction, 99.0)
-
-
-def broken_off(fraction: float) -> float:
-    """Return a percentage that rises to 63."""
-    return 63 * fraction
-
-
 @frozen
 class DemoOperation:
-    """One operation of the demo; `duration` and `queued` are fractions of the duration of the demo."""
+    """One operation of the demo; `duration` and `queued` are fractions of the duration of the demo.
+
+    `progress` is a function from the elapsed fraction of the run to percent, or the name of one.
+    """
 
     name: str
     duration: float
@@ -56,10 +44,17 @@ class DemoOperation:
 PROGRAMME = (
     DemoOperation("steady", 0.75, "linear", ("Reading tasks", "Copying tasks", "Copying links")),
     DemoOperation("in steps", 0.85, "steps", ("Baseline 1", "Baseline 2", "Baseline 3", "Baseline 4"), queued=0.1),
-    DemoOperation("stuck at 99 %", 0.95, stuck_at_99, ("Importing", "Tidying up")),
+    DemoOperation("stuck at 99 %", 0.95, lambda fraction: min(180 * fraction, 99.0), ("Importing", "Tidying up")),
     DemoOperation("silent", 0.6, "none", ("Calculating",), queued=0.2),
-    DemoOperation("S-curve", 1.0, s_curve, ("Warming up", "Exporting", "Compressing")),
-    DemoOperation("failing", 0.55, broken_off, ("Checking rules",), fails_with="Rule 7 needs a calendar"),
+    DemoOperation(
+        "S-curve",
+        1.0,
+        lambda fraction: 100 * fraction**2 * (3 - 2 * fraction),
+        ("Warming up", "Exporting", "Compressing"),
+    ),
+    DemoOperation(
+        "failing", 0.55, lambda fraction: 63 * fraction, ("Checking rules",), fails_with="Rule 7 needs a calendar"
+    ),
 )
 
 
@@ -87,26 +82,6 @@ class Member:
             self.delay = max((datetime.now(UTC) - change.updated_at).total_seconds(), 0.0)
 
 
-Report = Callable[[Member, Operation], None]
-
-
-@frozen
-class Lines:
-    """Prints each change as a line, with the seconds since the start."""
-
-    _started: float = field(factory=lambda: asyncio.get_running_loop().time())
-
-    def __call__(self, member: Member, change: Operation) -> None:
-        """Print one line."""
-        seconds = asyncio.get_running_loop().time() - self._started
-        state = describe_operation(change, member.progress.time_remaining)
-        click.echo(f"{seconds:5.1f} s  {member.name:<{_NAME_WIDTH}}  {state}")
-
-
-def _report_nothing(_: Member, __: Operation) -> None:
-    """Print nothing: the bars display the change."""
-
-
 async def run_demo(seconds: float, console: Console) -> None:
     """Run the server and the six operations, wait for all at once, and print a summary."""
     async with FakeSchedules() as server, open_session(server) as session:
@@ -121,30 +96,35 @@ def open_session(server: FakeSchedules) -> SchedulesSession:
     return SchedulesSession(server.token, base_url=server.url, polling=_POLLING, rate_limits=(_RATE_LIMIT,))
 
 
-def start(server: FakeSchedules, part: DemoOperation, seconds: float, **ids: str) -> OperationRef:
-    """Start one operation on the server."""
+def start(server: FakeSchedules, part: DemoOperation, seconds: float, ref: OperationRef | None = None) -> OperationRef:
+    """Start one operation on the server, by default with ids of the server's choice."""
+    schedule_id, operation_id = ref or (None, None)
     return server.start_operation(
         part.duration * seconds,
         queued=part.queued * seconds,
         progress=part.progress,
         sub_status=part.phases,
         fails_with=part.fails_with,
-        schedule_id=ids.get("schedule_id"),
-        operation_id=ids.get("operation_id"),
+        schedule_id=schedule_id,
+        operation_id=operation_id,
     )
 
 
 async def wait_with_output(names: dict[OperationRef, str], session: SchedulesSession, console: Console) -> list[Member]:
-    """Wait for all at once; display bars where the terminal can draw them, print lines elsewhere."""
+    """Wait for all at once; display bars where the terminal can draw them, elsewhere print a line for each change."""
     waiter = session.wait_for_operations(names, check=False)
     members = {member.ref: Member(names[member.ref], member) for member in waiter.members}
-    can_draw = is_live(console)
-    report = _report_nothing if can_draw else Lines()
     progress = RichProgress(names=names, session=session, console=console)
-    with progress.showing(waiter) if can_draw else nullcontext():
+    has_bars = is_live(console)
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    with progress.showing(waiter) if has_bars else nullcontext():
         async for change in waiter:
-            members[change.ref].add(change)
-            report(members[change.ref], change)
+            member = members[change.ref]
+            member.add(change)
+            if not has_bars:
+                state = describe_operation(change, member.progress.time_remaining)
+                click.echo(f"{loop.time() - started:5.1f} s  {member.name:<{_NAME_WIDTH}}  {state}")
     return list(members.values())
 
 

@@ -7,8 +7,7 @@ import shlex
 import shutil
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from ipaddress import ip_address
 from itertools import cycle, islice
 
@@ -28,22 +27,16 @@ _MAX_LISTED = 8
 
 async def serve_operations(operations: int, seconds: float, quota: int | None, host: str, port: int) -> None:
     """Serve operations of all kinds until interrupted; print the command that waits for them."""
-    async with serving(FakeSchedules(quota=quota, host=host, port=port), host, port) as server:
-        refs = start_all(server, operations, seconds)
-        click.echo(f"{operations} operations on {server.url}, all ended in {seconds:g} s. In another terminal, run:")
-        click.echo(f"\n  {wait_command_line(server, refs)}\n\nPress Ctrl-C to stop the service.")
-        await asyncio.Event().wait()
-
-
-@asynccontextmanager
-async def serving(server: FakeSchedules, host: str, port: int) -> AsyncIterator[FakeSchedules]:
-    """Run a server while the block runs; a CommandError if it cannot listen there."""
+    server = FakeSchedules(quota=quota, host=host, port=port)
     try:
         await server.start()
     except OSError as error:
         raise CommandError(_describe(error, host, port), exit_code=SERVICE_ERROR) from error
     try:
-        yield server
+        refs = start_all(server, operations, seconds)
+        click.echo(f"{operations} operations on {server.url}, all ended in {seconds:g} s. In another terminal, run:")
+        click.echo(f"\n  {wait_command_line(server, refs)}\n\nPress Ctrl-C to stop the service.")
+        await asyncio.Event().wait()
     finally:
         await server.close()
 
@@ -59,7 +52,7 @@ def _describe(error: OSError, host: str, port: int) -> str:
 def start_all(server: FakeSchedules, count: int, seconds: float) -> list[OperationRef]:
     """Start operations like those of the demo; later ones take longer."""
     return [
-        start(server, part, seconds * (1 + number / count) / 2, schedule_id=_SCHEDULE, operation_id=str(number))
+        start(server, part, seconds * (1 + number / count) / 2, OperationRef(_SCHEDULE, str(number)))
         for number, part in enumerate(islice(cycle(PROGRAMME), count), 1)
     ]
 

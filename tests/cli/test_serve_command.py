@@ -11,7 +11,7 @@ import pytest
 
 from schedules_async import SchedulesSession
 from schedules_async.cli.exit_codes import CommandError
-from schedules_async.cli.serve_command import serve_operations, serving, start_all, wait_command_line
+from schedules_async.cli.serve_command import serve_operations, start_all, wait_command_line
 from schedules_async.testing import FakeClock, FakeSchedules
 
 
@@ -67,7 +67,7 @@ async def test_command_line_uses_installed_program_and_stays_short(tmp_path: Pat
 @pytest.mark.parametrize(("host", "reached_at"), [("127.0.0.1", "127.0.0.1"), ("0", "127.0.0.1"), ("::", r"\[::1\]")])
 async def test_command_line_names_an_address_of_this_machine(host: str, reached_at: str) -> None:
     """A server that listens on all addresses has none of its own."""
-    async with serving(FakeSchedules(host=host), host, 0) as server:
+    async with FakeSchedules(host=host) as server:
         command = wait_command_line(server, start_all(server, 1, 60))
     assert re.match(rf"SCHEDULES_BASE_URL=http://{reached_at}:\d+ ", command)
 
