@@ -11,6 +11,8 @@ from schedules_async import CheckpointFile, GroupWaiter, Operation, OperationRef
 from schedules_async._waiters.checkpoint import Checkpoint, read_checkpoint
 from schedules_async.cli.exit_codes import SERVICE_ERROR, USAGE, CommandError
 
+AnyWaiter = OperationWaiter | GroupWaiter[Any]
+
 _IDLE_FACTOR = 9  # times what writing took, so that it takes at most a tenth of the event loop's time
 
 
@@ -32,14 +34,11 @@ def load_checkpoint(file: CheckpointFile, refs: Iterable[OperationRef]) -> Check
 
 
 @asynccontextmanager
-async def checkpointed(waiter: OperationWaiter | GroupWaiter[Any], file: CheckpointFile | None) -> AsyncIterator[None]:
+async def checkpointed(waiter: AnyWaiter, file: CheckpointFile) -> AsyncIterator[None]:
     """Save a wait to a file while the block runs; the file is deleted if every operation has ended by then.
 
     A file that cannot be replaced is a CommandError before the block runs.
     """
-    if file is None:
-        yield
-        return
     try:
         file.save(waiter)
     except OSError as error:
@@ -53,7 +52,7 @@ async def checkpointed(waiter: OperationWaiter | GroupWaiter[Any], file: Checkpo
         _save_or_remove(waiter, file)
 
 
-def _save_or_remove(waiter: OperationWaiter | GroupWaiter[Any], file: CheckpointFile) -> None:
+def _save_or_remove(waiter: AnyWaiter, file: CheckpointFile) -> None:
     try:
         if all(isinstance(member.outcome, Operation) for member in waiter.members):
             file.remove()
@@ -64,7 +63,7 @@ def _save_or_remove(waiter: OperationWaiter | GroupWaiter[Any], file: Checkpoint
         raise CommandError(sentence, exit_code=SERVICE_ERROR) from error
 
 
-async def _save_changes(waiter: OperationWaiter | GroupWaiter[Any], file: CheckpointFile) -> None:
+async def _save_changes(waiter: AnyWaiter, file: CheckpointFile) -> None:
     """Save after each change; one that cannot be saved, as on a full disk, is saved with the next."""
     loop = asyncio.get_running_loop()
     async for _ in waiter:

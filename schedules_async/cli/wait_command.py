@@ -45,7 +45,8 @@ async def wait_for_all(service: Service, plan: Checkpoint, output: Output) -> li
         members = {member.ref: member for member in waiter.members}
         progress = RichProgress(names=output.names, session=session, console=console)
         bars = nullcontext() if console is None else progress.showing(waiter)
-        async with checkpointed(waiter, output.file):
+        saving = nullcontext() if output.file is None else checkpointed(waiter, output.file)
+        async with saving:
             with bars:
                 async for operation in waiter:
                     report.on_change(operation, members[operation.ref].time_remaining)

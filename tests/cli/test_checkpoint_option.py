@@ -94,13 +94,6 @@ async def test_last_save_fails_is_an_error(server: FakeSchedules, session: Sched
     assert raised.value.exit_code == 4
 
 
-async def test_no_file_writes_nothing(server: FakeSchedules, session: SchedulesSession, tmp_path: Path) -> None:
-    waiter = begin(server, session)
-    async with checkpointed(waiter, None):
-        assert names_in(tmp_path) == []
-    await waiter.aclose()
-
-
 def test_load_without_file_returns_none(tmp_path: Path) -> None:
     assert load_checkpoint(CheckpointFile(tmp_path / "none"), REFS) is None
 
