@@ -4,12 +4,13 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from heapq import nlargest, nsmallest
 from itertools import chain, islice
-from math import ceil, inf
+from math import inf
+from typing import ClassVar
 
 from attrs import define, field
 
-from schedules_async import Operation, OperationProgress, OperationRef, SchedulesSession, TimeRemaining
-from schedules_async.progress.text import error_reason, failure_reason, format_stats, printable
+from schedules_async import Operation, OperationProgress, OperationRef, TimeRemaining
+from schedules_async.progress.text import error_reason, failure_reason, printable
 
 logger = logging.getLogger("schedules_async")
 
@@ -80,6 +81,7 @@ class Track:
 class Board:
     """All tracked operations, in the order in which they were added."""
 
+    name: ClassVar[str] = "total"
     _names: Names | None = None
     tracks: list[Track] = field(init=False, factory=list)
     lost: int = field(init=False, default=0)
@@ -185,16 +187,3 @@ def resolve_names(names: Names | None, members: Collection[OperationProgress]) -
     except Exception:
         logger.warning("names of operations are not available; their ids are displayed", exc_info=True)
     return {ref: printable(str(named.get(ref) or (ref.operation_id if are_unique else ref))) for ref in refs}
-
-
-@define(eq=False)
-class Traffic:
-    """The footer: the requests of a session and, after a 429, the time until the next request may leave."""
-
-    _session: SchedulesSession
-
-    def __call__(self) -> str:
-        """Return the line."""
-        stats = self._session.stats
-        seconds = ceil(stats.closed_for)
-        return format_stats(stats) + (f"; throttled, {seconds} s left" if seconds else "")

@@ -1,7 +1,7 @@
 """Progress bars in a terminal, drawn by rich."""
 
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from attrs import define, field, frozen
@@ -16,26 +16,16 @@ from rich.text import Text
 
 from schedules_async import SchedulesSession
 from schedules_async._waiters.waiter import Waiter
-from schedules_async.progress.board import Board, Names, Track, Traffic, resolve_names
-from schedules_async.progress.text import (
-    describe_operation,
-    encodable,
-    format_percent,
-    format_time_left,
-    shorten,
-    shorten_middle,
-)
+from schedules_async.progress.board import Board, Names, Track, resolve_names
+from schedules_async.progress.text import Charset, describe_operation, encodable, format_percent, format_time_left
 from schedules_async.progress.tracker import Tracker
 
 Result = TypeVar("Result")
 
-_TOTAL = "total"
 _SHARE = 5  # a bar takes at most a fifth of the width, and so does a name
 _MIN_BAR, _MAX_BAR = 8, 40
 _PERCENT_WIDTH = 5
 _WIDTH_FOR_BARS, _WIDTH_FOR_TIME_LEFT = 40, 70  # columns; on a narrower terminal they are left out
-_MARKS = {True: ("ok", "x"), False: ("✓", "✗")}
-_ELLIPSIS = {True: "...", False: "…"}
 _ERASE_AND_GO_UP = "\x1b[2K\x1b[1A"
 
 
@@ -123,7 +113,7 @@ class Screen:
     """A bar for each operation, the total and the footer, in no more lines than the terminal has."""
 
     _board: Board
-    _footer: Traffic | None
+    _footer: Callable[[], str] | None
     _lengths: list[int] = field(init=False, factory=list)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -141,100 +131,91 @@ class Screen:
         board, count = self._board, len(self._board.tracks)
         height = options.size.height - 1 - (count > 1) - (self._footer is not None)
         tracks = board.choose(max(height if count <= height else height - 1, 1))
-        layout = Layout.fitting(tracks, board, options)
-        yield from map(layout.track_row, tracks)
+        layout = Layout.fitting([*tracks, board], options)
+        yield from map(layout.make_row, tracks)
         if len(tracks) < count:
-            yield layout.dim_line(f"{' ' * len(layout.marks[0])} and {count - len(tracks)} more")
-        if count > 1:
-            yield layout.total_row(board)
+            yield layout.make_line(f"{layout.charset.marks[0]} and {count - len(tracks)} more", "dim")
+        if count > 1 and layout.has_room_for_count(board):
+            yield layout.make_row(board)
+        elif count > 1:
+            yield layout.make_line(board.state)
         if self._footer is not None:
-            yield layout.dim_line(self._footer())
+            yield layout.make_line(self._footer(), "dim")
 
 
 @frozen
 class Layout:
-    """The widths of the columns, and what the encoding of the terminal can represent."""
+    """The widths of the columns, of which the last has the state and the time remaining."""
 
     width: int
-    encoding: str
-    marks: tuple[str, str]
-    ellipsis: str
+    charset: Charset
     name_width: int
     bar_width: int
-    time_left_width: int
 
     @classmethod
-    def fitting(cls, tracks: Collection[Track], board: Board, options: ConsoleOptions) -> "Layout":
+    def fitting(cls, rows: Iterable[Track | Board], options: ConsoleOptions) -> "Layout":
         """Divide the width of the terminal; names and bars leave at least two fifths of it to the other columns."""
         width = options.max_width
-        widest = max(cell_len(name) for name in (_TOTAL, *(track.name for track in tracks)))
-        shown: list[Track | Board] = [*tracks, board]
         return cls(
             width,
-            options.encoding,
-            _MARKS[options.ascii_only],
-            _ELLIPSIS[options.ascii_only],
-            name_width=min(widest, max(width // _SHARE, len(_TOTAL))),
+            Charset(options.encoding, cell_len),
+            name_width=min(max(cell_len(row.name) for row in rows), max(width // _SHARE, len(Board.name))),
             bar_width=min(max(width // _SHARE, _MIN_BAR), _MAX_BAR) if width >= _WIDTH_FOR_BARS else 0,
-            time_left_width=max(len(format_time_left(one.time_remaining)) for one in shown)
-            if width >= _WIDTH_FOR_TIME_LEFT
-            else 0,
         )
 
-    def track_row(self, track: Track) -> "Row":
-        """Return the row of an operation."""
-        if not track.is_over:
-            return self._row("", track, track.name, "cyan")
-        mark, style = (self.marks[0], "green") if track.is_succeeded else (self.marks[1], "red")
-        return self._row(mark, track, track.name, style, style)
-
-    def total_row(self, board: Board) -> "Row | Text":
-        """Return the row of all operations together; on a very narrow terminal, their count alone."""
-        if len(board.count) > self._state_width(self._time_left(board)):
-            return self._text(board.state, self.width)
-        return self._row("", board, _TOTAL, "blue")
-
-    def dim_line(self, text: str) -> Text:
-        """Return a line of text in a faint colour."""
-        return self._text(text, self.width, "dim")
-
-    def _row(self, mark: str, one: Track | Board, name: str, bar_style: str, style: str = "") -> "Row":
-        time_left = self._time_left(one)
-        bar = ProgressBar(1.0, one.fraction, self.bar_width, complete_style=bar_style, finished_style=bar_style)
-        shortened = shorten_middle(encodable(name, self.encoding), self.name_width, self.ellipsis, cell_len)
-        cells: list[tuple[int, RenderableType]] = [
-            (len(self.marks[0]), Text(mark, style)),
-            (self.name_width, Text(shortened)),
-            (self.bar_width, bar),
-            (_PERCENT_WIDTH, Text(format_percent(one.fraction), justify="right")),
-            (self._state_width(time_left), self._text(one.state, self._state_width(time_left), style)),
-            (self.time_left_width if time_left else 0, Text(time_left, "dim", justify="right")),
-        ]
-        return Row(tuple((width, cell) for width, cell in cells if width))
-
-    def _time_left(self, one: Track | Board) -> str:
-        return format_time_left(one.time_remaining) if self.time_left_width else ""
-
-    def _state_width(self, time_left: str) -> int:
-        """Return the width that the other columns leave, each followed by a space."""
-        widths = [len(self.marks[0]), self.name_width, self.bar_width, _PERCENT_WIDTH]
-        widths += [self.time_left_width] if time_left else []
+    @property
+    def _last_width(self) -> int:
+        """The width that the other columns leave, each followed by a space."""
+        widths = (len(self.charset.marks[0]), self.name_width, self.bar_width, _PERCENT_WIDTH)
         return self.width - sum(width + 1 for width in widths if width)
 
-    def _text(self, text: str, width: int, style: str = "") -> Text:
-        shortened = shorten(encodable(text, self.encoding), width, self.ellipsis, cell_len)
-        return Text(shortened, style, no_wrap=True, overflow="crop")
+    def make_row(self, row: Track | Board) -> "Row":
+        """Return the row of an operation, or of all together."""
+        mark, bar_style, style = self._find_style(row)
+        name, time_left = self.charset.shorten_middle(row.name, self.name_width), self._format_time_left(row)
+        width = self._last_width - len(time_left)
+        state = self.charset.shorten(row.state, width)
+        percent = f"{format_percent(row.fraction):>{_PERCENT_WIDTH}} "
+        return Row(
+            Text.assemble((mark, style), " ", name, " " * (self.name_width - cell_len(name) + 1), end=""),
+            ProgressBar(1.0, row.fraction, self.bar_width, complete_style=bar_style, finished_style=bar_style),
+            Text.assemble(percent, (state, style), " " * (width - cell_len(state)), (time_left, "dim")),
+        )
+
+    def _find_style(self, row: Track | Board) -> tuple[str, str, str]:
+        """Return the mark of a row, and the styles of its bar and of its text."""
+        running, succeeded, lost = self.charset.marks
+        if isinstance(row, Board):
+            return running, "blue", ""
+        if not row.is_over:
+            return running, "cyan", ""
+        return (succeeded, "green", "green") if row.is_succeeded else (lost, "red", "red")
+
+    def has_room_for_count(self, board: Board) -> bool:
+        """Return True unless the count of ended operations is wider than the last column."""
+        return len(board.count) <= self._last_width - len(self._format_time_left(board))
+
+    def _format_time_left(self, row: Track | Board) -> str:
+        time_left = format_time_left(row.time_remaining) if self.width >= _WIDTH_FOR_TIME_LEFT else ""
+        return time_left and f" {time_left}"
+
+    def make_line(self, text: str, style: str = "") -> Text:
+        """Return a line of text alone."""
+        return Text(self.charset.shorten(text, self.width), style, no_wrap=True, overflow="crop")
 
 
 @frozen
 class Row:
-    """Cells side by side, each with its width, with a space between them."""
+    """A bar between two texts; only the texts, if its width is 0."""
 
-    cells: tuple[tuple[int, RenderableType], ...]
+    _left: Text
+    _bar: ProgressBar
+    _right: Text
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for number, (width, cell) in enumerate(self.cells):
-            if number:
-                yield Segment(" ")
-            lines = console.render_lines(cell, options.update(width=width))  # none for an empty bar without colours
-            yield from Segment.adjust_line_length(next(iter(lines), []), width)
+        yield self._left
+        if self._bar.width:
+            segments = list(console.render(self._bar, options))  # without colours, those of the complete part alone
+            yield from Segment.adjust_line_length(segments, self._bar.width)
+            yield Segment(" ")
+        yield self._right

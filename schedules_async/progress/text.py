@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable
 
+from attrs import frozen
+
 from schedules_async import (
     AuthenticationError,
     MalformedResponseError,
@@ -45,27 +47,47 @@ def encodable(text: str, encoding: str) -> str:
     return text.encode(encoding, "replace").decode(encoding)
 
 
-def shorten(text: str, width: int, ellipsis: str, measure: Callable[[str], int]) -> str:
-    """Return text, or as much of its beginning as fits `width` columns, followed by the ellipsis."""
-    if measure(text) <= width:
-        return text
-    return _prefix(_prefix(text, width - len(ellipsis), measure) + ellipsis, width, measure)
+@frozen
+class Charset:
+    """What a terminal of an encoding can display; `measure` returns the number of columns that a text takes."""
 
+    encoding: str
+    measure: Callable[[str], int]
 
-def shorten_middle(text: str, width: int, ellipsis: str, measure: Callable[[str], int]) -> str:
-    """Return text, or its beginning and its end with the ellipsis between them, so that ids stay distinct."""
-    if measure(text) <= width:
-        return text
-    kept = max(width - len(ellipsis), 0)
-    end = _prefix(text[::-1], kept // 2, measure)[::-1]
-    return _prefix(text, kept - kept // 2, measure) + ellipsis + end
+    @property
+    def marks(self) -> tuple[str, str, str]:
+        """The marks of an operation that is running, that has succeeded, and that is lost, of equal width."""
+        return (" ", "✓", "✗") if self._is_unicode else ("  ", "ok", "x ")
 
+    @property
+    def _is_unicode(self) -> bool:
+        return self.encoding.lower().startswith("utf")
 
-def _prefix(text: str, width: int, measure: Callable[[str], int]) -> str:
-    prefix = text[: max(width, 0)]
-    while measure(prefix) > max(width, 0):
-        prefix = prefix[:-1]
-    return prefix
+    @property
+    def _ellipsis(self) -> str:
+        return "…" if self._is_unicode else "..."
+
+    def shorten(self, text: str, width: int) -> str:
+        """Return text, or as much of its beginning as fits `width` columns, followed by an ellipsis."""
+        text = encodable(text, self.encoding)
+        if self.measure(text) <= width:
+            return text
+        return self._prefix(self._prefix(text, width - len(self._ellipsis)) + self._ellipsis, width)
+
+    def shorten_middle(self, text: str, width: int) -> str:
+        """Return text, or its beginning and its end with an ellipsis between them, so that ids stay distinct."""
+        text = encodable(text, self.encoding)
+        if self.measure(text) <= width:
+            return text
+        kept = max(width - len(self._ellipsis), 0)
+        end = self._prefix(text[::-1], kept // 2)[::-1]
+        return self._prefix(text, kept - kept // 2) + self._ellipsis + end
+
+    def _prefix(self, text: str, width: int) -> str:
+        prefix = text[: max(width, 0)]
+        while self.measure(prefix) > max(width, 0):
+            prefix = prefix[:-1]
+        return prefix
 
 
 def format_percent(fraction: float) -> str:
@@ -136,7 +158,11 @@ def describe_operation(operation: Operation, remaining: TimeRemaining | None = N
 
 
 def format_stats(stats: SessionStats) -> str:
-    """Return how many requests a session has sent, and how many of them were answered 304 or 429."""
+    """Return how many requests a session has sent, how many of them were answered 304 or 429, and for how long none is.
+
+    None is sent after a 429, until the time that it names.
+    """
     requests = f"{stats.requests} request{'' if stats.requests == 1 else 's'}"
     throttled = f", {stats.throttled} answered 429" if stats.throttled else ""
-    return f"{requests}, {stats.not_modified} saved by 304{throttled}"
+    pause = f"; throttled, {math.ceil(stats.closed_for)} s left" if stats.closed_for else ""
+    return f"{requests}, {stats.not_modified} saved by 304{throttled}{pause}"

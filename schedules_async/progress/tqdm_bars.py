@@ -14,7 +14,7 @@ from tqdm.utils import disp_len
 
 from schedules_async import SchedulesSession
 from schedules_async.progress.board import Board, Names, Track
-from schedules_async.progress.text import encodable, format_percent, format_time_left, shorten, shorten_middle
+from schedules_async.progress.text import Charset, format_percent, format_time_left
 from schedules_async.progress.tracker import Tracker
 
 _MAX_OPERATIONS = 15
@@ -25,9 +25,6 @@ _WIDTH_FOR_BARS = 40  # columns; on a narrower terminal they are left out
 _NOTEBOOK_WIDTH = 200
 _PERCENT = "100 % "
 _NOT_AT_ONCE = 1e-9  # seconds; a bar is drawn by its first refresh, once it can be closed
-_TOTAL = "total"
-_MARKS = {True: ("  ", "ok", "x "), False: (" ", "✓", "✗")}
-_ELLIPSIS = {True: "...", False: "…"}
 
 
 class TqdmProgress(Tracker):
@@ -54,8 +51,8 @@ class TqdmProgress(Tracker):
     def _open(self) -> None:
         self._bars: list[tqdm[Any]] = []
         self._file = sys.stderr
-        self._encoding = "utf-8" if self._is_notebook else getattr(sys.stderr, "encoding", None) or "utf-8"
-        self._is_ascii = not self._encoding.lower().startswith("utf")
+        encoding = None if self._is_notebook else getattr(sys.stderr, "encoding", None)
+        self._charset = Charset(encoding or "utf-8", disp_len)
 
     def _draw(self) -> None:
         rows = list(self._rows())
@@ -99,28 +96,30 @@ class TqdmProgress(Tracker):
     def _rows(self) -> Iterator["Row"]:
         board, count = self._board, len(self._board.tracks)
         tracks = board.choose(self._limit)
-        names = [self._short_name(name) for name in (_TOTAL, *(track.name for track in tracks))]
+        running, succeeded, lost = self._charset.marks
+        all_names = (*(track.name for track in tracks), board.name)
+        names = [self._charset.shorten_middle(name, self._name_width) for name in all_names]
         width = max(map(disp_len, names))
-        total, *names = (name + " " * (width - disp_len(name)) for name in names)
+        *names, total = (name + " " * (width - disp_len(name)) for name in names)
         for track, name in zip(tracks, names, strict=True):
-            yield self._row(f"{self._mark(track)} {name}", track)
+            mark = lost if track.is_lost else succeeded if track.is_over else running
+            yield self._row(f"{mark} {name}", track)
         if len(tracks) < count:
-            yield self._text_row(f"{self._marks[0]} and {count - len(tracks)} more")
+            yield self._text_row(f"{running} and {count - len(tracks)} more")
         if count > 1:
-            yield self._total_row(board, total)
+            yield self._total_row(board, f"{running} {total}")
         if self._footer is not None:
             yield self._text_row(self._footer())
 
-    def _total_row(self, board: Board, name: str) -> "Row":
+    def _total_row(self, board: Board, prefix: str) -> "Row":
         """Return the row of all operations together; on a very narrow terminal, their count alone."""
-        prefix = f"{self._marks[0]} {name}"
         if len(board.count) > self._state_width(prefix, format_time_left(board.time_remaining)):
             return self._text_row(board.state)
         return self._row(prefix, board)
 
     def _row(self, prefix: str, one: Track | Board) -> "Row":
         time_left = format_time_left(one.time_remaining)
-        state = self._shorten(one.state, self._state_width(prefix, time_left))
+        state = self._charset.shorten(one.state, self._state_width(prefix, time_left))
         text = f"{format_percent(one.fraction):>5} {state}{time_left and ', '}{time_left}"
         if not self._bar_width:
             return self._text_row(f"{prefix} {text}")
@@ -134,22 +133,11 @@ class TqdmProgress(Tracker):
         return self._columns - 1 - disp_len(f"{prefix} ") - bar_width - len(_PERCENT) - time_left_width
 
     def _text_row(self, text: str) -> "Row":
-        return Row(self._shorten(text, self._columns - 1))
-
-    def _shorten(self, text: str, width: int) -> str:
-        return shorten(encodable(text, self._encoding), width, _ELLIPSIS[self._is_ascii], disp_len)
-
-    def _short_name(self, name: str) -> str:
-        width = max(min(self._columns // _SHARE, _MAX_NAME_WIDTH), len(_TOTAL))
-        return shorten_middle(encodable(name, self._encoding), width, _ELLIPSIS[self._is_ascii], disp_len)
-
-    def _mark(self, track: Track) -> str:
-        running, succeeded, lost = self._marks
-        return lost if track.is_lost else succeeded if track.is_over else running
+        return Row(self._charset.shorten(text, self._columns - 1))
 
     @property
-    def _marks(self) -> tuple[str, str, str]:
-        return _MARKS[self._is_ascii]
+    def _name_width(self) -> int:
+        return max(min(self._columns // _SHARE, _MAX_NAME_WIDTH), len(Board.name))
 
     @property
     def _columns(self) -> int:

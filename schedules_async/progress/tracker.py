@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from schedules_async import SchedulesSession
 from schedules_async._waiters.waiter import Waiter
-from schedules_async.progress.board import Board, Names, Traffic
+from schedules_async.progress.board import Board, Names
+from schedules_async.progress.text import format_stats
 
 Result = TypeVar("Result")
 
@@ -31,7 +32,7 @@ class Tracker(ABC):
 
     def __init__(self, *, names: Names | None = None, session: SchedulesSession | None = None) -> None:
         self._names = names
-        self._footer = None if session is None else Traffic(session)
+        self._footer = None if session is None else lambda: format_stats(session.stats)
         self._tracked = 0
 
     async def track(self, waiter: Waiter[Result]) -> Result:

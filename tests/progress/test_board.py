@@ -6,7 +6,8 @@ from attrs import define
 
 from schedules_async import Operation, OperationRef, OperationStatus, OperationWaiter, SchedulesSession, TimeRemaining
 from schedules_async.errors import NotFoundError
-from schedules_async.progress.board import Board, Traffic, resolve_names
+from schedules_async.progress.board import Board, resolve_names
+from schedules_async.progress.text import format_stats
 from schedules_async.testing import FakeSchedules, operation_answer, throttled
 
 
@@ -177,10 +178,10 @@ async def iterate(waiter: OperationWaiter) -> list[float]:
 
 async def test_footer_throttled_counts_down_the_seconds(server: FakeSchedules, session: SchedulesSession) -> None:
     ref = server.script_operation(throttled(5.0), operation_answer("Started"), operation_answer("Succeeded"))
-    traffic, lines = Traffic(session), set()
+    lines = set()
     waiting = asyncio.create_task(iterate(session.wait_for_operation(*ref)))
     while not waiting.done():
-        lines.add(traffic())
+        lines.add(format_stats(session.stats))
         await asyncio.sleep(0)
     assert "1 request, 0 saved by 304, 1 answered 429; throttled, 5 s left" in lines
-    assert traffic() == "3 requests, 0 saved by 304, 1 answered 429"
+    assert format_stats(session.stats) == "3 requests, 0 saved by 304, 1 answered 429"

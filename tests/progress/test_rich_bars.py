@@ -12,8 +12,9 @@ from screen import Screen as TerminalScreen
 
 from schedules_async import GroupWaiter, OperationGroupError, OperationRef, OperationWaiter, SchedulesSession
 from schedules_async.progress import RichProgress
-from schedules_async.progress.board import Board, Traffic
+from schedules_async.progress.board import Board
 from schedules_async.progress.rich_bars import Screen, is_live
+from schedules_async.progress.text import format_stats
 from schedules_async.testing import FakeSchedules, operation_answer
 
 MakeSession = Callable[..., SchedulesSession]
@@ -45,7 +46,7 @@ async def test_bar_shows_state_percent_and_time_left(server: FakeSchedules, sess
     assert "no answer yet" in draw(board)[0]
     async for operation in waiter:
         if operation.percent_complete == 50:
-            line, footer = draw(board, footer=Traffic(session))
+            line, footer = draw(board, footer=lambda: format_stats(session.stats))
             assert line.startswith("  import ")
             assert " 50 % Reading " in line
             assert line.endswith(" s left")
@@ -93,7 +94,7 @@ async def test_frame_of_any_width_has_unwrapped_lines(
 @pytest.mark.parametrize(("height", "bars"), [(24, 20), (10, 6), (5, 1), (2, 1)])
 def test_frame_of_many_fits_the_terminal_height(session: SchedulesSession, height: int, bars: int) -> None:
     board = board_of(session.wait_for_operations([("s", str(number)) for number in range(500)]))
-    lines = draw(board, height=height, footer=Traffic(session))
+    lines = draw(board, height=height, footer=lambda: format_stats(session.stats))
     assert len(lines) == bars + 3 <= max(height - 1, 4)
     assert lines[bars].strip() == f"and {500 - bars} more"
 

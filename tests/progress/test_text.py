@@ -17,6 +17,7 @@ from schedules_async.errors import (
     TransportError,
 )
 from schedules_async.progress.text import (
+    Charset,
     describe_error,
     describe_operation,
     encodable,
@@ -26,8 +27,6 @@ from schedules_async.progress.text import (
     format_stats,
     format_time_left,
     printable,
-    shorten,
-    shorten_middle,
 )
 
 REF = OperationRef("s", "o")
@@ -103,13 +102,15 @@ def test_format_time_left_of_none_is_empty() -> None:
     ],
 )
 def test_shorten_keeps_beginning_or_both_ends(text: str, width: int, end: str, middle: str) -> None:
-    assert shorten(text, width, "…", disp_len) == end
-    assert shorten_middle(text, width, "…", disp_len) == middle
+    charset = Charset("utf-8", disp_len)
+    assert charset.shorten(text, width) == end
+    assert charset.shorten_middle(text, width) == middle
 
 
 def test_shorten_narrower_than_ellipsis_cuts_it() -> None:
-    assert shorten("Reading", 2, "...", len) == ".."
-    assert shorten("Reading", -1, "...", len) == ""
+    charset = Charset("ascii", len)
+    assert charset.shorten("Reading", 2) == ".."
+    assert charset.shorten("Reading", -1) == ""
 
 
 @pytest.mark.parametrize(("encoding", "expected"), [("utf-8", "é漢"), ("latin-1", "é?"), ("ascii", "??")])

@@ -20,8 +20,9 @@ from web_dashboard import Dashboard, serving
 
 from schedules_async import PollingPolicy, SchedulesSession
 from schedules_async.cli.demo import PROGRAMME, start
-from schedules_async.progress.board import Board, Traffic
+from schedules_async.progress.board import Board
 from schedules_async.progress.rich_bars import Screen
+from schedules_async.progress.text import format_stats
 from schedules_async.testing import FakeClock, FakeSchedules
 
 FOLDER = Path(__file__).parents[2] / "examples" / "pictures"
@@ -63,7 +64,7 @@ async def draw_bars(folder: Path) -> None:
             await clock.advance(MOMENT)
             board.update()
             console = Console(file=io.StringIO(), record=True, width=90, force_terminal=True, color_system="truecolor")
-            console.print(Screen(board, Traffic(session)), end="")
+            console.print(Screen(board, lambda: format_stats(session.stats)), end="")
     picture = console.export_svg(title="schedules-async demo", unique_id="bars")
     save(folder / "terminal_bars.svg", picture)
 
