@@ -23,7 +23,7 @@ PUBLIC = ("cli", "temporal", "testing", "progress", "__init__", "events", "error
 PRIVATE_USES = {  # what the folders above `__init__` use beside the public surface, and why
     ("cli", "_auth.variables"): "the variables of `SchedulesSession.from_env`",
     ("cli", "_waiters.checkpoint"): "the command writes the checkpoint of what is left of its own timeout",
-    ("progress", "_waiters.waiter"): "the type of any waiter, which is tracked",
+    ("progress", "_waiters.waiter"): "the type of any waiter, which is tracked, and when its last operation ends",
     ("progress", "_exports"): "names what it exports by itself",
     ("testing", "_exports"): "as above",
     ("temporal", "_exports"): "as above",

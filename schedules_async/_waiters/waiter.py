@@ -3,7 +3,7 @@
 import asyncio
 import warnings
 from abc import abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Coroutine, Generator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Coroutine, Generator, Iterable
 from typing import Any, Generic, Never, Protocol, TypeVar
 
 from attrs import define, field
@@ -210,11 +210,7 @@ class GroupWaiter(Waiter[list[Item]], Generic[Item]):
     @property
     def time_remaining(self) -> TimeRemaining | None:
         """The range in which the last one ends, in seconds from now; None unless the progress of all is credible."""
-        ranges = [member.time_remaining for member in self._members if member.outcome is None]
-        known = [one for one in ranges if one is not None]
-        if not known or len(known) < len(ranges):
-            return None
-        return TimeRemaining(max(one.low for one in known), max(one.high for one in known))
+        return last_end(member.time_remaining for member in self._members if member.outcome is None)
 
     def _conclude(self) -> list[Item]:
         results: list[Any] = self._state.results()
@@ -238,6 +234,15 @@ class OperationGroupWaiter(GroupWaiter[Operation]):
     """
 
     __slots__ = ()
+
+
+def last_end(ranges: Iterable[TimeRemaining | None]) -> TimeRemaining | None:
+    """Return the range in which the last of several operations ends; None without any, or if one has no range."""
+    found = list(ranges)
+    known = [each for each in found if each is not None]
+    if not known or len(known) < len(found):
+        return None
+    return TimeRemaining(max(each.low for each in known), max(each.high for each in known))
 
 
 def _share(member: OperationSubscriber) -> float:

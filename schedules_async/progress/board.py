@@ -5,11 +5,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from heapq import nlargest, nsmallest
 from itertools import chain, islice
 from math import inf
+from operator import attrgetter
 from typing import ClassVar
 
 from attrs import define, field
 
 from schedules_async import Operation, OperationProgress, OperationRef, TimeRemaining
+from schedules_async._waiters.waiter import last_end
 from schedules_async.progress.text import error_reason, failure_reason, printable
 
 logger = logging.getLogger("schedules_async")
@@ -17,11 +19,6 @@ logger = logging.getLogger("schedules_async")
 Names = Mapping[OperationRef, str] | Callable[[OperationRef], str]
 
 _UPDATES_PER_CHOICE = 10  # for which the same operations of many are displayed
-
-
-def _reached(operation: Operation) -> float:
-    """Return the fraction of the work that is done; of a failed operation, the fraction that it reached."""
-    return min(max(operation.percent_complete / 100, 0.0), 1.0) if operation.is_failed else operation.fraction
 
 
 @define(eq=False)
@@ -39,7 +36,8 @@ class Track:
         latest = self._member.latest
         if latest is not None and latest is not self._latest:
             self._latest, self.changed = latest, number
-            self.fraction = max(self.fraction, _reached(latest))
+            reached = min(max(latest.percent_complete / 100, 0.0), 1.0) if latest.is_failed else latest.fraction
+            self.fraction = max(self.fraction, reached)
         if self.is_over:
             self.changed = number
 
@@ -125,11 +123,7 @@ class Board:
     @property
     def time_remaining(self) -> TimeRemaining | None:
         """The range in which the last operation is expected to end; None unless each has one."""
-        ranges = [track.time_remaining for track in self._running]
-        known = [one for one in ranges if one is not None]
-        if not known or len(known) < len(ranges):
-            return None
-        return TimeRemaining(max(one.low for one in known), max(one.high for one in known))
+        return last_end(track.time_remaining for track in self._running)
 
     @property
     def state(self) -> str:
@@ -157,15 +151,11 @@ class Board:
 
     def _by_interest(self, limit: int) -> Iterable[Track]:
         share = max(limit // 3, 1)
-        lost = nlargest(limit, (track for track in self.tracks if track.is_lost), key=_last_change)
+        lost = nlargest(limit, (track for track in self.tracks if track.is_lost), key=attrgetter("changed"))
         if not self._running:
             return lost
         next_to_end = nsmallest(share, self._running, key=_expected_end)
-        return chain(lost[:share], next_to_end, nlargest(limit, self.tracks, key=_last_change))
-
-
-def _last_change(track: Track) -> int:
-    return track.changed
+        return chain(lost[:share], next_to_end, nlargest(limit, self.tracks, key=attrgetter("changed")))
 
 
 def _expected_end(track: Track) -> tuple[float, float]:

@@ -63,7 +63,9 @@ class TqdmProgress(Tracker):
         for number, row in enumerate(rows):
             if number == len(self._bars):
                 self._bars.append(self._new_bar(row))
-            self._refresh(self._bars[number], row)
+            bar = self._bars[number]
+            bar.n, bar.desc, bar.unit, bar.bar_format = row.fraction, row.name, row.state, row.format
+            bar.refresh()
 
     def _close(self) -> None:
         """Close all bars; the last frame is written above those that the caller may have."""
@@ -89,16 +91,13 @@ class TqdmProgress(Tracker):
             disable=is_disabled,
         )
 
-    def _refresh(self, bar: "tqdm[Any]", row: "Row") -> None:
-        bar.n, bar.desc, bar.unit, bar.bar_format = row.fraction, row.name, row.state, row.format
-        bar.refresh()
-
     def _rows(self) -> Iterator["Row"]:
         board, count = self._board, len(self._board.tracks)
         tracks = board.choose(self._limit)
         running, succeeded, lost = self._charset.marks
         all_names = (*(track.name for track in tracks), board.name)
-        names = [self._charset.shorten_middle(name, self._name_width) for name in all_names]
+        width = max(min(self._columns // _SHARE, _MAX_NAME_WIDTH), len(Board.name))
+        names = [self._charset.shorten_middle(name, width) for name in all_names]
         width = max(map(disp_len, names))
         *names, total = (name + " " * (width - disp_len(name)) for name in names)
         for track, name in zip(tracks, names, strict=True):
@@ -134,10 +133,6 @@ class TqdmProgress(Tracker):
 
     def _text_row(self, text: str) -> "Row":
         return Row(self._charset.shorten(text, self._columns - 1))
-
-    @property
-    def _name_width(self) -> int:
-        return max(min(self._columns // _SHARE, _MAX_NAME_WIDTH), len(Board.name))
 
     @property
     def _columns(self) -> int:

@@ -21,12 +21,7 @@ _IDLE_FACTOR = 9  # times what drawing took, so that it takes at most a tenth of
 
 
 class Tracker(ABC):
-    """Displays a bar for each operation of a wait and a total, as long as at least one wait is tracked.
-
-    Waits that are tracked at the same time share one display. With a `session` the last line counts its requests
-    and, after a 429, the seconds until the next request may leave. A display that fails is closed and logged, once;
-    the waits continue.
-    """
+    """Displays the waits that are tracked, as long as there is one; a subclass draws."""
 
     _frame: asyncio.Handle | None = None  # the next one; None while nothing is displayed
 
@@ -43,16 +38,6 @@ class Tracker(ABC):
     @contextmanager
     def showing(self, waiter: Waiter[Any]) -> Iterator[None]:
         """Display the progress of a wait while the block runs, for code that iterates over the wait itself."""
-        self._add(waiter)
-        self._tracked += 1
-        try:
-            yield
-        finally:
-            self._tracked -= 1
-            if not self._tracked:
-                self._end()
-
-    def _add(self, waiter: Waiter[Any]) -> None:
         with self._closing_on_failure():
             if not self._tracked:
                 self._board = Board(self._names)
@@ -60,6 +45,13 @@ class Tracker(ABC):
                 self._frame = asyncio.get_running_loop().call_soon(self._draw_next)
             if self._frame is not None:
                 self._board.add(waiter.members)
+        self._tracked += 1
+        try:
+            yield
+        finally:
+            self._tracked -= 1
+            if not self._tracked:
+                self._end()
 
     def _draw_next(self) -> None:
         loop = asyncio.get_running_loop()
@@ -99,12 +91,10 @@ class Tracker(ABC):
             logger.warning("progress can no longer be displayed", exc_info=True)
 
     @abstractmethod
-    def _open(self) -> None:
-        """Open the display."""
+    def _open(self) -> None: ...
 
     @abstractmethod
-    def _draw(self) -> None:
-        """Draw the board."""
+    def _draw(self) -> None: ...
 
     @abstractmethod
     def _close(self) -> None:
