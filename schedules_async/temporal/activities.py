@@ -1,8 +1,8 @@
 """The activities that wait for one operation to its end, or poll it once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, MutableMapping
+from contextlib import asynccontextmanager
 
 from attrs import define, field
 from temporalio import activity
@@ -11,7 +11,7 @@ from schedules_async import NotFoundError, Operation, OperationRef, PollingPolic
 from schedules_async._clock import Clock
 from schedules_async._polling.experience import Experience
 from schedules_async._polling.policy import jitter_seed
-from schedules_async.temporal.failures import describe, not_done, to_failure
+from schedules_async.temporal.failures import not_done, to_failure
 from schedules_async.temporal.heartbeat_details import HeartbeatDetails
 from schedules_async.temporal.payloads import OperationWait
 
@@ -51,20 +51,17 @@ class Attempt:
     @asynccontextmanager
     async def heartbeats(self) -> AsyncIterator[None]:
         """Send heartbeats in the background, also while nothing changes."""
-        timeout = activity.info().heartbeat_timeout
-        if timeout is None:
-            yield
-            return
-        task = asyncio.create_task(self._send_heartbeats(timeout.total_seconds() / _HEARTBEATS_PER_TIMEOUT))
+        task = asyncio.create_task(self._send_heartbeats())
         try:
             yield
         finally:
             task.cancel()
             await asyncio.wait({task})
 
-    async def _send_heartbeats(self, seconds: float) -> None:
-        while True:
-            await self._clock.sleep(seconds)
+    async def _send_heartbeats(self) -> None:
+        timeout = activity.info().heartbeat_timeout
+        while timeout is not None:
+            await self._clock.sleep(timeout.total_seconds() / _HEARTBEATS_PER_TIMEOUT)
             self._heartbeat()
 
 
@@ -108,7 +105,7 @@ class OperationActivities:
                     attempt.details.progress().teach(self._experience, operation, attempt.now, None)
                 return operation.to_json()
             attempt.record(attempt.details.with_poll(attempt.now, operation))
-            raise not_done(describe(operation), self._interval(attempt))
+            raise not_done(f"{operation.raw_status} at {operation.percent_complete:g} %", self._interval(attempt))
 
     def _interval(self, attempt: Attempt) -> float:
         progress = attempt.details.progress()
@@ -124,21 +121,15 @@ class OperationActivities:
         """
         try:
             attempt = Attempt(request.ref, _previous_details(request), self._clock)
-            with self._held_snapshot(attempt.ref, attempt.details.operation):
+            if attempt.details.operation is not None:
+                self._snapshots.setdefault(attempt.ref, attempt.details.operation)
+            try:
                 async with attempt.heartbeats():
                     yield attempt
+            finally:
+                self._snapshots.pop(attempt.ref, None)
         except (SchedulesError, ValueError) as error:
             raise to_failure(error, self._polling.max_interval) from None
-
-    @contextmanager
-    def _held_snapshot(self, ref: OperationRef, operation: Operation | None) -> Iterator[None]:
-        """Keep a snapshot for the session during the attempt, so that its first poll is conditional."""
-        if operation is not None:
-            self._snapshots.setdefault(ref, operation)
-        try:
-            yield
-        finally:
-            self._snapshots.pop(ref, None)
 
 
 def _previous_details(request: OperationWait) -> HeartbeatDetails:

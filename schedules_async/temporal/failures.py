@@ -4,7 +4,6 @@ from datetime import timedelta
 
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from schedules_async._operations.operation import Operation
 from schedules_async.errors import AuthenticationError, RateLimitedError, ResponseError, SessionClosedError
 
 NOT_DONE = "OperationNotDone"
@@ -26,18 +25,13 @@ def to_failure(error: Exception, retry_delay: float) -> ApplicationError:
     return ApplicationError(
         str(error),
         type=type(error).__name__,
-        non_retryable=not is_retryable(error),
+        non_retryable=not _is_retryable(error),
         next_retry_delay=timedelta(seconds=retry_delay if retry_after is None else retry_after),
     )
 
 
-def is_retryable(error: Exception) -> bool:
+def _is_retryable(error: Exception) -> bool:
     """Return True if another attempt may succeed: after throttling or a transient fault, or on another worker."""
     if isinstance(error, AuthenticationError):
         return error.status is None  # without a token; a rejected one will be rejected again
     return isinstance(error, RateLimitedError | SessionClosedError) or getattr(error, "is_transient", False)
-
-
-def describe(operation: Operation) -> str:
-    """Return the state of an operation as text."""
-    return f"{operation.raw_status} at {operation.percent_complete:g} %"

@@ -2,7 +2,7 @@
 
 import json
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any
 
 from attrs import evolve, frozen
 
@@ -22,27 +22,6 @@ class PastPoll:
     percent_complete: float
     updated_at: float | None
 
-    @classmethod
-    def at(cls, time: float, operation: Operation) -> Self:
-        """Return what a polling policy needs of a snapshot."""
-        updated_at = None if operation.updated_at is None else operation.updated_at.timestamp()
-        return cls(round(time, 2), operation.status, operation.percent_complete, updated_at)
-
-    def equals(self, other: "PastPoll") -> bool:
-        """Return True if nothing changed between two polls."""
-        return self.status is other.status and self.percent_complete == other.percent_complete
-
-    def replay(self, progress: Progress, operation: Operation) -> None:
-        """Pass the operation as this poll found it to `progress`; Temporal's clock replaces the service's."""
-        snapshot = evolve(
-            operation,
-            status=self.status,
-            raw_status=self.status.value,
-            percent_complete=self.percent_complete,
-            updated_at=None if self.updated_at is None else to_date(self.updated_at),
-        )
-        progress.observe(snapshot, self.time, to_date(self.time))
-
 
 def to_date(time: float) -> datetime:
     """Return the UTC date of seconds since 1970."""
@@ -61,17 +40,26 @@ class HeartbeatDetails:
 
     def with_poll(self, time: float, operation: Operation) -> "HeartbeatDetails":
         """Return details with one more poll; of the earlier ones the first and the latest are kept."""
-        polls = [*self.polls, PastPoll.at(time, operation)]
+        updated_at = None if operation.updated_at is None else operation.updated_at.timestamp()
+        polls = [*self.polls, PastPoll(round(time, 2), operation.status, operation.percent_complete, updated_at)]
         if len(polls) > _MAX_POLLS:
             del polls[_most_redundant(polls)]
         return HeartbeatDetails(operation, tuple(polls))
 
     def progress(self) -> Progress:
-        """Return the progress that a policy derives from these polls."""
+        """Return the progress that a policy derives from these polls; Temporal's clock replaces the service's."""
         progress = Progress()
-        if self.operation is not None:
-            for poll in self.polls:
-                poll.replay(progress, self.operation)
+        if self.operation is None:
+            return progress
+        for poll in self.polls:
+            snapshot = evolve(
+                self.operation,
+                status=poll.status,
+                raw_status=poll.status.value,
+                percent_complete=poll.percent_complete,
+                updated_at=None if poll.updated_at is None else to_date(poll.updated_at),
+            )
+            progress.observe(snapshot, poll.time, to_date(poll.time))
         return progress
 
     def to_json(self) -> str:
@@ -95,8 +83,9 @@ class HeartbeatDetails:
 
 def _most_redundant(polls: list[PastPoll]) -> int:
     """Return the index of the oldest poll that equals both its neighbours, or else of the second."""
+    found = [(poll.status, poll.percent_complete) for poll in polls]
     for index in range(1, len(polls) - _MAX_POLLS // 2):
-        if polls[index - 1].equals(polls[index]) and polls[index].equals(polls[index + 1]):
+        if found[index - 1] == found[index] == found[index + 1]:
             return index
     return 1
 

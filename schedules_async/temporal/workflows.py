@@ -54,7 +54,8 @@ class WaitForOperations:
         if self._failure is not None:
             raise _to_error(self._failure)
         if self._is_continued:
-            workflow.continue_as_new(replace(request, state=self._run_state()))
+            pending = {wait: text for wait, text in self._details.items() if wait not in self._outcomes}
+            workflow.continue_as_new(replace(request, state=RunState(self._outcomes, pending, self._deadline)))
         by_pair = {pair: self._outcomes[wait] for wait, pair in self._waits.items()}
         return [by_pair[pair] for pair in request.refs]
 
@@ -62,8 +63,9 @@ class WaitForOperations:
     def progress(self) -> WaitProgress:
         """Return the progress of each operation at the last update."""
         waits = {pair: wait for wait, pair in self._waits.items()}
-        percents = [self._percent(waits[pair]) for pair in self._request.refs]
-        return WaitProgress(len(self._waits), len(self._outcomes), percents)
+        percents = self._percents | dict.fromkeys(self._outcomes, 100.0)
+        in_order = [percents.get(waits[pair], 0.0) for pair in self._request.refs]
+        return WaitProgress(len(self._waits), len(self._outcomes), in_order)
 
     @workflow.query
     def percent_complete(self) -> float:
@@ -80,10 +82,6 @@ class WaitForOperations:
         elif request.timeout is not None:
             self._deadline = workflow.now().timestamp() + request.timeout
 
-    def _run_state(self) -> RunState:
-        pending = {wait: text for wait, text in self._details.items() if wait not in self._outcomes}
-        return RunState(self._outcomes, pending, self._deadline)
-
     def _is_run_over(self) -> bool:
         """Return True if no operation is left to wait for, or another run is to continue."""
         is_full = workflow.info().is_continue_as_new_suggested()
@@ -92,9 +90,6 @@ class WaitForOperations:
     @property
     def _is_continued(self) -> bool:
         return self._failure is None and len(self._outcomes) < len(self._waits)
-
-    def _percent(self, wait: str) -> float:
-        return 100.0 if wait in self._outcomes else self._percents.get(wait, 0.0)
 
     async def _update_progress(self) -> None:
         """Update the progress of all operations periodically, each time with one event in the history."""

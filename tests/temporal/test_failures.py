@@ -7,8 +7,6 @@ from schedules_async import (
     AuthenticationError,
     MalformedResponseError,
     NotFoundError,
-    Operation,
-    OperationStatus,
     PermissionDeniedError,
     RateLimitedError,
     ResponseError,
@@ -16,7 +14,7 @@ from schedules_async import (
     SessionClosedError,
     TransportError,
 )
-from schedules_async.temporal.failures import describe, not_done, to_failure
+from schedules_async.temporal.failures import not_done, to_failure
 
 
 @pytest.mark.parametrize(
@@ -48,7 +46,7 @@ def test_only_transient_errors_are_retryable(error: Exception, is_retried: bool,
 
 
 def test_operation_not_done_is_benign_failure() -> None:
-    failure = not_done(describe(Operation("o", "s", OperationStatus.STARTED, percent_complete=40.0)), 2.5)
+    failure = not_done("Started at 40 %", 2.5)
     assert failure.category is ApplicationErrorCategory.BENIGN
     assert failure.next_retry_delay == timedelta(seconds=2.5)
     assert (failure.type, failure.message) == ("OperationNotDone", "Started at 40 %")
