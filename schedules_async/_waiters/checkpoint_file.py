@@ -10,7 +10,9 @@ from typing import Any
 
 from attrs import field, frozen
 
-from schedules_async._waiters.waiter import GroupWaiter, OperationWaiter
+from schedules_async._waiters.waiter import Waiter
+
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)  # the last is Windows'
 
 
 @frozen
@@ -40,7 +42,7 @@ class CheckpointFile:
                 text = self.path.read_text("utf-8")
         return text
 
-    def save(self, waiter: OperationWaiter | GroupWaiter[Any]) -> None:
+    def save(self, waiter: Waiter[Any]) -> None:
         """Replace the file by the checkpoint of a waiter; raise OSError, and change nothing, if that is impossible."""
         text = waiter.checkpoint()
         with self._naming_the_file():
@@ -90,6 +92,3 @@ class CheckpointFile:
             yield
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self.path)) from error
-
-
-_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)  # the last is Windows'

@@ -12,7 +12,7 @@ from schedules_async._polling.poller import Ending, Subscriber
 
 @define(eq=False, repr=False)
 class SingleFetch(Subscriber):
-    """One call that awaits one fetch, and accepts throttling for a bounded time in all."""
+    """One call that awaits one fetch; `max_retry_after` bounds the time for which it is throttled in all."""
 
     policy: None = None
     max_retry_after: float = math.inf
@@ -23,7 +23,7 @@ class SingleFetch(Subscriber):
         self._outcome = asyncio.get_running_loop().create_future()
 
     async def result(self) -> Operation:
-        """Return the snapshot, or raise what the fetch has met."""
+        """Return the snapshot, or raise the error of the fetch."""
         outcome = await self._outcome
         try:
             if isinstance(outcome, BaseException):
@@ -38,20 +38,19 @@ class SingleFetch(Subscriber):
             self._throttled_since = now
         return until - self._throttled_since <= self.max_retry_after
 
-    def gives_up(self, retry: RetryPolicy, now: float) -> bool:
+    def gives_up(self, retry: RetryPolicy, _: float) -> bool:
         """True once the attempts are used up."""
-        del now
         return self.faults >= retry.attempts
 
-    def conclude(self, operation: Operation, now: float, *, is_change: bool) -> Ending | None:
+    def conclude(self, operation: Operation, _: float, *, is_change: bool) -> Ending | None:
         """Return the snapshot: one is enough."""
-        del now, is_change
+        del is_change
         return operation
 
     def on_change(self, operation: Operation) -> None:
-        """Ignore the snapshot: it is the outcome too."""
+        """Ignore the snapshot, which is the outcome too."""
 
     def on_end(self, outcome: Ending) -> None:
-        """Pass the outcome to the caller, unless it was cancelled."""
+        """Pass the outcome to the caller, unless the caller was cancelled."""
         if not self._outcome.done():
             self._outcome.set_result(outcome)

@@ -115,21 +115,19 @@ class OperationSubscriber(Subscriber):
     def is_presentable(self) -> bool:
         """True if a new consumer gets the newest snapshot: of an ended operation, or of a running poller."""
         if self.outcome is None:
-            return self.has_snapshot and self._wait.is_in_use
+            return self.has_snapshot and bool(self._wait.consumers)
         return isinstance(self.outcome, Operation)
 
     @property
     def time_remaining(self) -> TimeRemaining | None:
         """The range of the poller, while there are consumers."""
-        return self._poller.time_remaining if self._poller is not None and self._wait.is_in_use else None
+        return self._poller.time_remaining if self._poller is not None and self._wait.consumers else None
 
     def join(self, pool: PollerPool, first_use: float, away: float) -> None:
         """Join the poller of the operation; the `away` seconds without a consumer count in no stall."""
-        grace = self.policy.not_found_grace if self.policy is not None else 0.0
-        self.not_found_until = first_use + grace
-        closed = pool.queue.limiter.closed_seconds(pool.timers.now())
+        self.not_found_until = first_use + (self.policy.not_found_grace if self.policy is not None else 0.0)
         if self._quiet_since == -math.inf:
-            self._quiet_since, self._closed_before = first_use, closed
+            self._quiet_since, self._closed_before = first_use, self._wait.closed_seconds
         else:
             self._quiet_since += away
         self.faults, self.first_fault_at = 0, math.inf
@@ -235,27 +233,19 @@ class WaitState:
         self.unfinished = sum(member.outcome is None for member in self.members.values())
 
     @property
-    def is_in_use(self) -> bool:
-        """True if there are consumers, so that polls are wanted."""
-        return bool(self.consumers)
-
-    @property
     def closed_seconds(self) -> float:
         """For how long in all the gate of the session has been closed."""
         return 0.0 if self._pool is None else self._pool.queue.limiter.closed_seconds(self._pool.timers.now())
 
     def results(self) -> list[Operation | Exception]:
-        """Return what became of each operation that has ended, in the order asked; each exception is a new copy."""
-        outcomes = [self.members[ref].outcome for ref in self.refs]
-        return [
-            copy_error(outcome)
-            if isinstance(outcome, Exception)
-            else _failure(outcome)
-            if self.options.check and outcome.is_failed
-            else outcome
-            for outcome in outcomes
-            if outcome is not None
-        ]
+        """Return the outcome of each operation that has ended, in the order asked; each exception is a new copy."""
+        results: list[Operation | Exception] = []
+        for outcome in (self.members[ref].outcome for ref in self.refs):
+            if isinstance(outcome, Exception):
+                results.append(copy_error(outcome))
+            elif outcome is not None:
+                results.append(_failure(outcome) if self.options.check and outcome.is_failed else outcome)
+        return results
 
     def add_consumer(self, *, wakes_on_change: bool) -> Consumer:
         """Return a new consumer, which starts from what is known; the first one starts the clock of the timeout."""

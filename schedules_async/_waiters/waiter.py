@@ -92,6 +92,10 @@ class Waiter(Coroutine[Any, Any, Result], AsyncIterable[Operation]):
         self._is_used = True
         return self._state.members.values()
 
+    def checkpoint(self) -> str:
+        """Return the wait as JSON text for `SchedulesSession.resume`, in this process or another; it holds no token."""
+        return self._state.checkpoint(is_group=isinstance(self, GroupWaiter))
+
     async def aclose(self) -> None:
         """End every use of this waiter: iterations end, awaits raise WaitError; the operations go on."""
         self._is_used = True
@@ -170,10 +174,6 @@ class OperationWaiter(Waiter[Operation]):
         finally:
             del result  # no cycle of the exception, its traceback, this frame and the exception
 
-    def checkpoint(self) -> str:
-        """Return the wait as JSON text for `SchedulesSession.resume`, in this process or another; it holds no token."""
-        return self._state.checkpoint(is_group=False)
-
 
 class GroupWaiter(Waiter[list[Item]], Generic[Item]):
     """A wait for many operations whose result is a list of `Item`: see `OperationGroupWaiter`.
@@ -220,10 +220,6 @@ class GroupWaiter(Waiter[list[Item]], Generic[Item]):
             message = _count_lost(list(lost), len(self._members))
             raise OperationGroupError(message, list(lost.values()), operations=self.latest, errors=lost)
         return results
-
-    def checkpoint(self) -> str:
-        """Return the wait as JSON text for `SchedulesSession.resume`, in this process or another; it holds no token."""
-        return self._state.checkpoint(is_group=True)
 
 
 class OperationGroupWaiter(GroupWaiter[Operation]):

@@ -81,7 +81,7 @@ async def test_fetch_gives_up_with_its_last_attempt(attempts: int) -> None:
     fetch, given_up = SingleFetch(), []
     for faults in range(1, attempts + 2):
         fetch.faults = faults
-        given_up.append(fetch.gives_up(RetryPolicy(attempts=attempts), now=1e9))
+        given_up.append(fetch.gives_up(RetryPolicy(attempts=attempts), 1e9))
     assert given_up == [False] * (attempts - 1) + [True, True]
 
 
