@@ -87,18 +87,13 @@ class ClientCredentials:
         self._token: _Token | None = None
         self._refused_until: tuple[float, AuthenticationError] | None = None
         self._renewal = SingleFlight(self._renew)
-        self._in_flight = 0
+        self.in_flight = 0  # token requests under way now: one or none
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._client_id} at {self._endpoint.url}>"
 
     def __reduce__(self) -> str:
         raise TypeError("client credentials hold a secret: they cannot be pickled or copied")
-
-    @property
-    def in_flight(self) -> int:
-        """The number of token requests under way now: one or none."""
-        return self._in_flight
 
     async def get_token(self, *, rejected: str | None = None) -> str:
         """Return the current token, requested or renewed where that is due; `rejected` is one that met a 401.
@@ -126,7 +121,9 @@ class ClientCredentials:
         try:
             outcome = await self._renewal.result()
         except RunCancelledError as error:
-            raise AuthenticationError(f"no token could be had from {self._host}: the request was cancelled") from error
+            raise AuthenticationError(
+                f"no token could be had from {self._endpoint.host}: the request was cancelled"
+            ) from error
         if isinstance(outcome, AuthenticationError):
             raise copy_error(outcome)
         return outcome.text
@@ -139,10 +136,6 @@ class ClientCredentials:
             good.renew_at = self._clock.monotonic() + _RENEWAL_DELAY
             return good.text
         return good.text if isinstance(outcome, AuthenticationError) else outcome.text
-
-    @property
-    def _host(self) -> str | None:
-        return URL(self._endpoint.url).host
 
     async def _renew(self) -> _Token | AuthenticationError:
         """Request a token, in three attempts at most; return the outcome for all callers that wait."""
@@ -160,13 +153,13 @@ class ClientCredentials:
 
     async def _request(self) -> _Token | SchedulesError:
         sent = self._clock.monotonic()
-        self._in_flight += 1
+        self.in_flight += 1
         try:
             text, life = read_grant(await self._endpoint.request())
         except SchedulesError as error:
             return copy_error(error)  # without the frames that hold the answer
         finally:
-            self._in_flight -= 1
+            self.in_flight -= 1
         return _Token(text, sent + renewal_age(life), sent + life)
 
     def _keep(self, token: _Token) -> _Token:
@@ -180,7 +173,7 @@ class ClientCredentials:
         now, response = self._clock.monotonic(), fault if isinstance(fault, ResponseError) else ResponseError("")
         count = f" ({attempts} attempts)" if attempts > 1 else ""
         error = AuthenticationError(
-            f"no token could be had from {self._host}: {fault}{count}",
+            f"no token could be had from {self._endpoint.host}: {fault}{count}",
             code=response.code,
             retry_after=response.retry_after,
         )
@@ -217,6 +210,10 @@ class _Endpoint:
     authorization: str
     scope: str
     borrowed: aiohttp.ClientSession | None
+
+    @property
+    def host(self) -> str | None:
+        return URL(self.url).host
 
     async def request(self) -> Answer:
         """Send one token request with a client of its own; TransportError when no complete answer came in time."""

@@ -72,8 +72,6 @@ def as_token_provider(auth: Auth) -> TokenProvider:
 
 async def request_token(provider: TokenProvider, rejected: BearerToken | None = None) -> BearerToken:
     """Return a usable token within 30 seconds; what the provider raises becomes an AuthenticationError."""
-    if isinstance(provider, FixedToken):
-        return provider.token
     try:
         async with asyncio.timeout(LONGEST_TOKEN_ATTEMPT):
             result = to_bearer_token(await provider.get_token(rejected=None if rejected is None else rejected.text))
