@@ -28,11 +28,6 @@ class Target:
     name: str | None = None
     host: str | None = None
 
-    @property
-    def label(self) -> str:
-        """The name, or else the ids."""
-        return self.name or str(self.ref)
-
 
 def parse_targets(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> tuple[Target, ...]:
     """Return the operations that the REFs name, with the lines of standard input in place of -."""

@@ -73,8 +73,7 @@ def test_parse_target_reads_name_and_host(text: str, target: Target) -> None:
     assert parse_target(text) == target
 
 
-def test_label_is_the_name_or_the_ids() -> None:
-    assert [parse_target(text).label for text in ("s/o", "a=s/o")] == ["s/o", "a"]
+def test_names_are_those_that_were_given() -> None:
     assert find_names([parse_target("a=s/1"), parse_target("s/2")]) == {OperationRef("s", "1"): "a"}
 
 
@@ -108,7 +107,7 @@ def test_refs_come_from_arguments_and_standard_input() -> None:
     with standard_input(b"t/1\n\n  name=https://api.example/schedules/t/operations/2 \r\n"):
         targets = parse_targets(CONTEXT, ARGUMENT, ("s/1", "-", "s/2"))
     assert [str(target.ref) for target in targets] == ["s/1", "t/1", "t/2", "s/2"]
-    assert targets[2].label == "name"
+    assert targets[2].name == "name"
 
 
 @pytest.mark.parametrize(
