@@ -1,4 +1,4 @@
-"""A bearer token as it may stand in a header, and in no repr."""
+"""Bearer tokens: what may be sent in a header, and is shown in no repr."""
 
 import re
 
@@ -35,5 +35,5 @@ def _find_problem(token: object) -> Exception | None:
 
 
 def to_bearer_token(token: object) -> BearerToken | Exception:
-    """Return the usable token, or what is wrong with it, so that no frame of a traceback holds its text."""
+    """Return the token, or the error if it is unusable: raised here, its traceback would hold the text."""
     return _find_problem(token) or BearerToken(str(token))

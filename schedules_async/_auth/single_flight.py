@@ -20,7 +20,7 @@ class RunCancelledError(Exception):
 
 @define(eq=False, repr=False)
 class _Run(Generic[Value]):
-    """A run, and who waits for it; `is_detached` once a caller that wants it to end well waits no longer."""
+    """A run and the number of its callers; `is_detached` once a caller has run out of patience."""
 
     task: asyncio.Task[Value]
     callers: int = 0

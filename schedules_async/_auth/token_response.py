@@ -26,7 +26,7 @@ _ERROR_CODES = (  # RFC 6749 section 5.2
 
 
 def read_grant(answer: Answer) -> tuple[str, float]:
-    """Return a token and its life in seconds, or raise the error that the identity server's answer is."""
+    """Return the token and its life in seconds; raise the error that the answer means."""
     if answer.status >= 300:
         raise _read_failure(answer)
     if answer.status != 200:
@@ -54,7 +54,7 @@ def _read_object(body: bytes) -> dict[str, Any]:
 
 
 def _read_failure(answer: Answer) -> ResponseError:
-    """Return the error with status, delay and a code of the standard's: anything else might repeat the secret."""
+    """Return the error with status, delay and a code of the standard: the rest may repeat the secret."""
     times = [(name, value) for name, value in answer.headers.items() if name.title() in ("Date", "Retry-After")]
     code = _read_code(answer.body)
     body = json.dumps({"error": {"code": code}}).encode() if code else b""
@@ -70,7 +70,7 @@ def _read_code(body: bytes) -> str | None:
 
 
 def read_life(expires_in: object) -> float:
-    """Return the life of a token in seconds; what is no such time counts as absent, and a 401 then renews it."""
+    """Return the life of a token in seconds; an unusable `expires_in` counts as absent."""
     if isinstance(expires_in, bool) or not isinstance(expires_in, int | float) or not expires_in > 0:
         return _USUAL_LIFE
     return float(min(max(expires_in, _SHORTEST_LIFE), _LONGEST_LIFE))
@@ -82,7 +82,7 @@ def renewal_age(life: float) -> float:
 
 
 def retry_delay(fault: SchedulesError, attempt: int, sample: float) -> float | None:
-    """Return the seconds before the next attempt, `sample` in [0, 1) of the longest; None if there is to be none."""
+    """Return the delay before the next attempt, None for no attempt; `sample` in [0, 1) is its share of the longest."""
     status, retry_after = (fault.status, fault.retry_after) if isinstance(fault, ResponseError) else (None, None)
     if attempt == _RETRY.attempts or not (fault.is_transient or status == 429):
         return None

@@ -1,4 +1,4 @@
-"""Checkpoints: a wait as JSON text, to go on with it in another process. Pure; no credentials.
+"""Checkpoints: the state of a wait as JSON text, to resume it in another process. Pure; no credentials.
 
 The text is an object of `format`, `version`, `wait`, and `digest`, the SHA-256 of `wait` written canonically.
 """
@@ -23,7 +23,7 @@ _DAMAGES = (LookupError, TypeError, ValueError, AttributeError, OverflowError, R
 
 @frozen
 class Checkpoint:
-    """What it takes to go on with a wait: `refs` as asked for, and the newest snapshots of those that were saved.
+    """The state from which a wait is resumed: `refs` as asked for, and the newest snapshots, `saved`.
 
     `timeout` is what is left of it; timeouts are in seconds, infinity for none.
     """
@@ -37,7 +37,7 @@ class Checkpoint:
 
 
 def write_checkpoint(checkpoint: Checkpoint) -> str:
-    """Write the text; its digest shows later whether it was damaged."""
+    """Return a checkpoint as text, with a digest that shows whether the text is damaged."""
     numbers = {ref: number for number, ref in enumerate(dict.fromkeys(checkpoint.refs))}
     wait = {
         "isGroup": checkpoint.is_group,
@@ -52,7 +52,7 @@ def write_checkpoint(checkpoint: Checkpoint) -> str:
 
 
 def read_checkpoint(text: str) -> Checkpoint:
-    """Read what `write_checkpoint` wrote; ValueError for foreign, damaged or newer text."""
+    """Return the checkpoint in a text of `write_checkpoint`; raise ValueError for foreign, damaged or newer text."""
     if not isinstance(text, str):
         raise TypeError(f"a checkpoint is text, not {type(text).__name__}")
     try:

@@ -42,7 +42,7 @@ def to_timeout(name: str, value: Seconds | None) -> float:
 
 @frozen
 class WaitOptions:
-    """What distinguishes waits; timeouts in seconds, infinity for none."""
+    """The options of a wait; timeouts are in seconds, infinity for none."""
 
     timeout: float
     stall_timeout: float
@@ -60,7 +60,7 @@ class Consumer:
     _news: "list[asyncio.Future[None]]" = field(init=False, factory=list)
 
     def on_change(self, subscribers: "Iterable[OperationSubscriber]") -> None:
-        """Note changes; one that was not read gives way to a newer one of the same operation."""
+        """Note changes; a newer change of an operation replaces an unread one."""
         if self._changed is not None:
             self._changed.update(dict.fromkeys(subscribers))
             self.wake()
@@ -124,7 +124,7 @@ class OperationSubscriber(Subscriber):
         return self._poller.time_remaining if self._poller is not None and self._wait.consumers else None
 
     def join(self, pool: PollerPool, first_use: float, away: float) -> None:
-        """Join the poller of the operation; the `away` seconds without a consumer count in no stall."""
+        """Join the poller of the operation; the `away` seconds without a consumer do not count as a stall."""
         self.not_found_until = first_use + (self.policy.not_found_grace if self.policy is not None else 0.0)
         if self._quiet_since == -math.inf:
             self._quiet_since, self._closed_before = first_use, self._wait.closed_seconds
@@ -136,7 +136,6 @@ class OperationSubscriber(Subscriber):
         self._poller = pool.join(self.ref, self, self._poller)
 
     def leave(self) -> None:
-        """Leave the poller."""
         if self._poller is not None:
             self._poller.leave(self)
 
@@ -174,7 +173,7 @@ class OperationSubscriber(Subscriber):
             consumer.on_change((self,))
 
     def on_end(self, outcome: Ending) -> None:
-        """Keep the outcome; what ends the session ends the whole wait, and is no outcome of this operation."""
+        """Keep the outcome; an error that ends the session interrupts the whole wait instead."""
         if self.outcome is not None:
             return
         if isinstance(outcome, SessionClosedError) or not isinstance(outcome, Operation | Exception):
@@ -206,7 +205,7 @@ def _describe(operation: Operation) -> str:
 
 @define(eq=False, repr=False)
 class WaitState:
-    """Waiting for some operations: its deadline, its consumers, and what became of each operation.
+    """A wait for some operations: their outcomes, its consumers and its deadline.
 
     `refs` are the operations as asked for, each once or more often; `saved` are snapshots of a checkpoint.
     """
@@ -248,7 +247,7 @@ class WaitState:
         return results
 
     def add_consumer(self, *, wakes_on_change: bool) -> Consumer:
-        """Return a new consumer, which starts from what is known; the first one starts the clock of the timeout."""
+        """Return a new consumer, which first reads the snapshots so far; the first consumer starts the timeout."""
         consumer = Consumer(OrderedDict() if wakes_on_change else None)
         consumer.on_change(member for member in self.members.values() if member.is_presentable)
         if not self.unfinished:
@@ -329,7 +328,7 @@ class WaitState:
                 consumer.wake()
 
     def interrupt(self, error: BaseException) -> None:
-        """End every consumer now; of a group no operation is named."""
+        """End every consumer with an error, which names no operation of a group."""
         if isinstance(error, SessionClosedError) and len(self.members) > 1:
             error.ref = None
         for consumer in tuple(self.consumers):
@@ -352,7 +351,7 @@ class WaitState:
             member.time_out(problem)
 
     def checkpoint(self, *, is_group: bool) -> str:
-        """Return what it takes to resume this wait elsewhere."""
+        """Return the checkpoint of this wait as text."""
         left = self.options.timeout
         if self._pool is not None:
             left = max(self._first_use + left - self._pool.timers.now(), 0.0)

@@ -256,8 +256,8 @@ def _count_lost(refs: list[OperationRef], count: int) -> str:
 class ChangeIterator(AsyncIterator[Operation]):
     """One iteration over a wait: the newest snapshots first, then each change, each final one once.
 
-    A cancelled `anext` loses nothing: this iteration still wants polls, and the next `anext` returns what was missed.
-    It ends, and no longer wants polls, when it is closed or dropped.
+    A cancelled `anext` loses nothing: the polling goes on, and the next `anext` returns what was missed. An iteration
+    that is closed or dropped ends, and wants no more polls.
     """
 
     _state: WaitState
@@ -275,7 +275,7 @@ class ChangeIterator(AsyncIterator[Operation]):
         return step
 
     def _step(self) -> Operation | Consumer:
-        """Return an unread snapshot, or who will have news of one; raise what the iteration ends with."""
+        """Return an unread snapshot, or else the consumer to wait for; raise what ends the iteration."""
         if self._is_over or (self._consumer is None and self._state.is_closed):
             raise StopAsyncIteration
         if self._consumer is None:

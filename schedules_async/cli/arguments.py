@@ -97,7 +97,7 @@ def read_token_file(_: click.Context, __: click.Parameter, path: Path | None) ->
 
 
 def check_hosts(targets: Iterable[Target], base_url: str) -> None:
-    """Raise a usage error if a REF is a URL of another service than the one that is asked."""
+    """Raise a usage error if a REF is a URL of another service than that of the base URL."""
     asked = find_host(base_url)
     for target in targets:
         if target.host not in (None, asked):

@@ -1,4 +1,4 @@
-"""The option --checkpoint: a wait in a file, updated after each change."""
+"""The option --checkpoint: the checkpoint of a wait in a file, saved after each change."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -13,7 +13,7 @@ from schedules_async.cli.exit_codes import SERVICE_ERROR, USAGE, CommandError
 
 AnyWaiter = OperationWaiter | GroupWaiter[Any]
 
-_IDLE_FACTOR = 9  # times what writing took, so that it takes at most a tenth of the event loop's time
+_IDLE_FACTOR = 9  # pause after a save, times its duration: saving takes at most a tenth of the time
 
 
 def load_checkpoint(file: CheckpointFile, refs: Iterable[OperationRef]) -> Checkpoint | None:
@@ -35,9 +35,9 @@ def load_checkpoint(file: CheckpointFile, refs: Iterable[OperationRef]) -> Check
 
 @asynccontextmanager
 async def checkpointed(waiter: AnyWaiter, file: CheckpointFile) -> AsyncIterator[None]:
-    """Save a wait to a file while the block runs; the file is deleted if every operation has ended by then.
+    """Save the checkpoint of a wait while the block runs; then delete the file if every operation has ended.
 
-    A file that cannot be replaced is a CommandError before the block runs.
+    Raise CommandError before the block runs if the file cannot be replaced.
     """
     try:
         file.save(waiter)

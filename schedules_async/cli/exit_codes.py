@@ -39,8 +39,8 @@ def to_command_error(
 ) -> CommandError:
     """Return the errors of the library as one CommandError without secrets, with the highest of their exit codes.
 
-    An error of the token is reported once, since it concerns all operations. Operations that have a name are called
-    by it.
+    An error of the token is reported once, since it concerns all operations. A sentence uses the name of an operation
+    instead of its ids, if it has one.
     """
     causes = list(errors)
     exit_code = max(next(code for kind, code in _EXIT_CODES if isinstance(error, kind)) for error in causes)

@@ -21,7 +21,7 @@ class EndedBySignalError(CommandError):
 
 
 def run_until_signal(work: Coroutine[Any, Any, Value]) -> Value:
-    """Run a coroutine; a signal cancels it, so that it cleans up, and is then an EndedBySignalError."""
+    """Run a coroutine; on a signal cancel it, wait for its cleanup, and raise EndedBySignalError."""
     try:
         return asyncio.run(_run_until_signal(work))
     except KeyboardInterrupt as error:

@@ -1,4 +1,4 @@
-"""The service that a command asks: a session with the proxies and certificates of the environment."""
+"""The service that a command uses: a session with the proxies and certificates of the environment."""
 
 import os
 import ssl
@@ -19,7 +19,7 @@ _KEEPALIVE = 60.0  # seconds; longer than the usual interval between two polls, 
 
 @frozen
 class Service:
-    """The service that a command asks, the token for it out of a file, if any, and how the command retries."""
+    """The service that a command uses, the token out of `--token-file`, if any, and the policy of retries."""
 
     base_url: str
     token: str | None = field(default=None, repr=False)

@@ -25,7 +25,7 @@ def usable_streams() -> Iterator[None]:
 
 
 def discard_output() -> None:
-    """Keep the last flush of the interpreter from failing again, with a message, on a stream that is closed."""
+    """Redirect stdout and stderr to nowhere, so that the last flush of the interpreter does not fail again."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(nowhere, stream.fileno())

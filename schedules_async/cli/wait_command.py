@@ -1,4 +1,4 @@
-"""Fetching one operation, and waiting for many, as the commands `get` and `wait` do."""
+"""The commands `get` and `wait`: fetching one operation, and waiting for many."""
 
 from collections.abc import Mapping
 from contextlib import nullcontext

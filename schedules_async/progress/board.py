@@ -18,7 +18,7 @@ logger = logging.getLogger("schedules_async")
 
 Names = Mapping[OperationRef, str] | Callable[[OperationRef], str]
 
-_UPDATES_PER_CHOICE = 10  # for which the same operations of many are displayed
+_UPDATES_PER_CHOICE = 10  # updates of the board for which a choice among many operations is kept
 
 
 @define(eq=False)
@@ -54,7 +54,7 @@ class Track:
 
     @property
     def is_lost(self) -> bool:
-        """True if the wait has ended in any other way."""
+        """True if the wait for the operation has ended without success."""
         return self.is_over and not self.is_succeeded
 
     @property
@@ -136,7 +136,7 @@ class Board:
         return f"{self.ended} of {len(self.tracks)} ended"
 
     def choose(self, limit: int) -> list[Track]:
-        """Return at most `limit` tracks, in their order; of more, the same choice for ten updates.
+        """Return at most `limit` tracks, in their order; a choice among more is kept for ten updates.
 
         The lost ones, those expected to end next and those that changed last share the limit. Once all have ended
         only the lost ones remain.

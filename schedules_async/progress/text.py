@@ -158,9 +158,9 @@ def describe_operation(operation: Operation, remaining: TimeRemaining | None = N
 
 
 def format_stats(stats: SessionStats) -> str:
-    """Return how many requests a session has sent, how many of them were answered 304 or 429, and for how long none is.
+    """Return how many requests a session has sent, and how many of them were answered 304 or 429.
 
-    None is sent after a 429, until the time that it names.
+    After a 429 also return for how many seconds no request is sent.
     """
     requests = f"{stats.requests} request{'' if stats.requests == 1 else 's'}"
     throttled = f", {stats.throttled} answered 429" if stats.throttled else ""

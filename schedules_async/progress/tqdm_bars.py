@@ -24,7 +24,9 @@ _MAX_NAME_WIDTH, _MAX_BAR_WIDTH = 25, 20
 _WIDTH_FOR_BARS = 40  # columns; on a narrower terminal they are left out
 _NOTEBOOK_WIDTH = 200
 _PERCENT = "100 % "
-_NOT_AT_ONCE = 1e-9  # seconds; a bar is drawn by its first refresh, once it can be closed
+_NOT_AT_ONCE = (
+    1e-9  # seconds: tqdm draws a bar at its first refresh, not when it is made and nothing could close it yet
+)
 
 
 class TqdmProgress(Tracker):

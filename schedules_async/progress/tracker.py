@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 logger = logging.getLogger("schedules_async")
 
 _FRAME_INTERVAL = 0.1  # seconds between two frames, at least
-_IDLE_FACTOR = 9  # times what drawing took, so that it takes at most a tenth of the event loop's time
+_IDLE_FACTOR = 9  # pause after a frame, times its duration: drawing takes at most a tenth of the time
 
 
 class Tracker(ABC):

@@ -40,7 +40,7 @@ class Outcome:
     message: str = ""
 
     def value(self) -> Operation | SchedulesError:
-        """Return the final snapshot, also of a failed operation, or the error without which there would be one."""
+        """Return the final snapshot, also of a failed operation, or the error by which the wait was lost."""
         if self.operation:
             return Operation.from_json(self.operation)
         kind = _ERRORS.get(self.error, SchedulesError)
