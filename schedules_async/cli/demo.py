@@ -60,20 +60,13 @@ PROGRAMME = (
 
 @define(eq=False)
 class Member:
-    """One operation of the demo while it runs, with its number of changes and detection delay."""
+    """One operation of the demo while it runs: its changes so far and, at the end, its result and detection delay."""
 
     name: str
     progress: OperationProgress
+    result: str = field(init=False, default="")
     changes: int = field(init=False, default=0)
     delay: float | None = field(init=False, default=None)
-
-    @property
-    def result(self) -> str:
-        """The final state, or the error by which the operation was lost."""
-        latest, outcome = self.progress.latest, self.progress.outcome
-        if isinstance(outcome, Exception):
-            return describe_error(outcome)
-        return "no answer" if latest is None else describe_operation(latest)
 
     def add(self, change: Operation) -> None:
         """Count a change; at the end, measure the detection delay (the server uses the clock of this machine)."""
@@ -125,6 +118,8 @@ async def wait_with_output(names: dict[OperationRef, str], session: SchedulesSes
             if not has_bars:
                 state = describe_operation(change, member.progress.time_remaining)
                 click.echo(f"{loop.time() - started:5.1f} s  {member.name:<{_NAME_WIDTH}}  {state}")
+    for member, outcome in zip(members.values(), await waiter, strict=True):
+        member.result = describe_operation(outcome) if isinstance(outcome, Operation) else describe_error(outcome)
     return list(members.values())
 
 
