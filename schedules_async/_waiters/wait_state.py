@@ -236,6 +236,10 @@ class WaitState:
         """For how long in all the gate of the session has been closed."""
         return 0.0 if self._pool is None else self._pool.queue.limiter.closed_seconds(self._pool.timers.now())
 
+    @property
+    def _only_ref(self) -> OperationRef | None:
+        return self.refs[0] if len(self.members) == 1 else None
+
     def results(self) -> list[Operation | Exception]:
         """Return the outcome of each operation that has ended, in the order asked; each exception is a new copy."""
         results: list[Operation | Exception] = []
@@ -254,7 +258,7 @@ class WaitState:
             return consumer
         if self.is_closed:
             raise self._closed_error()
-        self._pool = self._enter(self.refs[0] if len(self.refs) == 1 else None)
+        self._pool = self._enter(self._only_ref)
         self.consumers[consumer] = None
         if len(self.consumers) == 1:
             try:
@@ -321,16 +325,14 @@ class WaitState:
         """Count one operation that has ended; the last one ends the wait for every consumer."""
         self.unfinished -= 1
         if not self.unfinished:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._emit_end()
+            self._leave()
             for consumer in tuple(self.consumers):
                 consumer.wake()
 
     def interrupt(self, error: BaseException) -> None:
         """End every consumer with an error, which names no operation of a group."""
-        if isinstance(error, SessionClosedError) and len(self.members) > 1:
-            error.ref = None
+        if isinstance(error, SessionClosedError):
+            error.ref = self._only_ref
         for consumer in tuple(self.consumers):
             consumer.interrupt(error)
 
@@ -341,9 +343,8 @@ class WaitState:
         self._leave()
 
     def _closed_error(self) -> WaitError:
-        refs = list(self.members)
-        name = str(refs[0]) if len(refs) == 1 else f"{len(refs)} operations"
-        return WaitError(f"the wait for {name} was closed", ref=refs[0] if len(refs) == 1 else None)
+        name = self._only_ref or f"{len(self.members)} operations"
+        return WaitError(f"the wait for {name} was closed", ref=self._only_ref)
 
     def _time_out(self) -> None:
         problem = None if self._pool is None else self._pool.throttled_by
