@@ -43,10 +43,7 @@ class Attempt:
     def record(self, details: HeartbeatDetails) -> None:
         """Send a heartbeat with these details."""
         self.details = details
-        self._heartbeat()
-
-    def _heartbeat(self) -> None:
-        activity.heartbeat(self.details.to_json())
+        activity.heartbeat(details.to_json())
 
     @asynccontextmanager
     async def heartbeats(self) -> AsyncIterator[None]:
@@ -62,7 +59,7 @@ class Attempt:
         timeout = activity.info().heartbeat_timeout
         while timeout is not None:
             await self._clock.sleep(timeout.total_seconds() / _HEARTBEATS_PER_TIMEOUT)
-            self._heartbeat()
+            self.record(self.details)
 
 
 @define(eq=False)

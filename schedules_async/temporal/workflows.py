@@ -103,7 +103,8 @@ class WaitForOperations:
         try:
             outcome = Outcome(schedule_id, operation_id, operation=await self._execute(wait))
         except ActivityError as error:
-            if self._is_run_over() and _was_cancelled(error):
+            was_cancelled = is_cancelled_exception(error) or error.retry_state is RetryState.CANCEL_REQUESTED
+            if was_cancelled and self._is_run_over():
                 return
             outcome = _lost(schedule_id, operation_id, error)
         self._outcomes[wait] = outcome
@@ -131,11 +132,6 @@ async def _run_local(local_activity: Callable[[], Awaitable[dict[str, Value]]]) 
         return await workflow.execute_local_activity(local_activity, start_to_close_timeout=_ONE_MINUTE)
     except ActivityError as error:
         raise asyncio.CancelledError from error
-
-
-def _was_cancelled(error: ActivityError) -> bool:
-    """Return True if the wait was cancelled, in an attempt or between two."""
-    return is_cancelled_exception(error) or error.retry_state is RetryState.CANCEL_REQUESTED
 
 
 def _lost(schedule_id: str, operation_id: str, error: ActivityError) -> Outcome:
