@@ -3,6 +3,7 @@
 import asyncio
 import bisect
 import math
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -12,14 +13,25 @@ from attrs import define, field
 from schedules_async._clock import Seconds, to_seconds
 
 _IDLE_TICKS = 50  # iterations of the event loop without activity, each polling the sockets, until it counts as idle
+_QUIET_TICKS = 10  # what an iteration counts in which the event loop has nothing else to run
 _TICKS_PER_REST = 25  # iterations between two rests, in which the kernel or a thread completes what it has under way
-_TICKS_PER_CHECK = 5  # iterations between two questions to the busy sources: what is in flight is so for longer
-_REST = 0.001  # real seconds
+_REST = 0.0002  # real seconds
+_REST_BESIDE_THREADS = 0.001
 
 
 def _resolve(future: "asyncio.Future[None]") -> None:
     if not future.done():
         future.set_result(None)
+
+
+def _count_tick(loop: asyncio.AbstractEventLoop) -> int:
+    """Return what this iteration counts; a loop that hides its ready callbacks, such as uvloop's, may have some."""
+    return 1 if getattr(loop, "_ready", True) else _QUIET_TICKS
+
+
+def _rest() -> None:
+    """Sleep, but not by a timer of the event loop, whose time freezegun may have stopped."""
+    time.sleep(_REST if threading.active_count() == 1 else _REST_BESIDE_THREADS)
 
 
 def _do_nothing() -> None:
@@ -33,7 +45,7 @@ class _IdleMonitor:
     busy_sources: list[Callable[[], bool]] = field(init=False, factory=list)
     _on_idle: Callable[[], None] = field(init=False, default=_do_nothing)
     _handle: asyncio.Handle | None = field(init=False, default=None)
-    _ticks: int = field(init=False, default=0)
+    _ticks_since_rest: int = field(init=False, default=0)
     _idle_ticks: int = field(init=False, default=0)
 
     def start(self, on_idle: Callable[[], None]) -> None:
@@ -41,7 +53,7 @@ class _IdleMonitor:
         self._on_idle = on_idle
         self._idle_ticks = 0
         if self._handle is None:
-            self._ticks = 0
+            self._ticks_since_rest = 0
             self._handle = asyncio.get_running_loop().call_soon(self._tick)
 
     def restart(self) -> None:
@@ -56,15 +68,20 @@ class _IdleMonitor:
 
     def _tick(self) -> None:
         self._handle = None
-        self._ticks += 1
-        is_busy = self._ticks % _TICKS_PER_CHECK == 0 and any(is_busy() for is_busy in self.busy_sources)
-        self._idle_ticks = 0 if is_busy else self._idle_ticks + 1
-        if self._idle_ticks == _IDLE_TICKS:
+        loop = asyncio.get_running_loop()
+        ticks = _count_tick(loop)
+        self._idle_ticks = 0 if any(is_busy() for is_busy in self.busy_sources) else self._idle_ticks + ticks
+        if self._idle_ticks >= _IDLE_TICKS:
             self._on_idle()
         else:
-            if self._ticks % _TICKS_PER_REST == 0:
-                time.sleep(_REST)  # not a timer of the event loop, whose time freezegun may have stopped
-            self._handle = asyncio.get_running_loop().call_soon(self._tick)
+            self._rest_at_times(ticks)
+            self._handle = loop.call_soon(self._tick)
+
+    def _rest_at_times(self, ticks: int) -> None:
+        self._ticks_since_rest += ticks
+        if self._ticks_since_rest >= _TICKS_PER_REST:
+            self._ticks_since_rest = 0
+            _rest()
 
 
 @define(eq=False)

@@ -22,6 +22,19 @@ async def spin(iterations: int) -> None:
         await asyncio.sleep(0)
 
 
+async def count_iterations_to_jump() -> int:
+    """Return how often a busy source is asked before the first of two sleeps ends, the last time just before it."""
+    clock, calls = FakeClock(), list[float]()
+
+    def note_time() -> bool:
+        calls.append(clock.monotonic())
+        return False
+
+    clock.add_busy(note_time)
+    await asyncio.gather(asyncio.create_task(clock.sleep(1)), clock.sleep(2))
+    return calls.count(0)
+
+
 def test_fake_clock_implements_clock() -> None:
     clock: Clock = FakeClock()
     assert clock.monotonic() == 0.0
@@ -80,6 +93,15 @@ async def test_new_sleep_restarts_idle_count(iterations: int) -> None:
     assert woken == [("early", 5), ("late", 10)]
 
 
+async def test_quiet_loop_jumps_sooner_than_busy_one() -> None:
+    """What runs in every iteration delays a jump, but never prevents it."""
+    alone = await count_iterations_to_jump()
+    spinner = asyncio.create_task(spin(1000))
+    assert alone < 10 < 40 < await count_iterations_to_jump()
+    assert not spinner.done()
+    await spinner
+
+
 async def test_busy_source_stops_time() -> None:
     clock, calls = FakeClock(), list[float]()
 
@@ -106,7 +128,7 @@ async def test_cancelled_sleep_is_removed_at_once() -> None:
 
 
 async def test_sleep_cancelled_during_jump_is_skipped() -> None:
-    clock, calls, ended = FakeClock(), list[int](), list[float]()
+    clock, calls, ended, last = FakeClock(), list[int](), list[float](), await count_iterations_to_jump()
 
     async def early() -> None:
         try:
@@ -118,7 +140,7 @@ async def test_sleep_cancelled_during_jump_is_skipped() -> None:
 
     def cancel_at_last_iteration() -> bool:
         calls.append(1)
-        if len(calls) == 10:
+        if len(calls) == last:
             task.cancel()
         return False
 
@@ -273,11 +295,11 @@ async def test_cancelled_advance_leaves_time_unchanged() -> None:
 
 
 async def test_advance_cancelled_when_idle_leaves_time_unchanged() -> None:
-    clock, calls = FakeClock(auto=False), list[int]()
+    clock, calls, last = FakeClock(auto=False), list[int](), await count_iterations_to_jump()
 
     def cancel_at_last_iteration() -> bool:
         calls.append(1)
-        if len(calls) == 10:
+        if len(calls) == last:
             advance.cancel()
         return False
 
