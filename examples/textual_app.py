@@ -3,7 +3,8 @@
     python examples/textual_app.py [SCHEDULE_ID/OPERATION_ID ...] [--seconds SECONDS]
 
 Without ids it displays operations of an embedded server, where "bridge/archive" is left to be added. With ids it uses
-the service, with the token in SCHEDULES_TOKEN; set SCHEDULES_BASE_URL for any service other than the dev API.
+the service, with the token in SCHEDULES_TOKEN, or SCHEDULES_CLIENT_ID and SCHEDULES_CLIENT_SECRET; set
+SCHEDULES_BASE_URL for any service other than the dev API.
 
 Each row iterates over a wait in a worker of its own. When the row is removed, Textual cancels the worker and with it
 the wait; the operation itself continues on the service.
@@ -12,7 +13,6 @@ the wait; the operation itself continues on the service.
 import argparse
 import asyncio
 import math
-import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,7 +25,6 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Footer, Header, Input, Label, ProgressBar
 
 from schedules_async import (
-    DEV,
     Operation,
     OperationRef,
     OperationWaiter,
@@ -149,7 +148,7 @@ class OperationsApp(App[None]):
 
     async def on_input_submitted(self, submitted: Input.Submitted) -> None:
         try:
-            ref = parse_ref(submitted.value)
+            ref = OperationRef.parse(submitted.value.strip())
         except ValueError as error:
             self.notify(str(error), severity="error", markup=False)
         else:
@@ -165,22 +164,11 @@ def format_remaining(remaining: TimeRemaining | None) -> str:
     return f"{low} - {high} left"
 
 
-def parse_ref(text: str) -> OperationRef:
-    """Parse SCHEDULE_ID/OPERATION_ID or a URL; raise ValueError for other text."""
-    if "://" in text:
-        return OperationRef.from_url(text)
-    schedule_id, slash, operation_id = text.strip().partition("/")
-    if not slash or "/" in operation_id:
-        raise ValueError(f"{text!r} is not SCHEDULE_ID/OPERATION_ID")
-    return OperationRef(schedule_id, operation_id)
-
-
 @asynccontextmanager
 async def open_operations(named: list[OperationRef]) -> AsyncIterator[tuple[SchedulesSession, list[OperationRef]]]:
     """Yield a session with the service and the named operations, or else with an embedded server and its own."""
     if named:
-        base_url = os.environ.get("SCHEDULES_BASE_URL", DEV.api_url)
-        async with SchedulesSession(os.environ["SCHEDULES_TOKEN"], base_url=base_url) as session:
+        async with SchedulesSession.from_env() as session:
             yield session, named
     else:
         async with FakeSchedules() as server, server.session(polling=FREQUENT, rate_limits=()) as session:
@@ -196,6 +184,6 @@ async def main(refs: list[OperationRef], seconds: float | None) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("refs", nargs="*", metavar="SCHEDULE_ID/OPERATION_ID", type=parse_ref)
+    parser.add_argument("refs", nargs="*", metavar="SCHEDULE_ID/OPERATION_ID", type=OperationRef.parse)
     parser.add_argument("--seconds", type=float, help="exit after this long")
     asyncio.run(main(**vars(parser.parse_args())))

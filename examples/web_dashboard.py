@@ -3,7 +3,8 @@
     python examples/web_dashboard.py [SCHEDULE_ID/OPERATION_ID ...] [--port PORT] [--seconds SECONDS]
 
 Without ids it displays operations of an embedded server. With ids it uses the service, with the token in
-SCHEDULES_TOKEN; set SCHEDULES_BASE_URL for any service other than the dev API.
+SCHEDULES_TOKEN, or SCHEDULES_CLIENT_ID and SCHEDULES_CLIENT_SECRET; set SCHEDULES_BASE_URL for any service other than
+the dev API.
 
 All browsers iterate over the same waits: a hundred browsers cost the requests of one, a new browser receives the state
 at once, an ended operation costs no more requests, and nothing is polled while no browser is connected.
@@ -12,7 +13,6 @@ at once, an ended operation costs no more requests, and nothing is polled while 
 import argparse
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 
 from aiohttp import web
 
-from schedules_async import DEV, OperationRef, OperationWaiter, PollingPolicy, SchedulesError, SchedulesSession
+from schedules_async import OperationRef, OperationWaiter, PollingPolicy, SchedulesError, SchedulesSession
 from schedules_async.testing import FakeSchedules
 
 PAGE = Path(__file__).with_suffix(".html")
@@ -123,8 +123,7 @@ def describe(waiter: OperationWaiter) -> dict[str, object]:
 async def open_operations(named: list[OperationRef]) -> AsyncIterator[tuple[SchedulesSession, list[OperationRef]]]:
     """Yield a session with the service and the named operations, or else with an embedded server and its own."""
     if named:
-        base_url = os.environ.get("SCHEDULES_BASE_URL", DEV.api_url)
-        async with SchedulesSession(os.environ["SCHEDULES_TOKEN"], base_url=base_url) as session:
+        async with SchedulesSession.from_env() as session:
             yield session, named
     else:
         async with FakeSchedules() as server, server.session(polling=FREQUENT, rate_limits=()) as session:
@@ -144,11 +143,6 @@ async def serving(dashboard: Dashboard, port: int) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-def parse_ref(text: str) -> OperationRef:
-    schedule_id, operation_id = text.split("/")
-    return OperationRef(schedule_id, operation_id)
-
-
 async def main(refs: list[OperationRef], port: int, seconds: float | None) -> None:
     async with open_operations(refs) as (session, shown), serving(Dashboard(session, shown), port) as url:
         print(f"Open {url} in any number of browsers; press Ctrl-C to stop.", flush=True)
@@ -159,7 +153,7 @@ async def main(refs: list[OperationRef], port: int, seconds: float | None) -> No
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("refs", nargs="*", metavar="SCHEDULE_ID/OPERATION_ID", type=parse_ref)
+    parser.add_argument("refs", nargs="*", metavar="SCHEDULE_ID/OPERATION_ID", type=OperationRef.parse)
     parser.add_argument("--port", type=int, default=0, help="default: any free port")
     parser.add_argument("--seconds", type=float, help="exit after this long")
     with suppress(KeyboardInterrupt):

@@ -12,6 +12,7 @@ from schedules_async import OperationRef
 from schedules_async._waiters.checkpoint import read_checkpoint
 from schedules_async.testing import FakeSchedules, operation_answer
 
+KILLED = 1 if sys.platform == "win32" else -signal.SIGKILL
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WORKER = """
 import asyncio, sys
@@ -50,7 +51,7 @@ async def kill_after(requests: int, server: FakeSchedules, process: Process) -> 
         await asyncio.sleep(0.001)
     process.kill()
     await process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    assert process.returncode == KILLED
     await turns(50)
 
 

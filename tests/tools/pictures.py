@@ -90,7 +90,7 @@ async def draw_app(folder: Path) -> None:
 
 def save(path: Path, picture: str) -> None:
     """Write a picture without references to fonts on the web."""
-    path.write_text(re.sub(r"@font-face\s*\{[^}]*\}\s*", "", picture), encoding="utf-8")
+    path.write_text(re.sub(r"@font-face\s*\{[^}]*\}\s*", "", picture), encoding="utf-8", newline="\n")
 
 
 async def make(folder: Path) -> None:
