@@ -3,8 +3,9 @@
 Run: PYTHONPATH=tests/support:tests/tools python tests/benchmarks/efficiency.py [operations].
 A seeded simulation of the given number of operations (100) in each of 48 workloads: three distributions of durations
 (log-uniform from 2 s to 6 h, log-normal around 2 min, Pareto from 10 s) with sixteen kinds of reported progress each.
-Prints one line for each policy: mean polls and delay by kind of progress, then the polls, the delay and their product
-relative to the intervals of google-api-core, as geometric means over the workloads.
+Prints two tables: the polls and the delay of each policy by kind of progress; and the polls and the delay of this
+project's policies over those of the others, as geometric means over the workloads, with the number of workloads on
+which both are lower.
 """
 
 import math
@@ -49,7 +50,6 @@ DURATIONS: dict[str, Durations] = {
     "log-normal": lambda rng: min(max(rng.lognormvariate(math.log(120), 1.3), 2.0), LONGEST),
     "pareto": lambda rng: min(10 * rng.paretovariate(0.9), LONGEST),
 }
-REFERENCE = "google-api-core, 1 to 20 s"
 
 
 @frozen
@@ -96,13 +96,13 @@ def fixed(seconds: float) -> Callable[[list[Run]], Score]:
 
 
 def exponential(_: int) -> Decide:
-    """Return intervals of 1 s, doubled after each poll up to 60 s."""
-    interval = 0.5
+    """Return the intervals of `backoff.expo` with full jitter: up to 1 s, doubled after each poll up to 60 s."""
+    longest = 0.5
 
-    def decide(_t: float, _status: str, _fraction: float, _started: float, _u: float) -> float:
-        nonlocal interval
-        interval = min(2 * interval, 60.0)
-        return interval
+    def decide(_t: float, _status: str, _fraction: float, _started: float, u: float) -> float:
+        nonlocal longest
+        longest = min(2 * longest, 60.0)
+        return u * longest
 
     return decide
 
@@ -112,39 +112,45 @@ def simulated(make: Callable[[int], Decide]) -> Callable[[list[Run]], Score]:
     return lambda runs: measure(runs, make)
 
 
-POLICIES: dict[str, Callable[[list[Run]], Score]] = {
+OURS = {"default": PollingPolicy(), "`EAGER`": PollingPolicy.EAGER, "`FRUGAL`": PollingPolicy.FRUGAL}
+OTHERS: dict[str, Callable[[list[Run]], Score]] = {
     "fixed 1 s": fixed(1),
     "fixed 5 s": fixed(5),
-    "fixed 30 s": fixed(30),
-    "exponential, 1 to 60 s": simulated(exponential),
-    REFERENCE: simulated(google),
-    "ours, EAGER": simulated(by_policy(PollingPolicy.EAGER)),
-    "ours": simulated(by_policy(PollingPolicy())),
-    "ours, FRUGAL": simulated(by_policy(PollingPolicy.FRUGAL)),
+    "fixed 30 s (azure-core)": fixed(30),
+    "`backoff.expo` to 60 s, full jitter": simulated(exponential),
+    "google-api-core (1 s x1.5 to 20 s, full jitter)": simulated(google),
 }
 
 
-def line(scores: list[Score], reference: list[Score], workloads: list[Workload]) -> str:
-    """Return one line of the table."""
-    pairs = list(zip(scores, reference, strict=True))
-    polls = geometric_mean(own.polls / other.polls for own, other in pairs)
-    delay = geometric_mean(own.delay / other.delay for own, other in pairs)
+def format_by_kind(scores: list[Score], workloads: list[Workload]) -> str:
+    """Return the cells of a policy: mean polls and delay by kind of progress."""
     cells = []
     for shapes in KINDS.values():
         of_kind = [score for score, each in zip(scores, workloads, strict=True) if each.shape in shapes]
-        cells.append(f"{fmean(each.polls for each in of_kind):7.0f} {fmean(each.delay for each in of_kind):5.1f}")
-    return "".join(cells) + f"   {polls:5.2f} {delay:5.2f} {polls * delay:5.2f}"
+        cells.append(f"{fmean(each.polls for each in of_kind):.0f} / {fmean(each.delay for each in of_kind):.1f}")
+    return " | ".join(cells)
+
+
+def compare(scores: list[Score], others: list[Score]) -> str:
+    """Return the ratio of the polls, that of the delays, and on how many workloads both are lower."""
+    pairs = list(zip(scores, others, strict=True))
+    polls = geometric_mean(own.polls / other.polls for own, other in pairs)
+    delay = geometric_mean(own.delay / other.delay for own, other in pairs)
+    wins = sum(own.polls < other.polls and own.delay < other.delay for own, other in pairs)
+    return f"x{polls:.2f} / x{delay:.2f}, {wins} of {len(pairs)}"
 
 
 def main() -> None:
-    """Run the simulation and print the results."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-    workloads = make_workloads(count)
-    results = {name: [score(each.runs) for each in workloads] for name, score in POLICIES.items()}
-    print(f"{count} operations of each of {len(workloads)} workloads: polls, delay in seconds\n")
-    print(f"{'':26}" + "".join(f"{kind:>13}" for kind in KINDS) + "   polls delay product")
-    for name, scores in results.items():
-        print(f"{name:26}{line(scores, results[REFERENCE], workloads)}")
+    """Run the simulation and print the tables."""
+    workloads = make_workloads(int(sys.argv[1]) if len(sys.argv) > 1 else 100)
+    own = {name: [measure(each.runs, by_policy(policy)) for each in workloads] for name, policy in OURS.items()}
+    others = {name: [score(each.runs) for each in workloads] for name, score in OTHERS.items()}
+    print(f"| policy | {' | '.join(KINDS)} |\n|---|{'---|' * len(KINDS)}")
+    for name, scores in {**others, **own}.items():
+        print(f"| {name} | {format_by_kind(scores, workloads)} |")
+    print(f"\n| against | {' | '.join(own)} |\n|---|{'---|' * len(own)}")
+    for name, scores in others.items():
+        print(f"| {name} | {' | '.join(compare(ours, scores) for ours in own.values())} |")
 
 
 if __name__ == "__main__":
