@@ -1,8 +1,10 @@
-"""The README is true: its code is that of the examples, the examples run, and its commands are what CI runs."""
+"""The pages are true: excerpts are those of the examples, links lead somewhere, the examples run, and so on."""
 
+import os
 import re
 import subprocess
 import sys
+import textwrap
 from functools import partial
 from pathlib import Path
 
@@ -11,14 +13,16 @@ from chromium import load
 
 TOP = Path(__file__).parent.parent
 README = (TOP / "README.md").read_text(encoding="utf-8")
+PAGES = [TOP / name for name in ("README.md", "CHANGELOG.md", "examples/README.md")] + sorted(
+    (TOP / ".github").glob("*.md")
+)
 EXAMPLES = sorted((TOP / "examples").glob("*.py"))
-ALONE = [path for path in EXAMPLES if "temporalio" not in path.read_text(encoding="utf-8")]  # needs no engine
-NOTEBOOKS = sorted((TOP / "examples").glob("*.ipynb"))
-BLOCKS = dict(re.findall(r"`(examples/\w+\.py)`:\n\n```python\n(.*?)```", README, re.DOTALL))
-
-
-def name_of(example: Path) -> str:
-    return f"examples/{example.name}"
+TEXTS = {path: path.read_text(encoding="utf-8") for path in EXAMPLES}
+ALONE = [path for path, text in TEXTS.items() if "temporalio" not in text]  # needs no engine
+EXCERPTS = re.findall(r"\[`(examples/\w+\.py)`\]\([^)]*\)[^\[]*:\n```python\n(.*?)```", README, re.DOTALL)
+LONGEST_EXCERPT = 10  # lines
+LONGEST_README = 250  # lines
+TESTED_WITH = {"temporal_worker": "temporal_start"}  # examples that the test of another one runs
 
 
 def command_of(example: Path) -> list[str]:
@@ -26,23 +30,12 @@ def command_of(example: Path) -> list[str]:
     command = [sys.executable, "-W", "error"]
     if example.name.startswith("test_"):
         return [*command, "-m", "pytest", "-q", str(example)]
-    return [*command, str(example), *(["--seconds", "1"] if "--seconds" in example.read_text("utf-8") else [])]
+    return [*command, str(example), *(["--seconds", "1"] if "--seconds" in TEXTS[example] else [])]
 
 
-def test_python_block_is_an_example() -> None:
-    assert len(BLOCKS) == README.count("```python")
-    for name, text in BLOCKS.items():
-        assert (TOP / name).read_text(encoding="utf-8") == text
-
-
-def test_example_is_quoted_in_full_or_named() -> None:
-    """An example that is only named, since it is long or needs a screen, has tests of its own."""
-    examples = [*EXAMPLES, *NOTEBOOKS]
-    assert [name_of(example) for example in examples if f"`{name_of(example)}`" not in README] == []
-    named = [example for example in examples if name_of(example) not in BLOCKS]
-    assert [
-        one.stem for one in named if not (TOP / "tests" / "examples" / f"test_example_{one.stem}.py").exists()
-    ] == []
+def lines_of(text: str, first: int, count: int) -> str:
+    """Return some lines of a text without their common indentation."""
+    return textwrap.dedent("".join(text.splitlines(keepends=True)[first : first + count]))
 
 
 def test_readme_opens_with_the_two_commands() -> None:
@@ -51,6 +44,54 @@ def test_readme_opens_with_the_two_commands() -> None:
     assert commands[0].endswith("schedules-async demo")
     assert commands[1].endswith("python -m pytest -q")
     assert README.index(commands[1]) < README.index("\n## ")
+
+
+def test_readme_is_short_enough_to_read() -> None:
+    assert len(README.splitlines()) <= LONGEST_README
+
+
+@pytest.mark.parametrize(("name", "excerpt"), EXCERPTS, ids=range(len(EXCERPTS)))
+def test_excerpt_stands_in_its_example(name: str, excerpt: str) -> None:
+    """Word for word, but for the indentation; what is longer than an excerpt is the whole example."""
+    text, count = TEXTS[TOP / name], len(excerpt.splitlines())
+    assert excerpt == text or count <= LONGEST_EXCERPT
+    assert any(lines_of(text, first, count) == excerpt for first in range(len(text.splitlines())))
+
+
+def test_every_python_block_is_an_excerpt() -> None:
+    assert len(EXCERPTS) == README.count("```python")
+    assert EXCERPTS[0] == ("examples/quickstart.py", TEXTS[TOP / "examples" / "quickstart.py"])
+
+
+def anchors_of(page: Path) -> set[str]:
+    """Return the anchors of the headings of a page, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(TOP).as_posix())
+def test_links_of_page_lead_somewhere(page: Path) -> None:
+    """To a file of the repository and a heading in it; those to other sites are only checked for their scheme."""
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)|(?:src|srcset)=\"([^\"]+)\"", text):
+        path, _, anchor = "".join(target).partition("#")
+        if not path.startswith("https://"):
+            linked = (page.parent / path).resolve() if path else page
+            assert linked.exists(), path
+            assert not anchor or anchor in anchors_of(linked), anchor
+
+
+def test_index_of_examples_lists_all_files() -> None:
+    files = {path.name for path in (TOP / "examples").iterdir() if path.suffix in {".py", ".ipynb", ".html"}}
+    index = (TOP / "examples" / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\]\((\w+\.(?:py|ipynb|html))\)", index)) == files
+
+
+def test_example_with_arguments_has_tests_of_its_own() -> None:
+    """So has one for more than one process; the others are only run."""
+    long = [path.stem for path, text in TEXTS.items() if re.search(r"argparse|sys\.argv|temporalio", text)]
+    tests = {path.stem.removeprefix("test_example_") for path in (TOP / "tests" / "examples").glob("test_example_*")}
+    assert {TESTED_WITH.get(name, name) for name in long} - tests == set()
 
 
 def run_example(example: Path) -> "subprocess.CompletedProcess[str]":
@@ -64,10 +105,23 @@ def run_example(example: Path) -> "subprocess.CompletedProcess[str]":
 )
 def test_example_runs_without_a_warning(early: "subprocess.CompletedProcess[str]", example: Path) -> None:
     """Warnings are errors; every example prints something."""
-    if name_of(example) not in BLOCKS:
-        load(example.stem)
+    if "__main__" in TEXTS[example]:
+        load(example.stem)  # skips the test if the example's extra is missing
     assert (early.returncode, early.stderr) == (0, "")
     assert early.stdout
+
+
+def count_requests() -> "subprocess.CompletedProcess[str]":
+    paths = os.pathsep.join(str(TOP / path) for path in (".", "tests/support", "tests/tools"))
+    command = [sys.executable, str(TOP / "tests" / "benchmarks" / "requests_per_operation.py")]
+    environment = {**os.environ, "PYTHONPATH": paths}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=environment)
+
+
+@pytest.mark.parametrize("early", [count_requests], indirect=True)
+def test_table_of_requests_is_what_is_measured(early: "subprocess.CompletedProcess[str]") -> None:
+    assert len(early.stdout.splitlines()) > 2
+    assert early.stdout in README
 
 
 def test_top_level_holds_only_what_is_listed() -> None:

@@ -1,4 +1,4 @@
-"""Draw the pictures of the README: the web page in Chromium, the bars of a terminal, the Textual app.
+"""Draw the pictures of the pages: the web page in Chromium, the bars of a terminal, the Textual app.
 
 Run: PYTHONPATH=examples python tests/tools/pictures.py.
 Needs the extra `dev` and chromium. Each shows one moment of a fake
