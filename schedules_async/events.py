@@ -1,11 +1,22 @@
-"""The events of a session: one frozen record each, passed to its hooks.
+"""The events of a session: one frozen record each, passed to its hooks and written to its log.
 
     SchedulesSession(token, hooks=[print])
 
 The event loop calls every hook with each event in order, after the step of the session that emitted it, in a copy of
-the context in which it was emitted. A hook must be fast, and not async. An exception that it raises affects nothing
-else; the first one of each hook is logged. The text of an event is one line, which the logger `schedules_async` writes
-at its `log_level` unless that is None. No event holds a token. Later versions may add events.
+the context in which it was emitted. A hook must be fast, and not async: put what takes long into a queue. It may do
+anything with the session and its waits. An exception that it raises affects nothing else; the first one of each hook is
+logged. No event holds a token. Later versions may add events, so match those that you need and ignore the others:
+
+    def count_429s(event: Event) -> None:
+        match event:
+            case Throttled(was_open=True, closed_for=seconds):
+                metrics.increment("throttled", seconds)
+            case WaitEnded(failed=failed, lost=lost) if failed or lost:
+                metrics.increment("not succeeded", failed + lost)
+
+The text of an event is one line, which the logger `schedules_async` writes at the event's `log_level`, unless that is
+None. At INFO the log has the begin and the end of each wait (a group is one wait) and renewed tokens, at WARNING what
+throttles the session, and at DEBUG each poll and retry.
 
 >>> print(Polled(OperationRef("schedule", "operation"), SchedulesError("reset"), interval=2.5))
 poll of schedule/operation: SchedulesError('reset'); next poll in 2.5 s
