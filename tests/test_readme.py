@@ -81,6 +81,21 @@ def test_links_of_page_lead_somewhere(page: Path) -> None:
             assert not anchor or anchor in anchors_of(linked), anchor
 
 
+def test_architecture_names_what_exists() -> None:
+    """Each name in the text of the page is a path or a file's name, or occurs in the source."""
+    text = (TOP / ".github" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    sources = [path for name in ("schedules_async", "tests") for path in (TOP / name).rglob("*.py")]
+    words = set(re.findall(r"\w+", "\n".join(path.read_text(encoding="utf-8") for path in sources)))
+    files = {path.name for path in sources}
+
+    def is_known(name: str) -> bool:
+        if any((TOP / folder / name).exists() for folder in (".", "schedules_async", "tests")):
+            return True
+        return name in files if name.endswith(".py") else name.rpartition(".")[2] in words
+
+    assert [name for name in re.findall(r"`([\w./]+)(?:\(.*?\))?`", text) if not is_known(name)] == []
+
+
 def test_index_of_examples_lists_all_files() -> None:
     files = {path.name for path in (TOP / "examples").iterdir() if path.suffix in {".py", ".ipynb", ".html"}}
     index = (TOP / "examples" / "README.md").read_text(encoding="utf-8")

@@ -1,8 +1,8 @@
 """Waits on more than one machine: activities and a workflow for Temporal (extra `temporal`).
 
 One process is enough for some 10,000 operations within one quota, and a wait that is resumed costs one poll. Use this
-if a deployment must not forget its waits, if several machines share the work, or if no single process may matter. Run
-any number of workers:
+if a deployment must not forget its waits, if several machines share the work, or if no process may be indispensable.
+Run any number of workers:
 
     async with schedules_worker(client, credentials, task_queue="operations", base_url=PRODUCTION.api_url):
         await stop.wait()
@@ -28,7 +28,8 @@ workflow return how far it is. Cancelling it ends its waits and touches no opera
 - **Size.** One workflow takes 1,000 operations, so that its results fit Temporal's payloads; start several for more.
 - **Faults** that are transient (429, 5xx, network, no token to be had) are retried until `timeout`, if there is one.
   Others end the one wait.
-- **Tokens** stay with the workers: none is in a payload, a history or a log."""
+- **Tokens** stay with the workers: none is in a payload, a history or a log.
+"""
 
 from schedules_async._exports import name_exports
 
