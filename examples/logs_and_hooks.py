@@ -22,8 +22,9 @@ def count(event: Event) -> None:  # called on the event loop: must be fast, and 
 
 
 async def main() -> None:
-    async with FakeSchedules(quota=1, window=2) as server:
+    async with FakeSchedules() as server:
         ref = server.start_operation(duration=3)
+        server.refuse()  # the next request is answered with 429
         async with SchedulesSession(server.token, base_url=server.url, hooks=[count]) as session:
             await session.wait_for_operation(*ref)
     print(counts)

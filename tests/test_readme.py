@@ -1,4 +1,4 @@
-"""The pages are true: excerpts are those of the examples, links lead somewhere, the examples run, and so on."""
+"""The pages are true: excerpts are those of the examples, links lead somewhere, and every example runs."""
 
 import os
 import re

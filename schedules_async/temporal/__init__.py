@@ -4,7 +4,7 @@ One process is enough for some 10,000 operations within one quota, and a wait th
 if a deployment must not forget its waits, if several machines share the work, or if no process may be indispensable.
 Run any number of workers:
 
-    async with schedules_worker(client, credentials, task_queue="operations", base_url=PRODUCTION.api_url):
+    async with schedules_worker(client, credentials, task_queue="operations", base_url=PRODUCTION):
         await stop.wait()
 
 Then start the workflow `WaitForOperations` from anywhere. It returns an `Outcome` for each operation, in the order of
