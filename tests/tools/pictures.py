@@ -1,8 +1,7 @@
 """Draw the pictures of the pages: the web page in Chromium, the bars of a terminal, the Textual app.
 
-Run: PYTHONPATH=examples:tests/support python tests/tools/pictures.py.
-Needs Chromium, playwright, rich and Textual. Each picture shows one moment of a fake clock, so that it changes only when
-what it shows has changed.
+Run: PYTHONPATH=examples:tests/support python tests/tools/pictures.py. Needs Chromium, playwright, rich and Textual.
+Each picture shows one moment of a fake clock, so that it changes only when what it shows has changed.
 """
 
 import asyncio
