@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 try:
     from schedules_async.cli.commands import run
-except ModuleNotFoundError as missing:
-    if missing.name not in ("click", "rich"):
+except ModuleNotFoundError as _missing:
+    if _missing.name not in ("click", "rich"):
         raise
 
     def run(arguments: Sequence[str]) -> int:

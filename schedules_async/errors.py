@@ -112,9 +112,9 @@ class ResponseError(SchedulesError):
         self.details = details
         self.retry_after = retry_after
         self.correlation_id = correlation_id
-        self.limits = dict(limits or {})
-        self.is_transient = status in _TRANSIENT_STATUSES
-        self.is_throttling = status == 429 or (status == 503 and retry_after is not None)
+        self.limits: dict[str, str] = dict(limits or {})
+        self.is_transient: bool = status in _TRANSIENT_STATUSES
+        self.is_throttling: bool = status == 429 or (status == 503 and retry_after is not None)
 
 
 class AuthenticationError(ResponseError):
@@ -193,9 +193,9 @@ class OperationGroupError(SchedulesError, ExceptionGroup[Exception]):
         operations: Mapping[OperationRef, Operation] | None = None,
     ) -> None:
         ExceptionGroup.__init__(self, message, exceptions)
-        self.ref = None
+        self.ref: OperationRef | None = None
         self.errors: dict[OperationRef, Exception] = _by_ref(self.exceptions, errors or {})
-        self.operations = dict(operations or {})
+        self.operations: dict[OperationRef, Operation] = dict(operations or {})
 
     def derive(self, excs: Sequence[Any], /) -> Any:
         """Return the group that `split`, `subgroup` and `except*` make of some of the exceptions."""

@@ -14,7 +14,7 @@ from schedules_async import Operation, OperationProgress, OperationRef, TimeRema
 from schedules_async._waiters.waiter import last_end
 from schedules_async.progress.text import error_reason, failure_reason, printable
 
-logger = logging.getLogger("schedules_async")
+_LOGGER = logging.getLogger("schedules_async")
 
 Names = Mapping[OperationRef, str] | Callable[[OperationRef], str]
 
@@ -175,5 +175,5 @@ def resolve_names(names: Names | None, members: Collection[OperationProgress]) -
     try:
         named = {ref: given(ref) for ref in refs}
     except Exception:
-        logger.warning("names of operations are not available; their ids are displayed", exc_info=True)
+        _LOGGER.warning("names of operations are not available; their ids are displayed", exc_info=True)
     return {ref: printable(str(named.get(ref) or (ref.operation_id if are_unique else ref))) for ref in refs}

@@ -14,7 +14,7 @@ from schedules_async.progress.text import format_stats
 
 Result = TypeVar("Result")
 
-logger = logging.getLogger("schedules_async")
+_LOGGER = logging.getLogger("schedules_async")
 
 _FRAME_INTERVAL = 0.1  # seconds between two frames, at least
 _IDLE_FACTOR = 9  # pause after a frame, times its duration: drawing takes at most a tenth of the time
@@ -88,7 +88,7 @@ class Tracker(ABC):
             self._stop()
             with suppress(Exception, SystemExit):
                 self._close()
-            logger.warning("progress can no longer be displayed", exc_info=True)
+            _LOGGER.warning("progress can no longer be displayed", exc_info=True)
 
     @abstractmethod
     def _open(self) -> None: ...

@@ -38,12 +38,12 @@ try:
     from schedules_async.temporal.payloads import OperationWait, Outcome, WaitProgress, WaitRequest
     from schedules_async.temporal.worker import schedules_worker
     from schedules_async.temporal.workflows import WaitForOperations
-except ModuleNotFoundError as missing:
-    if (missing.name or "").partition(".")[0] != "temporalio":
+except ModuleNotFoundError as _missing:
+    if (_missing.name or "").partition(".")[0] != "temporalio":
         raise
     raise ModuleNotFoundError(
-        "schedules_async.temporal needs its extra: pip install 'schedules-async[temporal]'", name=missing.name
-    ) from missing
+        "schedules_async.temporal needs its extra: pip install 'schedules-async[temporal]'", name=_missing.name
+    ) from _missing
 
 __all__ = [
     "OperationActivities",
