@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, TypeGuard
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, override
 
@@ -38,6 +38,10 @@ _LARGEST_NUMBER = sys.float_info.max
 _STATUSES = {status.value: status for status in OperationStatus}
 
 
+def _spell_status(operation: "Operation") -> str:
+    return operation.status.value
+
+
 @frozen
 class Operation:
     """One snapshot of a long-running operation, as the service sent it.
@@ -52,17 +56,13 @@ class Operation:
     id: str
     schedule_id: str
     status: OperationStatus = field(converter=OperationStatus)
-    raw_status: str = field()
+    raw_status: str = field(default=Factory(_spell_status, takes_self=True))
     percent_complete: float = 0.0
     sub_status: str | None = None
     failure_description: str | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
     etag: str | None = field(default=None, eq=False)
-
-    @raw_status.default
-    def _spelled_status(self) -> str:
-        return self.status.value
 
     @raw_status.validator
     def _check_status(self, _: object, value: str) -> None:

@@ -8,7 +8,7 @@ import math
 from hashlib import blake2b
 from typing import ClassVar, Self
 
-from attrs import Attribute, field, frozen
+from attrs import Attribute, Factory, field, frozen
 from attrs.validators import ge, gt, instance_of, lt
 
 from schedules_async._clock import Seconds, to_seconds
@@ -19,6 +19,10 @@ from schedules_async._polling.forecast import Progress
 _TRUST = 2.0  # times the interval that follows from the age alone, at most, with a prediction
 _WINDOW_GROWTH = 1.1  # the factor of the interval for each further poll inside the finish window
 _MAX_GROWTHS = 99  # keeps the interval finite
+
+
+def _default_max_interval(policy: "PollingPolicy") -> float:
+    return max(13.0, policy.min_interval)
 
 
 @frozen
@@ -47,15 +51,13 @@ class PollingPolicy:
 
     cost: float = field(default=0.5, converter=to_seconds, validator=[gt(0), lt(math.inf)])
     min_interval: float = field(default=0.5, converter=to_seconds, validator=[gt(0), lt(math.inf)])
-    max_interval: float = field(converter=to_seconds, validator=lt(math.inf))
+    max_interval: float = field(
+        default=Factory(_default_max_interval, takes_self=True), converter=to_seconds, validator=lt(math.inf)
+    )
     max_predicted_interval: float = field(default=39.0, converter=to_seconds, validator=ge(0))
     jitter: float = field(default=0.1, validator=[instance_of((int, float)), ge(0), lt(1)])
     not_found_grace: float = field(default=0.0, converter=to_seconds, validator=ge(0))
     max_retry_after: float = field(default=3600.0, converter=to_seconds, validator=ge(0))
-
-    @max_interval.default
-    def _default_max_interval(self) -> float:
-        return max(13.0, self.min_interval)
 
     @max_interval.validator
     def _check_max_interval(self, _: "Attribute[float]", value: float) -> None:
