@@ -27,6 +27,7 @@ PRIVATE_USES = {  # what the folders above `__init__` use beside the public surf
     ("progress", "_exports"): "names what it exports by itself",
     ("testing", "_exports"): "as above",
     ("temporal", "_exports"): "as above",
+    ("temporal", "_auth.tokens"): "the type of `auth`",
     ("temporal", "_clock"): "the type of seconds, and the default clock",
     ("temporal", "_operations.operation"): "workflow code imports as little as possible",
     ("temporal", "_operations.ref"): "workflow code imports as little as possible",

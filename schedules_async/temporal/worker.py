@@ -1,7 +1,7 @@
 """A Temporal worker with one session; only the session has the token."""
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, TypedDict, Unpack
@@ -14,14 +14,15 @@ from yarl import URL
 
 from schedules_async import (
     Clock,
+    Environment,
     Operation,
     OperationRef,
     PollingPolicy,
     RateLimit,
     RetryPolicy,
     SchedulesSession,
-    TokenProvider,
 )
+from schedules_async._auth.tokens import Auth
 from schedules_async._clock import Seconds, SystemClock
 from schedules_async.temporal.activities import OperationActivities
 from schedules_async.temporal.pending_activities import pending_details, pending_percents
@@ -33,7 +34,7 @@ _MAX_HEARTBEAT_THROTTLE = timedelta(seconds=1)  # the longest delay of a snapsho
 class SessionOptions(TypedDict, total=False):
     """The options of `SchedulesSession` that a worker accepts."""
 
-    base_url: str | URL
+    base_url: str | URL | Environment
     polling: PollingPolicy
     retry: RetryPolicy
     rate_limits: Sequence[RateLimit]
@@ -45,7 +46,7 @@ class SessionOptions(TypedDict, total=False):
 @asynccontextmanager
 async def schedules_worker(
     client: Client,
-    auth: str | Callable[[], Awaitable[str]] | TokenProvider,
+    auth: Auth,
     *,
     task_queue: str,
     polls_per_second: float | None = None,
