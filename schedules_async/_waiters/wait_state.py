@@ -242,13 +242,13 @@ class WaitState:
 
     def results(self) -> list[Operation | Exception]:
         """Return the outcome of each operation that has ended, in the order asked; each exception is a new copy."""
-        results: list[Operation | Exception] = []
-        for outcome in (self.members[ref].outcome for ref in self.refs):
-            if isinstance(outcome, Exception):
-                results.append(copy_error(outcome))
-            elif outcome is not None:
-                results.append(_failure(outcome) if self.options.check and outcome.is_failed else outcome)
-        return results
+        outcomes = [self.members[ref].outcome for ref in self.refs]
+        return [self._to_result(outcome) for outcome in outcomes if outcome is not None]
+
+    def _to_result(self, outcome: Operation | Exception) -> Operation | Exception:
+        if isinstance(outcome, Exception):
+            return copy_error(outcome)
+        return _failure(outcome) if self.options.check and outcome.is_failed else outcome
 
     def add_consumer(self, *, wakes_on_change: bool) -> Consumer:
         """Return a new consumer, which first reads the snapshots so far; the first consumer starts the timeout."""

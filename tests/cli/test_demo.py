@@ -55,6 +55,21 @@ async def test_summary_without_ends_has_no_delay() -> None:
     assert "Mean detection delay" not in output.getvalue()
 
 
+class Terminal(io.StringIO):
+    """A stream that passes for a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+async def test_demo_on_a_terminal_prints_no_lines() -> None:
+    console = Console(file=Terminal(), width=80, _environ={"TERM": "xterm"})
+    with redirect_stdout(io.StringIO()) as output:
+        async with FakeSchedules() as server, open_session(server) as session:
+            await wait_with_output({start(server, PROGRAMME[0], 0.1): "steady"}, session, console)
+    assert output.getvalue() == ""
+
+
 class Full(io.StringIO):
     """A stream to a file on a full disk."""
 
