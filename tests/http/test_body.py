@@ -166,7 +166,9 @@ async def test_refused_connection_names_the_host_plainly() -> None:
 
 def test_words_of_a_resolver_are_kept() -> None:
     """The error number of one is negative, and none of the system's."""
-    key = aiohttp.client_reqrep.ConnectionKey("nobody.invalid", 443, True, True, None, None, None)
+    key = aiohttp.client_reqrep.ConnectionKey(
+        "nobody.invalid", 443, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None
+    )
     fault = aiohttp.ClientConnectorDNSError(key, OSError(-3, "Temporary failure in name resolution"))
     text = str(to_transport_error(fault, HOST, None))
     assert text == f"cannot reach {HOST.host}:{HOST.port}: temporary failure in name resolution"
