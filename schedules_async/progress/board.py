@@ -1,5 +1,6 @@
 """What bars display: the state of each tracked operation, the totals, and the few to display of many."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from heapq import nlargest, nsmallest
@@ -170,10 +171,11 @@ def resolve_names(names: Names | None, members: Collection[OperationProgress]) -
     """
     refs = [member.ref for member in members]
     are_unique = len({ref.operation_id for ref in refs}) == len(refs)
-    given = names if callable(names) else (names or {}).get
-    named: dict[OperationRef, str | None] = {}
+    named: dict[OperationRef, str] = {}
     try:
-        named = {ref: given(ref) for ref in refs}
-    except Exception:
+        if names is not None:
+            find = names if callable(names) else names.get
+            named = {ref: str(name) for ref in refs if (name := find(ref))}
+    except (Exception, asyncio.CancelledError):  # nobody has cancelled the wait
         _LOGGER.warning("names of operations are not available; their ids are displayed", exc_info=True)
-    return {ref: printable(str(named.get(ref) or (ref.operation_id if are_unique else ref))) for ref in refs}
+    return {ref: printable(named.get(ref) or str(ref.operation_id if are_unique else ref)) for ref in refs}

@@ -1,5 +1,5 @@
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from attrs import define
@@ -165,6 +165,40 @@ def test_names_raise_ids_are_used_and_logged(caplog: pytest.LogCaptureFixture) -
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert "KeyError" in caplog.text
+
+
+class Ambiguous(dict[OperationRef, Any]):
+    """A mapping, or a name, that is neither true nor false, as pandas has them."""
+
+    def __bool__(self) -> bool:
+        raise ValueError("ambiguous")
+
+    def __str__(self) -> str:
+        raise ValueError("unprintable")
+
+
+class Unprintable:
+    """A name without a text."""
+
+    def __str__(self) -> str:
+        raise ValueError("unprintable")
+
+
+@pytest.mark.parametrize("name", [Ambiguous(), Unprintable()], ids=lambda name: type(name).__name__)
+def test_names_without_text_are_replaced_by_ids(name: object) -> None:
+    members = [Progress(OperationRef("s", "a")), Progress(OperationRef("s", "b"))]
+    assert list(resolve_names(lambda _: cast("str", name), members).values()) == ["a", "b"]
+    names = Ambiguous({OperationRef("s", "a"): "import"})
+    assert list(resolve_names(names, members).values()) == ["import", "b"]
+
+
+def test_names_raise_cancelled_error_ids_are_used() -> None:
+    """Nobody has cancelled the wait."""
+
+    def raise_cancelled_error(_: OperationRef) -> str:
+        raise asyncio.CancelledError
+
+    assert list(resolve_names(raise_cancelled_error, [Progress(OperationRef("s", "a"))]).values()) == ["a"]
 
 
 def test_names_of_equal_ids_include_the_schedule() -> None:
