@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from attrs import define, field, frozen
 from rich import get_console
@@ -31,7 +31,15 @@ _ERASE_AND_GO_UP = "\x1b[2K\x1b[1A"
 
 def is_live(console: Console) -> bool:
     """Return True if bars can be drawn: on a terminal that can move its cursor."""
-    return console.file.isatty() and console.is_interactive and not console.legacy_windows
+    return _is_terminal(console.file) and console.is_interactive and not console.legacy_windows
+
+
+def _is_terminal(stream: IO[str] | None) -> bool:
+    """Return True if a stream is a terminal, False too if it is missing, closed, or an object that cannot tell."""
+    try:
+        return stream is not None and stream.isatty()
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 class RichProgress(Tracker):
@@ -81,8 +89,8 @@ class RichProgress(Tracker):
             self._screen,
             console=self._console,
             auto_refresh=False,
-            redirect_stdout=sys.stdout.isatty(),  # only what would be written over the bars
-            redirect_stderr=sys.stderr.isatty(),
+            redirect_stdout=_is_terminal(sys.stdout),  # only what would be written over the bars
+            redirect_stderr=_is_terminal(sys.stderr),
         )
         try:
             self._display.start()

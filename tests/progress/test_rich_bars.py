@@ -1,6 +1,7 @@
 import asyncio
 import io
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from typing import Any
 
 import pytest
@@ -181,6 +182,43 @@ def test_is_live_depends_on_the_terminal_type(environment: dict[str, str], *, ex
 
 def test_is_live_file_with_forced_colour_is_false() -> None:
     assert not is_live(Console(file=io.StringIO(), _environ={"FORCE_COLOR": "1", "TERM": "xterm"}))
+
+
+class Bare:
+    """A stream without `isatty`."""
+
+    def __init__(self) -> None:
+        self.write = io.StringIO().write
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+
+def closed_stream() -> io.StringIO:
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize("make_stream", [Bare, closed_stream])
+async def test_track_on_unusable_stream_returns_the_result(
+    server: FakeSchedules, session: SchedulesSession, make_stream: Callable[[], Any]
+) -> None:
+    console = Console(file=make_stream(), force_terminal=True)
+    waiter = session.wait_for_operation(*script(server, 30))
+    assert (await RichProgress(console=console).track(waiter)).is_succeeded
+
+
+@pytest.mark.parametrize("stdout", [None, closed_stream()])
+async def test_bars_without_stdout_are_drawn(
+    server: FakeSchedules, session: SchedulesSession, stdout: io.StringIO | None
+) -> None:
+    """A closed stdout is no reason to draw nothing on another stream."""
+    terminal = Terminal()
+    console = Console(file=terminal, force_terminal=True, width=80)
+    with redirect_stdout(stdout):
+        await RichProgress(console=console).track(session.wait_for_operation(*script(server, 30)))
+    assert "100 %" in terminal.getvalue()
 
 
 def screen_of(terminal: io.StringIO) -> TerminalScreen:
