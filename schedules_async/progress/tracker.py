@@ -88,7 +88,8 @@ class Tracker(ABC):
             self._stop()
             with suppress(Exception, SystemExit):
                 self._close()
-            _LOGGER.warning("progress can no longer be displayed", exc_info=True)
+            with suppress(ValueError):  # a log without handlers goes to stderr, which may be closed
+                _LOGGER.warning("progress can no longer be displayed", exc_info=True)
 
     @abstractmethod
     def _open(self) -> None: ...

@@ -1,4 +1,5 @@
 import asyncio
+import logging
 
 import pytest
 from event_loops import turns
@@ -116,6 +117,28 @@ async def test_opening_fails_wait_returns_its_result(
 
     assert (await Unopenable().track(session.wait_for_operation(*server.start_operation(30)))).is_succeeded
     assert len(warnings_in(caplog)) == 1
+
+
+async def test_opening_and_logging_fail_wait_returns_its_result(
+    server: FakeSchedules, session: SchedulesSession
+) -> None:
+    """A log without handlers writes to stderr: where that is closed, neither the bars nor the log can be written."""
+
+    class Unopenable(Recorder):
+        def _open(self) -> None:
+            raise ValueError("I/O operation on closed file")
+
+    def write(record: logging.LogRecord) -> bool:
+        if record.levelno == logging.WARNING:
+            raise ValueError("I/O operation on closed file")
+        return True
+
+    logger = logging.getLogger("schedules_async")
+    logger.addFilter(write)
+    try:
+        assert (await Unopenable().track(session.wait_for_operation(*server.start_operation(30)))).is_succeeded
+    finally:
+        logger.removeFilter(write)
 
 
 async def test_closing_fails_wait_returns_its_result(
