@@ -271,7 +271,10 @@ def _run(work: Coroutine[Any, Any, list[Exception]], service: Service, names: Na
 def run(arguments: Sequence[str]) -> int:
     """Run the command and return its exit code; each error is printed as a sentence on stderr."""
     with usable_streams():
-        exit_code = _run_command(list(arguments))
+        try:
+            exit_code = _run_command(list(arguments))
+        except KeyboardInterrupt:  # also one more Ctrl-C while a sentence is printed
+            exit_code = INTERRUPTED
         try:
             sys.stdout.flush()
         except OSError as error:
@@ -286,8 +289,6 @@ def _run_command(arguments: list[str]) -> int:
         return _fail(error.sentences, error.exit_code)
     except click.ClickException as error:
         return _fail([error.format_message()], USAGE)
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except OSError as error:
         return _fail_on_os_error(error)
 

@@ -10,7 +10,8 @@ from schedules_async.cli.exit_codes import CommandError
 
 Value = TypeVar("Value")
 
-_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows lacks SIGHUP
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+_SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]  # Windows lacks SIGHUP
 
 
 class EndedBySignalError(CommandError):

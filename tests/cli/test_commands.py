@@ -414,6 +414,18 @@ class InterruptedInput(io.BytesIO):
         raise KeyboardInterrupt
 
 
+class Interrupted(io.StringIO):
+    """A stream at whose first write the user presses Ctrl-C."""
+
+    def write(self, _: str) -> int:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_while_a_sentence_is_printed_exits_130() -> None:
+    with redirect_stderr(Interrupted()):
+        assert run(["no-such-command"]) == 130
+
+
 def test_ctrl_c_at_standard_input_exits_with_130() -> None:
     before, sys.stdin = sys.stdin, io.TextIOWrapper(InterruptedInput())
     try:

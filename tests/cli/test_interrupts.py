@@ -20,6 +20,8 @@ async def raise_signals(*numbers: int) -> None:
         ((signal.SIGTERM,), 143),
         ((signal.SIGHUP,), 129),
         ((signal.SIGTERM, signal.SIGHUP, signal.SIGTERM), 143),
+        ((signal.SIGINT, signal.SIGINT, signal.SIGINT), 130),
+        ((signal.SIGTERM, signal.SIGINT), 143),
     ],
 )
 def test_signal_ends_the_work_after_its_cleanup(numbers: tuple[int, ...], exit_code: int) -> None:
