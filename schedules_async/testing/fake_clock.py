@@ -13,8 +13,10 @@ from attrs import define, field
 from schedules_async._clock import Seconds, to_seconds
 
 _IDLE_TICKS = 50  # iterations of the event loop without activity, each polling the sockets, until it counts as idle
-_QUIET_TICKS = 10  # what an iteration counts in which the event loop has nothing else to run
+_QUIET_TICKS = 5  # the same if the loop has nothing else to run in all of them
+_QUIET_TICKS_TO_REST = 3
 _TICKS_PER_REST = 25  # iterations between two rests, in which the kernel or a thread completes what it has under way
+_TICKS_PER_CHECK = 5  # iterations between two questions to the busy sources: what is in flight is so for longer
 _REST = 0.0002  # real seconds
 _REST_BESIDE_THREADS = 0.001
 
@@ -24,9 +26,9 @@ def _resolve(future: "asyncio.Future[None]") -> None:
         future.set_result(None)
 
 
-def _count_tick(loop: asyncio.AbstractEventLoop) -> int:
-    """Return what this iteration counts; a loop that hides its ready callbacks, such as uvloop's, may have some."""
-    return 1 if getattr(loop, "_ready", True) else _QUIET_TICKS
+def _is_quiet(loop: asyncio.AbstractEventLoop) -> bool:
+    """True if the loop has no other callback to run; False for a loop that does not show them, such as uvloop's."""
+    return not getattr(loop, "_ready", True)
 
 
 def _rest() -> None:
@@ -45,20 +47,21 @@ class _IdleMonitor:
     busy_sources: list[Callable[[], bool]] = field(init=False, factory=list)
     _on_idle: Callable[[], None] = field(init=False, default=_do_nothing)
     _handle: asyncio.Handle | None = field(init=False, default=None)
-    _ticks_since_rest: int = field(init=False, default=0)
+    _ticks: int = field(init=False, default=0)
     _idle_ticks: int = field(init=False, default=0)
+    _quiet_ticks: int = field(init=False, default=0)
 
     def start(self, on_idle: Callable[[], None]) -> None:
         """Start or restart the count of idle iterations; `on_idle` is called at its end."""
         self._on_idle = on_idle
-        self._idle_ticks = 0
+        self.restart()
         if self._handle is None:
-            self._ticks_since_rest = 0
+            self._ticks = 0
             self._handle = asyncio.get_running_loop().call_soon(self._tick)
 
     def restart(self) -> None:
         """Restart the count if one is under way."""
-        self._idle_ticks = 0
+        self._idle_ticks = self._quiet_ticks = 0
 
     def stop(self) -> None:
         """Cancel the count; the function is not called."""
@@ -69,19 +72,19 @@ class _IdleMonitor:
     def _tick(self) -> None:
         self._handle = None
         loop = asyncio.get_running_loop()
-        ticks = _count_tick(loop)
-        self._idle_ticks = 0 if any(is_busy() for is_busy in self.busy_sources) else self._idle_ticks + ticks
-        if self._idle_ticks >= _IDLE_TICKS:
+        self._ticks += 1
+        self._idle_ticks += 1
+        self._quiet_ticks = self._quiet_ticks + 1 if _is_quiet(loop) else 0
+        is_idle = self._idle_ticks >= _IDLE_TICKS or self._quiet_ticks >= _QUIET_TICKS
+        if (is_idle or self._ticks % _TICKS_PER_CHECK == 0) and any(is_busy() for is_busy in self.busy_sources):
+            is_idle = False
+            self.restart()
+        if is_idle:
             self._on_idle()
         else:
-            self._rest_at_times(ticks)
             self._handle = loop.call_soon(self._tick)
-
-    def _rest_at_times(self, ticks: int) -> None:
-        self._ticks_since_rest += ticks
-        if self._ticks_since_rest >= _TICKS_PER_REST:
-            self._ticks_since_rest = 0
-            _rest()
+            if self._quiet_ticks == _QUIET_TICKS_TO_REST or self._ticks % _TICKS_PER_REST == 0:
+                _rest()
 
 
 @define(eq=False)
