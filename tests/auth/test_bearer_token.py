@@ -1,6 +1,7 @@
 """Which tokens can stand in a header, and where their text does not show."""
 
 import traceback
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -17,20 +18,20 @@ def test_bearer_token_shows_no_text() -> None:
     assert "secret" not in f"{token} {token!r} {[token]}"
 
 
-@pytest.mark.parametrize("token", [*VISIBLE, VISIBLE, "eyJhbGciOi.J9~+/_-=", "!" * 10_000])
-def test_usable_token_is_returned(token: str) -> None:
-    assert check_token(token) == token
-    assert to_bearer_token(token) == BearerToken(token)
+@pytest.mark.parametrize("tokens", [VISIBLE, [VISIBLE], ["eyJhbGciOi.J9~+/_-="], ["!" * 10_000]])
+def test_usable_token_is_returned(tokens: Iterable[str]) -> None:
+    for token in tokens:
+        assert check_token(token) == token
+        assert to_bearer_token(token) == BearerToken(token)
 
 
-@pytest.mark.parametrize("character", NOT_VISIBLE, ids=ascii)
 @pytest.mark.parametrize("form", ["{}", "{}sec", "sec{}", "sec{}ret"])
-def test_unusable_character_raises_value_error(character: str, form: str) -> None:
-    token = form.format(character)
-    with pytest.raises(ValueError, match="unusable token") as caught:
-        check_token(token)
-    assert "sec" not in str(caught.value)
-    assert repr(to_bearer_token(token)) == repr(caught.value)
+def test_unusable_character_raises_value_error(form: str) -> None:
+    for token in map(form.format, NOT_VISIBLE):
+        with pytest.raises(ValueError, match="unusable token") as caught:
+            check_token(token)
+        assert "sec" not in str(caught.value)
+        assert repr(to_bearer_token(token)) == repr(caught.value)
 
 
 def test_empty_token_raises_value_error() -> None:
