@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
+from texts import ENCODABLE
 
 from schedules_async._auth.token_response import read_grant, read_life, renewal_age, retry_delay
 from schedules_async._http.responses import Answer
@@ -141,7 +142,9 @@ def test_only_transient_faults_are_retried(fault: SchedulesError, delays: list[A
     assert [retry_delay(fault, attempt, 0.5) for attempt in range(1, len(delays) + 1)] == delays
 
 
-@given(st.integers(200, 999), st.binary(), st.dictionaries(st.sampled_from(["Retry-After", "Date"]), st.text()))
+@given(
+    st.integers(200, 999), st.binary(), st.dictionaries(st.sampled_from(["Retry-After", "Date"]), st.text(ENCODABLE))
+)
 def test_any_bytes_are_token_or_typed_error(status: int, body: bytes, headers: dict[str, str]) -> None:
     with suppress(SchedulesError):
         token, life = read_grant(answer(status, body, headers))

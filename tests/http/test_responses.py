@@ -14,6 +14,7 @@ from attrs import astuple
 from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
+from texts import ENCODABLE
 
 from schedules_async._http.responses import (
     SAME_FOR_ALL,
@@ -424,7 +425,7 @@ VALUES = st.one_of(
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None), max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(ENCODABLE, max_size=3), inner, max_size=3),
     max_leaves=8,
 )
 TIMES = st.datetimes().map(lambda moment: moment.isoformat()) | JSON
@@ -442,7 +443,9 @@ OPERATION = st.fixed_dictionaries(
         "etag": JSON,
     },
 )
-USABLE = st.fixed_dictionaries({"id": st.just("o"), "status": st.text(max_size=9), "percentComplete": st.floats()})
+USABLE = st.fixed_dictionaries(
+    {"id": st.just("o"), "status": st.text(ENCODABLE, max_size=9), "percentComplete": st.floats()}
+)
 ERROR = st.fixed_dictionaries({}, optional=dict.fromkeys(("code", "message", "target", "details"), JSON))
 DOCUMENTS = st.one_of(
     JSON,
@@ -546,7 +549,11 @@ def test_token_repeated_by_answer_is_redacted(
 TOKENS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=14, max_size=30).map("~{}~".format)
 
 
-@given(token=TOKENS | st.just('canary/of"16\\chars'), escaped=st.sets(st.integers(0, 30)), around=st.text(max_size=5))
+@given(
+    token=TOKENS | st.just('canary/of"16\\chars'),
+    escaped=st.sets(st.integers(0, 30)),
+    around=st.text(ENCODABLE, max_size=5),
+)
 def test_token_is_redacted_however_json_spells_it(token: str, escaped: set[int], around: str) -> None:
     written = "".join(
         f"\\u{ord(character):04x}" if number in escaped else json.dumps(character)[1:-1]

@@ -11,6 +11,7 @@ import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from texts import ENCODABLE
 
 from schedules_async import SchedulesSession
 from schedules_async._operations.operation import Operation, OperationStatus
@@ -54,7 +55,7 @@ def test_thousand_operations_take_under_a_megabyte() -> None:
 SESSION = SchedulesSession("token")
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None), max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(ENCODABLE, max_size=3), inner, max_size=3),
     max_leaves=5,
 )
 WAITS: list[object] = [None, [], {}, {"order": [0]}]
@@ -126,8 +127,8 @@ def test_bytes_raise_type_error() -> None:
         read_checkpoint(cast("str", b"{}"))
 
 
-NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8).filter(lambda name: name.strip("."))
-TEXTS = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+NAMES = st.text(ENCODABLE, min_size=1, max_size=8).filter(lambda name: name.strip("."))
+TEXTS = st.none() | st.text(ENCODABLE, max_size=8)
 TIMES = st.none() | st.datetimes(timezones=st.just(UTC))
 SECONDS = st.floats(min_value=0, allow_nan=False)
 SNAPSHOTS = st.builds(
