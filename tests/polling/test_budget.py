@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 from statistics import fmean
 
@@ -54,15 +55,20 @@ def serve(jobs: list[Job], policy: PollingPolicy, limits: tuple[RateLimit, ...])
     return service
 
 
-def mean_delay(policy: PollingPolicy, limits: tuple[RateLimit, ...]) -> tuple[float, list[SimulatedService]]:
-    services = [serve(mixed(60, seed), policy, limits) for seed in range(3)]
+@cache
+def serve_mixed(policy: PollingPolicy, seed: int) -> SimulatedService:
+    return serve(mixed(60, seed), policy, KNOWN)
+
+
+def mean_delay(policy: PollingPolicy) -> tuple[float, list[SimulatedService]]:
+    services = [serve_mixed(policy, seed) for seed in range(3)]
     return fmean(delay for service in services for delay in service.delays.values()), services
 
 
 def test_ends_are_detected_sooner_than_by_exponential_intervals() -> None:
     """At most 0.80 of the delay; no window exceeded, no 429. (tests/benchmarks/budget.py has more.)"""
-    own, services = mean_delay(PollingPolicy(), KNOWN)
-    google, _ = mean_delay(GoogleIntervals(), KNOWN)
+    own, services = mean_delay(PollingPolicy())
+    google, _ = mean_delay(GoogleIntervals())
     assert own <= 0.8 * google
     for service in services:
         assert service.refused == 0
@@ -89,7 +95,7 @@ def test_polls_between_equals_are_shared_evenly(policy: PollingPolicy) -> None:
 def test_gap_never_exceeds_interval_and_two_rounds() -> None:
     """Whatever the progress says."""
     for seed in range(3):
-        service = serve(mixed(60, seed), PollingPolicy(), KNOWN)
+        service = serve_mixed(PollingPolicy(), seed)
         one_round = 60 / (0.97 * CALLS / PER)
         gaps = [later - earlier for polls in service.polls.values() for earlier, later in pairwise(polls)]
         assert max(gaps) <= PollingPolicy().max_predicted_interval + 2 * one_round

@@ -2,6 +2,7 @@ import math
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from functools import cache
 from itertools import pairwise
 from statistics import fmean
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from measure_policy import Decide, decide_by, default, eager, frugal
 from polls import BOOTED, after_noon, polled, queued, started, unknown, window
-from simulation import SHAPES, by_policy, google, measure, workload
+from simulation import SHAPES, Score, by_policy, google, measure, workload
 
 from schedules_async._operations.operation import Operation, OperationStatus
 from schedules_async._operations.ref import OperationRef
@@ -268,10 +269,16 @@ def test_interval_is_within_its_bounds(
 # --- against the intervals of google-api-core ---------------------------------------------------------------------
 
 
+@cache
+def measure_on(shape: str, share_ending_early: float, policy: PollingPolicy | None) -> Score:
+    """Return the score of a policy, or of google without one, on the same operations."""
+    runs = list(workload(SHAPES[shape], 60, random.Random(11), share_ending_early))
+    return measure(runs, google if policy is None else by_policy(policy))
+
+
 def compare(policy: PollingPolicy, shape: str, share_ending_early: float = 0.0) -> tuple[float, float]:
     """Return polls and delay, each as a share of google's."""
-    runs = list(workload(SHAPES[shape], 60, random.Random(11), share_ending_early))
-    own, theirs = measure(runs, by_policy(policy)), measure(runs, google)
+    own, theirs = (measure_on(shape, share_ending_early, one) for one in (policy, None))
     return own.polls / theirs.polls, own.delay / theirs.delay
 
 
