@@ -5,11 +5,14 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import pytest
+from attrs import frozen
 from event_loops import turns
 
 from schedules_async import OperationRef
-from schedules_async._waiters.checkpoint import read_checkpoint
+from schedules_async._waiters.checkpoint import Checkpoint, read_checkpoint
 from schedules_async.testing import FakeSchedules, operation_answer
 
 KILLED = 1 if sys.platform == "win32" else -signal.SIGKILL
@@ -55,22 +58,44 @@ async def kill_after(requests: int, server: FakeSchedules, process: Process) -> 
     await turns(50)
 
 
-async def test_killed_process_is_resumed_with_saved_etags(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.json"
+@frozen
+class Resumed:
+    """The checkpoint that the first process left, and what the second one sent, returned and printed."""
+
+    refs: list[OperationRef]
+    saved: Checkpoint
+    tags: dict[OperationRef | None, str | None]
+    exit_code: int | None
+    lines: list[str]
+    errors: bytes
+    leaves_file: bool
+
+
+async def kill_and_resume_in(folder: Path) -> Resumed:
+    path = folder / "checkpoint.json"
     async with FakeSchedules() as server:
         refs = [start_operation(server, polls) for polls in range(2, 10)]
         await kill_after(32, server, await start(server, path, refs))
         saved, before = read_checkpoint(path.read_text(encoding="utf-8")), len(server.requests)
-        ended = {ref for ref in refs if saved.saved[ref].is_done}
-        assert 0 < len(ended) < len(refs)
-
         second = await start(server, path, refs)
         output, errors = await second.communicate()
-    assert (second.returncode, errors) == (0, b"")
-    first_requests = {request.ref: request.if_none_match for request in reversed(server.requests[before:])}
-    assert first_requests == {ref: saved.saved[ref].etag for ref in refs if ref not in ended}
-    lines = output.decode().splitlines()
-    ends = [line.split()[0] for line in lines if "Succeeded" in line or "Failed" in line]
-    assert sorted(ends) == sorted(ref.operation_id for ref in refs)
-    assert lines[-1].startswith("2 of 8 operations did not succeed")
-    assert not path.exists()
+    tags = {request.ref: request.if_none_match for request in reversed(server.requests[before:])}
+    return Resumed(refs, saved, tags, second.returncode, output.decode().splitlines(), errors, path.exists())
+
+
+def kill_and_resume() -> Resumed:
+    with TemporaryDirectory() as folder:
+        return asyncio.run(kill_and_resume_in(Path(folder)))
+
+
+@pytest.mark.parametrize("early", [kill_and_resume], indirect=True)
+def test_killed_process_is_resumed_with_saved_etags(early: Resumed) -> None:
+    saved = early.saved.saved
+    ended = {ref for ref in early.refs if saved[ref].is_done}
+    assert 0 < len(ended) < len(early.refs)
+    assert (early.exit_code, early.errors) == (0, b"")
+    assert early.tags == {ref: saved[ref].etag for ref in early.refs if ref not in ended}
+    ends = [line.split()[0] for line in early.lines if "Succeeded" in line or "Failed" in line]
+    assert sorted(ends) == sorted(ref.operation_id for ref in early.refs)
+    assert early.lines[-1].startswith("2 of 8 operations did not succeed")
+    assert not early.leaves_file
