@@ -18,7 +18,9 @@ def early_calls(request: pytest.FixtureRequest) -> Iterator[dict[Callable[[], An
     specs = [getattr(item, "callspec", None) for item in request.session.items]
     functions = dict.fromkeys(spec.params["early"] for spec in specs if spec and "early" in spec.params)
     with ThreadPoolExecutor(_WORKERS) as pool:
-        yield {function: pool.submit(function) for function in functions}
+        calls = {function: pool.submit(function) for function in functions}
+        pool.shutdown(wait=False)  # each thread ends after its last call: a FakeClock rests longer beside threads
+        yield calls
         pool.shutdown(cancel_futures=True)
 
 
