@@ -25,9 +25,14 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 
+gc.disable()  # what collection loads is no garbage
+
+
 def pytest_collection_finish() -> None:
     """Exempt what collection has loaded from garbage collection: it lives as long as the process."""
     gc.freeze()
+    gc.enable()
+    gc.set_threshold(10_000)
 
 
 @pytest.fixture
