@@ -17,7 +17,7 @@ _MOST_TURNS = 10_000
 class HandClock:
     """A `Clock` whose time a test sets.
 
-    A `FakeClock` cannot take its place: it runs the loop until nothing real is in flight, 2 ms at the least, where a
+    A `FakeClock` cannot take its place: it runs the loop until nothing real is in flight, however long that takes, where a
     test here chooses the number of iterations of the loop.
     """
 

@@ -43,7 +43,7 @@ class _NothingToPoll(selectors.SelectSelector):
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """An event loop whose time jumps to the next timer.
 
-    A `FakeClock` cannot take its place: it waits for real sockets before each jump, 2 ms at the least.
+    A `FakeClock` cannot take its place: it waits for real sockets before each jump, which takes some real time.
     """
 
     def __init__(self) -> None:
