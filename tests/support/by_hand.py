@@ -17,8 +17,8 @@ _MOST_TURNS = 10_000
 class HandClock:
     """A `Clock` whose time a test sets.
 
-    A `FakeClock` cannot take its place: it runs the loop until nothing real is in flight, however long that takes, where a
-    test here chooses the number of iterations of the loop.
+    A `FakeClock` cannot take its place: it runs the loop until nothing real is in flight, where a test here
+    chooses the number of iterations of the loop.
     """
 
     now: float = 0.0

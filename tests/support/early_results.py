@@ -1,6 +1,7 @@
 """A pytest plugin: slow functions that a test names as its parameter `early` start when the suite starts.
 
-They run processes that mostly wait, in threads beside the other tests.
+They run processes that mostly wait, in threads beside the other tests. With pytest-xdist (`-n 2 --dist loadgroup`)
+all of these tests run in one of its processes, which starts the functions before the first of them.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,16 +13,34 @@ import pytest
 _WORKERS = 3  # more would slow down the tests beside them on two cores
 
 
-@pytest.fixture(scope="session", autouse=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in filter(_early, items):
+            item.add_marker(pytest.mark.xdist_group("early"))
+
+
+def _early(item: pytest.Item) -> Callable[[], Any] | None:
+    """Return the function that a test names, if any."""
+    spec = getattr(item, "callspec", None)
+    function: Callable[[], Any] | None = spec.params.get("early") if spec else None
+    return function if callable(function) else None
+
+
+@pytest.fixture(scope="session")
 def early_calls(request: pytest.FixtureRequest) -> Iterator[dict[Callable[[], Any], "Future[Any]"]]:
     """Start the functions of the selected tests, each once; the result maps each to its call."""
-    specs = [getattr(item, "callspec", None) for item in request.session.items]
-    functions = dict.fromkeys(spec.params["early"] for spec in specs if spec and "early" in spec.params)
+    functions = dict.fromkeys(filter(None, map(_early, request.session.items)))
     with ThreadPoolExecutor(_WORKERS) as pool:
         calls = {function: pool.submit(function) for function in functions}
         pool.shutdown(wait=False)  # each thread ends after its last call: a FakeClock rests longer beside threads
         yield calls
         pool.shutdown(cancel_futures=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def start_early(request: pytest.FixtureRequest) -> None:
+    if not hasattr(request.config, "workerinput"):  # which the processes of pytest-xdist have
+        request.getfixturevalue("early_calls")
 
 
 @pytest.fixture
