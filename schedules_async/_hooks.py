@@ -6,6 +6,7 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from attrs import define, field
@@ -42,7 +43,7 @@ class Hooks:
     """
 
     _hooks: tuple[Callable[[Any], object], ...] = field(default=(), converter=_check_hooks)
-    _failing: set[int] = field(init=False, factory=set)  # indices in _hooks
+    _failing: set[int] = field(init=False, factory=set)  # 0 is the log, then the hooks
     _events: deque[tuple[contextvars.Context, Loggable]] = field(init=False, factory=deque)
     _delivery: asyncio.Handle | None = field(init=False, default=None)
 
@@ -66,10 +67,7 @@ class Hooks:
                 context.run(self._call_all, event)
 
     def _call_all(self, event: Loggable) -> None:
-        level = event.log_level
-        if level is not None:
-            _LOGGER.log(level, "%s", event)
-        for number, hook in enumerate(self._hooks):
+        for number, hook in enumerate((_log, *self._hooks)):
             try:
                 hook(event)
             except (KeyboardInterrupt, SystemExit):
@@ -77,4 +75,10 @@ class Hooks:
             except BaseException:  # a CancelledError too: a hook awaits nothing, so nobody has cancelled it
                 if number not in self._failing:
                     self._failing.add(number)
-                    _LOGGER.exception("a hook raised; it is called again, but this is logged once: %r", hook)
+                    with suppress(Exception):  # of the caller's log
+                        _LOGGER.exception("a hook raised; it is called again, but this is logged once: %r", hook)
+
+
+def _log(event: Loggable) -> None:
+    if event.log_level is not None:
+        _LOGGER.log(event.log_level, "%s", event)

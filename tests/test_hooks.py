@@ -559,3 +559,22 @@ async def test_hook_may_end_the_program(error: type[BaseException], caplog: pyte
         hooks.deliver()
     assert "a hook raised" not in caplog.text
     await turns(2)
+
+
+async def test_failing_log_keeps_no_event_from_hooks(
+    make_session: MakeSession, server: FakeSchedules, events: Events
+) -> None:
+    """A filter raises, as a broken handler of the caller's does."""
+
+    def fail(_: logging.LogRecord) -> bool:
+        raise OSError("no space left")
+
+    logger = logging.getLogger("schedules_async")
+    logger.addFilter(fail)
+    try:
+        session = make_session(hooks=[events.append])
+        await session.wait_for_operation(server.script_operation(throttled(1), operation_answer("Succeeded")))
+        await session.close()
+    finally:
+        logger.removeFilter(fail)
+    assert {WaitBegun, Throttled, Polled, WaitEnded} <= {type(event) for event in events}
