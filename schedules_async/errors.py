@@ -118,7 +118,11 @@ class ResponseError(SchedulesError):
 
 
 class AuthenticationError(ResponseError):
-    """401: the token was rejected; or no token could be had, and then `status` is None."""
+    """401: the token was rejected; or no token could be had, and then `status` is None.
+
+    `is_transient` is True where an identity server of client credentials is away; a wait that has a snapshot goes on
+    for as long as in an outage of the API.
+    """
 
 
 class PermissionDeniedError(ResponseError):

@@ -177,6 +177,7 @@ class ClientCredentials:
             code=response.code,
             retry_after=response.retry_after,
         )
+        error.is_transient = fault.is_transient or fault.is_throttling
         error.__cause__ = fault
         if response.retry_after is not None:
             self._refused_until = (now + response.retry_after, error)

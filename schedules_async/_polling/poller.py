@@ -34,7 +34,14 @@ from schedules_async._polling.forecast import Progress, TimeRemaining
 from schedules_async._polling.policy import PollingPolicy, jitter_seed
 from schedules_async._stats import DetectionDelay
 from schedules_async._throttling.request_queue import RequestQueue, Turn
-from schedules_async.errors import NotFoundError, RateLimitedError, ResponseError, SessionClosedError, TransportError
+from schedules_async.errors import (
+    AuthenticationError,
+    NotFoundError,
+    RateLimitedError,
+    ResponseError,
+    SessionClosedError,
+    TransportError,
+)
 from schedules_async.events import Changed, Polled, Retried
 
 Outcome = Fetched | BaseException
@@ -312,6 +319,8 @@ class Poller:
         if isinstance(outcome, ResponseError | TransportError) and outcome.is_transient:
             delay = getattr(outcome, "retry_after", None) or 0.0
             is_tolerated = not delay or subscriber.tolerates(now + delay, now)
+            if isinstance(outcome, AuthenticationError):  # of an identity server that is away
+                is_tolerated = is_tolerated and subscriber.has_snapshot
             if is_tolerated and not subscriber.gives_up(self._pool.retry, now):
                 return None
             outcome = _add_attempts(outcome, subscriber.faults)
@@ -405,8 +414,11 @@ class Poller:
 
 
 def _add_attempts(error: SchedulesError, attempts: int) -> SchedulesError:
-    """Return a copy of an error with the number of attempts in its text, the error itself after a single one."""
-    if attempts < 2:
+    """Return a copy of an error with the number of attempts in its text, the error itself after a single one.
+
+    That of an AuthenticationError has those at the identity server.
+    """
+    if attempts < 2 or isinstance(error, AuthenticationError):
         return error
     twin = copy_error(error)
     twin.args = (f"{error} ({attempts} attempts)",)

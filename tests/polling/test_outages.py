@@ -9,7 +9,7 @@ import pytest
 from sessions import MakeSession
 from yarl import URL
 
-from schedules_async import PollingPolicy, RateLimit
+from schedules_async import AuthenticationError, PollingPolicy, RateLimit, RetryPolicy
 from schedules_async.events import Event, OutageEnded, Retried
 from schedules_async.testing import FakeClock, FakeSchedules, fault, operation_answer
 
@@ -84,3 +84,36 @@ async def test_fault_of_one_operation_begins_one_outage(make_session: MakeSessio
         *((attempt, False) for attempt in range(2, 7)),
     ]
     assert len(of_kind(events, OutageEnded)) == 1
+
+
+async def test_identity_server_away_loses_no_running_wait(
+    make_session: MakeSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """The token ends meanwhile; a wait that begins then, and a single fetch, fail at once."""
+    server.token_life = 100
+    session = make_session(auth=server.credentials())
+    refs = [server.start_operation(400) for _ in range(3)]
+    waits = [asyncio.create_task(session.wait_for_operation(ref)) for ref in refs]
+    await clock.sleep(50)
+    server.interrupt_tokens(*[fault(503)] * 1000)
+    await clock.sleep(150)
+    with pytest.raises(AuthenticationError, match="503"):
+        await session.get_operation(refs[0])
+    with pytest.raises(AuthenticationError, match="503"):
+        await session.wait_for_operation(server.start_operation(400))
+    server._token_interruptions.clear()  # it is back
+    assert {(await wait).status for wait in waits} == {"Succeeded"}
+
+
+async def test_identity_server_away_too_long_ends_waits(
+    make_session: MakeSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """After the `max_outage` of the retry policy."""
+    server.token_life = 100
+    session = make_session(auth=server.credentials(), retry=RetryPolicy(max_outage=60))
+    wait = asyncio.create_task(session.wait_for_operation(server.start_operation(4000)))
+    await clock.sleep(50)
+    server.interrupt_tokens(*[fault(503)] * 1000)
+    with pytest.raises(AuthenticationError, match="503"):
+        await wait
+    assert 100 <= clock.monotonic() <= 300
