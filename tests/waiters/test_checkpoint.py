@@ -141,7 +141,7 @@ SNAPSHOTS = st.builds(
     failure_description=TEXTS,
     created_at=TIMES,
     updated_at=TIMES,
-    etag=st.none() | st.from_regex(re.compile(r'(W/)?"[!#-~]{0,9}"'), fullmatch=True),
+    etag=st.none() | st.from_regex(re.compile(r'(W/)?"[!#-~]{0,9}"'), fullmatch=True, alphabet=ENCODABLE),
 )
 
 
