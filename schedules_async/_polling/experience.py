@@ -28,7 +28,7 @@ class Promises:
     """The whole runs that the progress of one operation has promised, the newest in each row; in seconds."""
 
     row: int = field(init=False, default=-1)  # of the newest promise, -1 before the first
-    is_broken: bool = field(init=False, default=False)  # the progress has fallen
+    is_broken: bool = field(init=False, default=False)  # the progress has fallen: its promises count for nothing
     _fraction: float = field(init=False, default=0.0)
     _runs: "array[float]" = field(init=False, factory=lambda: array("f", bytes(4 * _ROWS)))
 
@@ -47,8 +47,9 @@ class Promises:
         return self._runs[self.row] if self.row >= 0 else 0.0
 
     def ratios(self, run: float) -> "dict[int, float]":
-        """Return the run that it took over the promised one, by row."""
-        return {row: run / promised for row, promised in enumerate(self._runs) if promised}
+        """Return the run that it took over the promised one, by row; none of progress that has fallen."""
+        promised = () if self.is_broken else self._runs
+        return {row: run / whole for row, whole in enumerate(promised) if whole}
 
 
 def _find_row(fraction: float) -> int:
@@ -71,8 +72,6 @@ class Experience:
 
     def learn(self, promises: Promises | None, duration: float, run: float) -> None:
         """Learn from an operation that ended `duration` seconds after its creation and `run` after its start."""
-        if promises is not None and promises.is_broken:
-            return
         self._keep(_DURATIONS, duration)
         for row, ratio in ({} if promises is None else promises.ratios(run)).items():
             self._keep(row, ratio)
@@ -86,11 +85,9 @@ class Experience:
 
     def ends(self, promises: Promises | None, age: float, run: float) -> list[float]:
         """Return when a running operation would end if it went as others did, in seconds from now, in order."""
-        if promises is None or promises.row < 0:
+        if promises is None or promises.row < 0 or promises.is_broken:
             durations = sorted(self._row(_DURATIONS))
             return [end for duration in durations if (end := duration - age) > 0] if _is_typical(durations) else []
-        if promises.is_broken:
-            return []
         promised = promises.newest
         return sorted(end for ratio in self._row(promises.row) if (end := ratio * promised - run) > 0)
 
@@ -100,19 +97,21 @@ def _is_typical(durations: Sequence[float]) -> bool:
     return count > 0 and durations[3 * count // 4] <= _MAX_SPREAD * durations[count // 4]
 
 
-def best_interval(ends: Sequence[float], interval: float, cost: float) -> float:
+def interval_among(ends: Sequence[float], interval: float, cost: float) -> float:
     """Return the seconds until the mean wait since all ends is `cost`; those of the policy alone are two of the votes.
 
-    Without `ends` that is the interval of the policy alone.
+    Up to half of `cost` less, if no end lies in between. Without `ends` that is the interval of the policy alone.
     """
+    if not ends:
+        return interval
     votes = sorted((*ends, *_OWN_VOTES * (interval - cost,)))
-    total, best = cost * len(votes), math.inf
+    total, best, latest = cost * len(votes), math.inf, 0.0
     for count, end in enumerate(votes, 1):
         if end >= best:
             break
-        total += end
+        total, latest = total + end, end
         best = total / count
-    return min(best, max(votes[-1], interval))
+    return min(max(best - cost / 2, latest), max(votes[-1], interval))
 
 
 def find_range(ends: Sequence[float], low: float, high: float, promised: float) -> tuple[float, float]:

@@ -221,10 +221,12 @@ class Progress:
         """Set `ends`, and calibrate the range, by what ended siblings say as of the last poll."""
         if self._is_partly_seen:
             return
-        self.ends = experience.ends(self._promises, self.age, self._run)
-        if self.ends and self.remaining is not None:
-            promised = 0.0 if self._promises is None else self._promises.newest
-            self._range = TimeRemaining(*find_range(self.ends, self.remaining.low, self.remaining.high, promised))
+        promises = self._promises
+        ends = experience.ends(promises, self.age, self._run)
+        self.ends = () if promises is not None and promises.is_broken else ends
+        if ends and self.remaining is not None:
+            promised = 0.0 if promises is None else promises.newest
+            self._range = TimeRemaining(*find_range(ends, self.remaining.low, self.remaining.high, promised))
 
     def teach(self, experience: Experience, operation: Operation, now: float, date: datetime | None) -> None:
         """Pass on what the operation leaves behind, which the poll at `now` found ended."""

@@ -13,7 +13,7 @@ from attrs.validators import ge, gt, instance_of, lt
 
 from schedules_async._clock import Seconds, to_seconds
 from schedules_async._operations.ref import OperationRef
-from schedules_async._polling.experience import best_interval
+from schedules_async._polling.experience import interval_among
 from schedules_async._polling.forecast import Progress
 
 _TRUST = 2.0  # times the interval that follows from the age alone, at most, with a prediction
@@ -83,7 +83,8 @@ class PollingPolicy:
 
         Durations have no typical size, so without credible progress the interval grows with the square root of the
         age. With it, the next poll is due at the start of the finish window or, if the window is open, after an
-        interval that suits its width; at most twice the interval that follows from the age alone.
+        interval that suits its width; at most twice the interval that follows from the age alone. The ends that
+        siblings predict are weighed against that; they obey the same bounds.
         `seed` (one per operation) and `sample` (one per poll), both in [0, 1), place it within the jitter. `load` is
         the demand over the budget, at least 1: `cost` and the upper bounds are multiplied by it.
         """
@@ -94,10 +95,11 @@ class PollingPolicy:
         if remaining is not None:
             inside = _best_interval(remaining.high - remaining.low, cost) * _window_factor(progress.polls_in_window)
             wanted = min(_TRUST * by_age, longest, remaining.low + min(wanted, inside))
-        if progress.ends:
-            wanted = best_interval(progress.ends, wanted, cost)
         factor = 1 + self.jitter * (2 * seed - 1) + self.jitter / 2 * (2 * sample - 1)
-        return min(max(wanted * factor, self.min_interval), longest)
+        wanted *= factor
+        if progress.ends:
+            wanted = min(interval_among(progress.ends, wanted, cost), longest * factor)
+        return min(max(wanted, self.min_interval), longest)
 
 
 def _best_interval(seconds: float, cost: float) -> float:

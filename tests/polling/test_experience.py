@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schedules_async._polling.experience import Experience, Promises, best_interval, find_range
+from schedules_async._polling.experience import Experience, Promises, find_range, interval_among
 
 
 def promised(*polls: tuple[float, float]) -> Promises:
@@ -72,11 +72,12 @@ def test_ratio_is_the_run_over_the_promised_one(polls: list[tuple[float, float]]
     assert promised(*polls).ratios(120) == pytest.approx(ratios)
 
 
-def test_progress_that_fell_neither_teaches_nor_learns() -> None:
+def test_progress_that_fell_leaves_its_duration_alone() -> None:
     fallen = promised((0.5, 60), (0.4, 70), (0.6, 90))
     experience = learned((fallen, 100))
-    assert experience.count == 0
-    assert learned((half_way(60), 100)).ends(fallen, age=100, run=90) == []
+    assert fallen.ratios(100) == {}
+    assert experience.ends(half_way(60), age=70, run=60) == []
+    assert experience.ends(fallen, age=70, run=60) == [40]
 
 
 ENDS: list[tuple[list[tuple[Promises | None, float]], Promises | None, float, list[float]]] = [
@@ -121,29 +122,33 @@ def test_experience_of_a_session_is_small() -> None:
 INTERVALS = [
     # ends, interval of the policy alone, cost, expected
     ([], 7.0, 0.5, 7.0),
-    ([7.0], 7.0, 0.5, 7.0),
-    ([100.0] * 50, 7.0, 0.5, 13 + 6.5),  # the policy's two votes alone
-    ([10.0] * 50, 30.0, 0.5, 10 + 0.5 * 52 / 50),
-    ([10.0] * 25 + [100.0] * 25, 30.0, 0.5, 10 + 0.5 * 52 / 25),
-    ([1.0], 30.0, 5.0, 15 + 1.0),
-    ([1.0] * 50, 2.0, 5.0, 2.0),  # the latest vote
+    ([7.0], 7.0, 0.5, 7.0),  # the latest vote
+    ([100.0] * 50, 7.0, 0.5, 6.5 + 13 - 0.25),  # the two votes of the policy alone
+    ([10.0] * 50, 30.0, 0.5, 10 + 0.5 * 52 / 50 - 0.25),
+    ([10.0] * 25 + [100.0] * 25, 30.0, 0.5, 10 + 0.5 * 52 / 25 - 0.25),
+    ([10.0] * 25 + [10.9] * 25, 30.0, 0.5, 10.9),  # nobody ends in between
+    ([1.0], 30.0, 5.0, 1 + 15 - 2.5),
+    ([1.0] * 50, 2.0, 5.0, 2.0),
     ([1.0] * 49 + [3.0], 2.0, 5.0, 3.0),
 ]
 
 
 @pytest.mark.parametrize(("ends", "alone", "cost", "expected"), INTERVALS)
 def test_interval_waits_for_mean_of_votes(ends: list[float], alone: float, cost: float, expected: float) -> None:
-    assert best_interval(ends, alone, cost) == pytest.approx(expected)
+    assert interval_among(ends, alone, cost) == pytest.approx(expected)
 
 
 TIMES = st.floats(0, 1e6)
 
 
-@given(ends=st.lists(TIMES, max_size=50).map(sorted), alone=TIMES, cost=st.floats(0.01, 1e4))
-def test_interval_is_the_least_of_all_means(ends: list[float], alone: float, cost: float) -> None:
-    votes = sorted([*ends, alone - cost, alone - cost])
-    means = [(cost * len(votes) + sum(votes[:count])) / count for count in range(1, len(votes) + 1)]
-    assert best_interval(ends, alone, cost) == pytest.approx(min(*means, max(votes[-1], alone)), abs=1e-6)
+@given(ends=st.lists(TIMES, min_size=1, max_size=50).map(sorted), alone=TIMES, cost=st.floats(0.01, 1e4))
+def test_mean_wait_at_next_poll_is_cost_at_most(ends: list[float], alone: float, cost: float) -> None:
+    """And so much less than half of it only if the poll is right after an end, or after all."""
+    interval, votes = interval_among(ends, alone, cost), [*ends, alone - cost, alone - cost]
+    mean = sum(max(interval - end, 0.0) for end in votes) / len(votes)
+    later = sum(max(interval + cost / 2 - end, 0.0) for end in votes) / len(votes)
+    assert mean <= cost + 1e-3
+    assert later >= cost - 1e-3 or interval == pytest.approx(max(*votes, alone))
 
 
 RANGES = [
