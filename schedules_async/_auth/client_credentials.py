@@ -87,7 +87,7 @@ class ClientCredentials:
         self._token: _Token | None = None
         self._refused_until: tuple[float, AuthenticationError] | None = None
         self._renewal = SingleFlight(self._renew)
-        self.in_flight = 0  # token requests under way now: one or none
+        self.in_flight: int = 0  # token requests under way now: one or none
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._client_id} at {self._endpoint.url}>"
