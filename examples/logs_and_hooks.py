@@ -19,6 +19,8 @@ def count(event: Event) -> None:  # called on the event loop: must be fast, and 
             print(f"Throttled for {event.closed_for:.0f} s.")
         case WaitEnded(seconds=seconds, polls=polls):
             print(f"The wait took {seconds:.0f} s and {polls} polls.")
+        case _:
+            pass
 
 
 async def main() -> None:

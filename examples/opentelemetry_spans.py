@@ -14,6 +14,7 @@ from opentelemetry.util.types import AttributeValue
 
 from schedules_async import Operation, OperationRef, SchedulesSession
 from schedules_async.events import (
+    Changed,
     Event,
     OutageEnded,
     Polled,
@@ -49,6 +50,8 @@ class Spans:
                 self.add("throttled", None, {"seconds": seconds})
             case TokenRenewed():
                 self.add("token renewed", None, {"was_rejected": event.was_rejected})
+            case Changed():
+                pass  # its poll is recorded
 
     def add(self, name: str, ref: OperationRef | None, attributes: dict[str, AttributeValue]) -> None:
         """Add an event to the spans of all waits for an operation, or to all spans if `ref` is None."""

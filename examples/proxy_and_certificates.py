@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -22,7 +22,7 @@ from schedules_async.testing import FakeSchedules
 @asynccontextmanager
 async def open_session(
     client_id: str, secret: str, service: Environment, proxy: str | None, authority: str | None
-) -> AsyncIterator[SchedulesSession]:
+) -> AsyncGenerator[SchedulesSession, None]:
     """Open a session whose requests, those for tokens included, use the proxy and trust the authority."""
     context = ssl.create_default_context()
     if authority is not None:

@@ -10,7 +10,7 @@ import shutil
 import sys
 import sysconfig
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -25,7 +25,7 @@ SERVER = shutil.which("temporal", path=sysconfig.get_path("scripts")) or "tempor
 
 
 @asynccontextmanager
-async def two_workers(**environment: str) -> AsyncIterator[None]:
+async def two_workers(**environment: str) -> AsyncGenerator[None, None]:
     start = asyncio.create_subprocess_exec
     everything = {**os.environ, **environment}
     workers = [await start(sys.executable, WORKER, env=everything, stdout=PIPE) for _ in range(2)]

@@ -18,7 +18,11 @@ HALF_OF_THE_QUOTA = RateLimit(2500, 60)  # of the 5000 a minute of the Standard 
 async def main() -> None:
     client = await Client.connect(os.environ["TEMPORAL_ADDRESS"])
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(stop.set))
+
+    def end(*_: object) -> None:
+        loop.call_soon_threadsafe(stop.set)
+
+    signal.signal(signal.SIGTERM, end)
 
     async with schedules_worker(
         client,

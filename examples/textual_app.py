@@ -14,7 +14,7 @@ import argparse
 import asyncio
 import math
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -36,6 +36,12 @@ from schedules_async import (
 from schedules_async.testing import FakeSchedules
 
 FREQUENT = PollingPolicy(cost=0.02, min_interval=0.5, max_interval=1.0, max_predicted_interval=1.0)
+
+
+def stop_at_63_percent(share: float) -> float:
+    return 63 * share
+
+
 SHOW: tuple[dict[str, Any], ...] = (
     {
         "operation_id": "clone-schedule",
@@ -47,7 +53,7 @@ SHOW: tuple[dict[str, Any], ...] = (
     {
         "operation_id": "check-rules",
         "duration": 30,
-        "progress": lambda x: 63 * x,
+        "progress": stop_at_63_percent,
         "fails_with": "Rule 7 needs a calendar.",
     },
     {"operation_id": "export-report", "duration": 20, "sub_status": ("Collecting", "Writing", "Compressing")},
@@ -165,7 +171,9 @@ def format_remaining(remaining: TimeRemaining | None) -> str:
 
 
 @asynccontextmanager
-async def open_operations(named: list[OperationRef]) -> AsyncIterator[tuple[SchedulesSession, list[OperationRef]]]:
+async def open_operations(
+    named: list[OperationRef],
+) -> AsyncGenerator[tuple[SchedulesSession, list[OperationRef]], None]:
     """Yield a session with the service and the named operations, or else with an embedded server and its own."""
     if named:
         async with SchedulesSession.from_env() as session:

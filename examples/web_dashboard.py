@@ -13,7 +13,7 @@ at once, an ended operation costs no more requests, and nothing is polled while 
 import argparse
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,11 @@ PAGE = Path(__file__).with_suffix(".html")
 HEARTBEAT = 10.0  # seconds; the page reconnects after a longer silence
 FREQUENT = PollingPolicy(cost=0.02, min_interval=0.5, max_interval=1.0, max_predicted_interval=1.0)
 
+
+def stop_at_63_percent(share: float) -> float:
+    return 63 * share
+
+
 SHOW: tuple[dict[str, Any], ...] = (
     {
         "operation_id": "clone-schedule",
@@ -38,7 +43,7 @@ SHOW: tuple[dict[str, Any], ...] = (
     {
         "operation_id": "check-rules",
         "duration": 30,
-        "progress": lambda x: 63 * x,
+        "progress": stop_at_63_percent,
         "fails_with": "Rule 7 needs a calendar.",
     },
     {"operation_id": "export-report", "duration": 20, "sub_status": ("Collecting", "Writing", "Compressing")},
@@ -120,7 +125,9 @@ def describe(waiter: OperationWaiter) -> dict[str, object]:
 
 
 @asynccontextmanager
-async def open_operations(named: list[OperationRef]) -> AsyncIterator[tuple[SchedulesSession, list[OperationRef]]]:
+async def open_operations(
+    named: list[OperationRef],
+) -> AsyncGenerator[tuple[SchedulesSession, list[OperationRef]], None]:
     """Yield a session with the service and the named operations, or else with an embedded server and its own."""
     if named:
         async with SchedulesSession.from_env() as session:
@@ -131,7 +138,7 @@ async def open_operations(named: list[OperationRef]) -> AsyncIterator[tuple[Sche
 
 
 @asynccontextmanager
-async def serving(dashboard: Dashboard, port: int) -> AsyncIterator[str]:
+async def serving(dashboard: Dashboard, port: int) -> AsyncGenerator[str, None]:
     """Serve on the loopback interface; yield the URL of the page."""
     runner = web.AppRunner(dashboard.app(), handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
     await runner.setup()
