@@ -1,7 +1,7 @@
 """Many concurrent waits: operations of 3 to 12 s under a quota of 25 requests a second, also with other libraries.
 
 Run: python tests/benchmarks/herd.py [--operations 300] [--runs N] [--only NAME]. The other libraries are extra:
-pip install -e '.[bench]'; one that is missing is reported and skipped. All poll every second, over real HTTP on the
+pip install --group bench; one that is missing is reported and skipped. All poll every second, over real HTTP on the
 loopback, and the project also by its own policy. The server runs in a process of its own and reports progress in
 steps of 5 percent. Prints a table of requests, the share that was throttled, the waits that raised or had not ended
 after two minutes, the mean and maximum seconds from an operation's end to that of its wait, and the total time; of

@@ -25,8 +25,8 @@ IS_REQUIRED = os.environ.get("SCHEDULES_REQUIRE_BROWSER") == "1"
 
 
 def load(name: str) -> Any:
-    """Return a module of the extra `dev`; skip the test without it."""
-    return import_module(name) if IS_REQUIRED else pytest.importorskip(name, reason=f"{name} needs the extra `dev`")
+    """Return a module of the dependency group `dev`; skip the test without it."""
+    return import_module(name) if IS_REQUIRED else pytest.importorskip(name, reason=f"{name} needs the group `dev`")
 
 
 @asynccontextmanager

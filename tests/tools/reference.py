@@ -1,6 +1,6 @@
 """Build the API reference from the docstrings: a page for each public module, and for the modules of its base classes.
 
-Run: python -W error tests/tools/reference.py FOLDER (needs the extra `dev`).
+Run: python -W error tests/tools/reference.py FOLDER (needs the dependency group `docs`).
 A module is public if it has an `__all__`. A
 public name or a public member of a class that has no entry is an error, and so is anything that pdoc warns of.
 """
