@@ -15,8 +15,8 @@ logged. No event holds a token. Later versions may add events, so match those th
                 metrics.increment("not succeeded", failed + lost)
 
 The text of an event is one line, which the logger `schedules_async` writes at the event's `log_level`, unless that is
-None. At INFO the log has the begin and the end of each wait (a group is one wait) and renewed tokens, at WARNING what
-throttles the session, and at DEBUG each poll and retry.
+None. At WARNING the log has what throttles the session and the first retry of an outage; at INFO the begin and the end
+of each wait (a group is one wait), the end of an outage, and renewed tokens; at DEBUG each poll and retry.
 
 >>> print(Polled(OperationRef("schedule", "operation"), SchedulesError("reset"), interval=2.5))
 poll of schedule/operation: SchedulesError('reset'); next poll in 2.5 s
