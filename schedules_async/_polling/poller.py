@@ -264,7 +264,6 @@ class Poller:
             self._found_running_at = now
             self._progress = self._progress or Progress()
             self._progress.observe(operation, now, fetched.date)
-            self._progress.consult(self._pool.experience)
         is_change = operation != self.latest
         if is_change:
             self.latest = operation
@@ -360,10 +359,11 @@ class Poller:
         """Return the interval of a policy, and how long the poll may yield to others: at most one round."""
         progress, pool = self._progress or Progress(), self._pool
         sample, load = pool.random(), pool.queue.load
-        interval = _check_interval(policy, policy.interval(progress, self._seed, sample))
-        if load == 1:
-            return interval, 0.0
-        stretched = _check_interval(policy, policy.interval(progress, self._seed, sample, load))
+        progress.consult(pool.experience)
+        stretched = interval = _check_interval(policy, policy.interval(progress, self._seed, sample))
+        if load > 1:
+            stretched = _check_interval(policy, policy.interval(progress, self._seed, sample, load))
+        progress.ends = ()  # too much to keep for each of thousands
         return interval, min(max(stretched - interval, 0.0), pool.one_round)
 
     def _emit(self, outcome: Outcome, now: float, seconds: float, *, is_change: bool) -> None:
