@@ -8,6 +8,7 @@ from attrs import evolve
 from polls import BOOTED, NOON, after_noon, polled, queued, snapshot, started, unknown, window
 
 from schedules_async._operations.operation import Operation, OperationStatus
+from schedules_async._polling.experience import Experience
 from schedules_async._polling.forecast import Progress, TimeRemaining
 
 AGES = [
@@ -190,3 +191,62 @@ def test_polls_in_window_count_from_its_opening() -> None:
         assert progress.polls_in_window == polls
     progress.observe(started(20), BOOTED + 90, None)
     assert progress.polls_in_window == 0
+
+
+# --- what it leaves behind ----------------------------------------------------------------------------------------
+
+
+ENDS = {  # updatedAt of a final answer at 120 s, after a poll at 100 s; seconds of the duration that is taught
+    115.0: 115.0,
+    100.0: 100.0,
+    120.0: 120.0,
+    121.5: 120.0,  # by a clock that is ahead
+    99.0: 100.0,
+    50.0: 110.0,  # not of the end, for the last poll found it running
+    300.0: 110.0,
+    None: 110.0,
+}
+
+
+@pytest.mark.parametrize(("updated", "duration"), ENDS.items())
+def test_taught_end_is_the_operations_own(updated: float | None, duration: float) -> None:
+    experience, progress = Experience(), polled((60.0, started(0)), (100.0, started(0)))
+    progress.teach(experience, snapshot(OperationStatus.FAILED, 0, 0.0, updated), BOOTED + 120, after_noon(120))
+    assert list(experience.ends(None, 0.0, 0.0)) == pytest.approx([duration])
+
+
+def taught(progress: Progress) -> Experience:
+    """Return the experience of one operation, which ends at 100 s."""
+    experience = Experience()
+    done = snapshot(OperationStatus.SUCCEEDED, 100, None, 100.0)
+    progress.teach(experience, done, BOOTED + 100, after_noon(100))
+    return experience
+
+
+def test_operation_that_is_queued_again_starts_anew() -> None:
+    experience = taught(
+        polled((0.0, queued()), (10.0, started(50, updated=5.0)), (20.0, queued()), (50.0, started(50)))
+    )
+    running = polled((0.0, queued()), (10.0, started(50)))
+    running.consult(experience)
+    assert list(running.ends) == pytest.approx([2 * 10 - 10])
+
+
+def test_operation_of_unknown_age_neither_teaches_nor_learns() -> None:
+    """It ran before its first poll, as that of a resumed wait, and nobody knows since when."""
+    assert taught(polled((50.0, started(40, created=None)))).count == 0
+    assert taught(polled((50.0, started(0, created=None)))).count == 1
+    progress = polled((50.0, started(40, created=None)))
+    progress.consult(taught(polled((50.0, started(40)))))
+    assert list(progress.ends) == []
+
+
+def test_progress_that_fell_moves_its_range_alone() -> None:
+    progress = polled(*((10.0 * number, started(percent)) for number, percent in enumerate([0, 50, 10, 20, 30, 40])))
+    before = window(progress)
+    progress.consult(taught(polled((50.0, started(40)))))
+    assert list(progress.ends) == []
+    assert window(progress) == before
+    remaining = progress.time_remaining(BOOTED + 50)
+    assert remaining is not None
+    assert remaining.low <= 50 <= remaining.high

@@ -266,6 +266,33 @@ def test_interval_is_within_its_bounds(
         assert 0 <= progress.age < math.inf
 
 
+# --- with ends that siblings predict ------------------------------------------------------------------------------
+
+
+def among(ends: list[float], policy: PollingPolicy = PollingPolicy(), load: float = 1.0, seed: float = MIDDLE) -> float:
+    progress = polled((100.0, started(0)))
+    progress.ends = ends
+    return policy.interval(progress, seed, MIDDLE, load)
+
+
+def test_interval_aims_at_ends_of_siblings() -> None:
+    assert among([]) == pytest.approx(11.0)
+    assert among([5.0] * 50) == pytest.approx(5 + 0.5 * 52 / 50 - 0.25)
+    assert among([100.0] * 50) == 13.0  # within max_interval without progress
+    assert among([0.001] * 50, PollingPolicy(min_interval=8)) == 8.0
+    assert among([5.0] * 50, PollingPolicy.fixed(8)) == 8.0
+
+
+def test_interval_among_siblings_stretches_with_load() -> None:
+    assert among([5.0] * 50, load=4) == pytest.approx(5 + 2 * 52 / 50 - 1)
+    assert among([100.0] * 50, load=4) == 52.0
+
+
+@pytest.mark.parametrize(("seed", "expected"), [(0.0, 11.7), (MIDDLE, 13.0), (1.0, 13.0)])
+def test_bound_of_interval_among_siblings_has_jitter(seed: float, expected: float) -> None:
+    assert among([100.0] * 50, seed=seed) == pytest.approx(expected)
+
+
 # --- against the intervals of google-api-core ---------------------------------------------------------------------
 
 

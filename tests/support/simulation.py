@@ -1,13 +1,14 @@
 """Operations in virtual time, to count the polls of a policy and to measure its detection delay."""
 
+import heapq
 import itertools
 import math
 import random
 from collections.abc import Callable, Iterator
 from statistics import fmean
 
-from attrs import frozen
-from measure_policy import Decide, decide_by
+from attrs import define, frozen
+from measure_policy import Decide, Decisions, decide_by
 
 from schedules_async._polling.policy import PollingPolicy
 
@@ -58,6 +59,11 @@ class Score:
 
     polls: float
     delay: float
+
+    @property
+    def product(self) -> float:
+        """What no policy lowers by polling more or less alone."""
+        return self.polls * self.delay
 
 
 def log_uniform(rng: random.Random, longest: float = LONGEST) -> float:
@@ -123,3 +129,53 @@ def measure(runs: list[Run], make: Callable[[int], Decide], seed: int = 1) -> Sc
     rng = random.Random(seed)
     results = [poll_to_the_end(run, make(number), rng) for number, run in enumerate(runs)]
     return Score(fmean(polls for polls, _ in results), fmean(delay for _, delay in results))
+
+
+Range = tuple[bool, float]  # whether it contained the end, and its width as a share of the operation's life
+
+
+@define(eq=False)
+class Session:
+    """What the polls of a session found, by operation in the order of their beginning."""
+
+    polls: list[int]
+    delays: list[float]
+    _ranges: list[list[Range]]
+
+    def score(self, first: int = 0, last: int | None = None) -> Score:
+        """Return the cost of these operations."""
+        return Score(fmean(self.polls[first:last]), fmean(self.delays[first:last]))
+
+    def ranges(self, first: int = 0) -> list[Range]:
+        """Return what became of the ranges that polls gave."""
+        return list(itertools.chain.from_iterable(self._ranges[first:]))
+
+
+def run_session(runs: list[Run], begin: Callable[[], Decide], at_once: int = 5, seed: int = 1) -> Session:
+    """Poll every run to its end, so many at once: the next begins when an end is detected."""
+    rng, waiting, due = random.Random(seed), iter(enumerate(runs)), list[tuple[float, int, float, Decide]]()
+    session = Session([0] * len(runs), [0.0] * len(runs), [[] for _ in runs])
+    for number, _ in itertools.islice(waiting, at_once):
+        due.append((0.0, number, 0.0, begin()))
+    while due:
+        now, number, created, decide = heapq.heappop(due)
+        run, t = runs[number], now - created
+        session.polls[number] += 1
+        if t < run.total:
+            pause = decide(t, *run.see(t), rng.random())
+            session._ranges[number] += judge(decide, t, run.total)
+            heapq.heappush(due, (now + pause, number, created, decide))
+        else:
+            decide(t, "Succeeded", 1.0, run.total, rng.random())
+            session.delays[number] = t - run.total
+            for following, _ in itertools.islice(waiting, 1):
+                heapq.heappush(due, (now, following, now, begin()))
+    return session
+
+
+def judge(decide: Decide, t: float, end: float) -> list[Range]:
+    """Return what becomes of the range after a poll, if there is one."""
+    remaining = decide.time_remaining(t) if isinstance(decide, Decisions) else None
+    if remaining is None:
+        return []
+    return [(remaining.low <= end - t <= remaining.high, (remaining.high - remaining.low) / end)]

@@ -17,7 +17,7 @@ from attrs import define, field
 from schedules_async._operations.operation import Operation, OperationStatus
 from schedules_async._operations.ref import OperationRef
 from schedules_async._polling.experience import Experience
-from schedules_async._polling.forecast import Progress
+from schedules_async._polling.forecast import Progress, TimeRemaining
 from schedules_async._polling.policy import PollingPolicy, jitter_seed
 
 Decide = Callable[[float, str, float, float, float], float]
@@ -57,6 +57,11 @@ def learn_by(policy: PollingPolicy) -> Callable[[], Decide]:
     return lambda: decide_by(policy, next(_NUMBERS), experience)
 
 
+def alone(policy: PollingPolicy) -> Callable[[], Decide]:
+    """Return the same for a session that does not learn."""
+    return lambda: decide_by(policy, next(_NUMBERS))
+
+
 def decide_by(policy: PollingPolicy, number: int, experience: Experience | None = None) -> Decide:
     """Return the decisions for the operation of that number; they keep its progress so far."""
     return Decisions(policy, OperationRef("schedule", f"operation-{number}"), experience)
@@ -87,6 +92,10 @@ class Decisions:
         if self.experience is not None:
             self.progress.consult(self.experience)
         return self.policy.interval(self.progress, jitter_seed(self.ref), u)
+
+    def time_remaining(self, t: float) -> TimeRemaining | None:
+        """Return the range in which the operation is expected to end, in seconds after `t`."""
+        return self.progress.time_remaining(BOOTED + t)
 
     def _learn(self, operation: Operation, t: float) -> None:
         if self.experience is not None:
