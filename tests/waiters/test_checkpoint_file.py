@@ -1,4 +1,5 @@
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -99,6 +100,7 @@ def test_save_keeps_the_mode_or_uses_the_umask(
     assert mode_of(path) == after
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need permission")
 @pytest.mark.parametrize("exists", [False, True])
 def test_link_stays_and_its_file_is_used(waiter: OperationWaiter, tmp_path: Path, *, exists: bool) -> None:
     link, folder = tmp_path / "link", tmp_path / "elsewhere"
@@ -122,6 +124,7 @@ def test_remove_deletes_the_file_if_any(waiter: OperationWaiter, tmp_path: Path)
     assert names_in(tmp_path) == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such pipes, and other texts of errors")
 @pytest.mark.parametrize(
     ("name", "reason"), [("", "Is a directory"), ("none/wait.json", "No such file"), ("pipe", "Not a regular file")]
 )
@@ -141,7 +144,7 @@ def test_unusable_path_is_an_error_that_names_it(
 
 
 def test_removing_a_directory_names_it(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match=str(tmp_path)):
+    with pytest.raises(OSError, match=re.escape(str(tmp_path))):
         CheckpointFile(tmp_path).remove()
 
 
