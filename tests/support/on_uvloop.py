@@ -1,11 +1,9 @@
-"""A pytest plugin (`-p on_uvloop`) that runs the async tests on uvloop, which is not installed in most environments."""
+"""A pytest plugin (`-p on_uvloop`) that runs the async tests on uvloop, which most environments do not have."""
 
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-import pytest
 
-
-@pytest.fixture(scope="session")
-def event_loop_policy() -> Any:
-    return import_module("uvloop").EventLoopPolicy()
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], Any]]:
+    return {"uvloop": import_module("uvloop").new_event_loop}
