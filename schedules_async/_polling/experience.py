@@ -29,16 +29,15 @@ class Promises:
 
     row: int = field(init=False, default=-1)  # of the newest promise, -1 before the first
     is_broken: bool = field(init=False, default=False)  # the progress has fallen: its promises count for nothing
-    _fraction: float = field(init=False, default=0.0)
+    _highest: float = field(init=False, default=0.0)  # fraction so far
     _runs: "array[float]" = field(init=False, factory=lambda: array("f", bytes(4 * _ROWS)))
 
     def observe(self, fraction: float, run: float) -> None:
         """Update the promises by a poll `run` seconds after the start."""
-        gain, self._fraction = fraction - self._fraction, fraction
-        if gain < -_FALL:
+        if fraction < self._highest - _FALL:
             self.is_broken = True
-        elif gain > 0 and fraction >= _MIN_FRACTION and run > 0:
-            self.row = _find_row(fraction)
+        elif fraction > self._highest and fraction >= _MIN_FRACTION and run > 0:
+            self._highest, self.row = fraction, _find_row(fraction)
             self._runs[self.row] = run / fraction
 
     @property
