@@ -1,4 +1,4 @@
-"""Bearer tokens: what may be sent in a header, and is shown in no repr."""
+"""Bearer tokens, which can be sent in a header, and which no repr shows."""
 
 import re
 
@@ -9,7 +9,7 @@ _USABLE = re.compile(r"[\x21-\x7e]+")
 
 @frozen(repr=False)
 class BearerToken:
-    """A usable token that no repr shows, so that it may stand in the frames of a traceback."""
+    """A usable token that no repr shows, so that it may appear in the frames of a traceback."""
 
     text: str
 
@@ -18,10 +18,10 @@ class BearerToken:
 
 
 def check_token(token: object) -> str:
-    """Return the token if it can stand in a header (RFC 6750 section 2.1); the error does not show it."""
+    """Return the token if a header can hold it (RFC 6750 section 2.1), else raise an error without it."""
     problem = _find_problem(token)
     if problem is not None:
-        token = None  # this frame stands in the traceback
+        token = None  # the traceback holds this frame
         raise problem
     return str(token)
 
@@ -35,5 +35,5 @@ def _find_problem(token: object) -> Exception | None:
 
 
 def to_bearer_token(token: object) -> BearerToken | Exception:
-    """Return the token, or the error if it is unusable: raised here, its traceback would hold the text."""
+    """Return the token, or an error; if the error were raised here, its traceback would hold the token."""
     return _find_problem(token) or BearerToken(str(token))

@@ -1,6 +1,6 @@
-"""Tokens by client credentials: one request however many callers wait, and renewal before the end.
+"""Tokens from client credentials: one request however many callers wait, and renewal before expiry.
 
-The OAuth 2 client credentials grant (RFC 6749 section 4.4).
+This is the OAuth 2 client credentials grant (RFC 6749 section 4.4).
 """
 
 import asyncio
@@ -28,8 +28,8 @@ from schedules_async._version import __version__
 from schedules_async.errors import AuthenticationError, ResponseError, SchedulesError
 
 ATTEMPT_TIMEOUT = 10.0  # seconds for one request; a session waits for a token for 30 seconds in all
-_PATIENCE = 2.0  # seconds that a request with a good token waits for a newer one
-_RENEWAL_DELAY = 30.0  # seconds until a good token is renewed again: after a failure, or if nothing new came of it
+_PATIENCE = 2.0  # seconds that a request with a valid token waits for a newer one
+_RENEWAL_DELAY = 30.0  # seconds until a valid token is renewed again, after a failed or fruitless renewal
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")  # RFC 6749 appendix A.1, A.2
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*")  # RFC 6749 section 3.3
 
@@ -38,7 +38,7 @@ _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*")
 class _Token:
     """A token, and the readings of the clock at which it is renewed and at which it expires.
 
-    Until `settled_until` a rejection changes nothing: the identity server has just issued the same token again.
+    Until `settled_until` a rejection causes no renewal: the identity server has just issued the same token again.
     """
 
     text: str
@@ -52,11 +52,11 @@ class ClientCredentials:
 
     `client_id` and `client_secret` are those of the registered application, `token_url` is the token endpoint of its
     identity server (DEV.token_url; https, or this machine), `scope` the scopes wanted, separated by spaces. An
-    unusable argument is a ValueError or TypeError, whose text never contains the secret.
+    unusable argument raises ValueError or TypeError, whose text never contains the secret.
 
     A token is requested on first use, kept, and renewed at 90 % of its life (60 seconds before its end at the latest)
-    or after a 401: with one request however many callers wait, in at most three attempts. A renewal that fails costs
-    nothing while the token is good; without a good one it is an AuthenticationError. No connection is kept open, so
+    or after a 401, with one request however many callers wait and at most three attempts. A failed renewal has no
+    effect while the token is valid; without a valid one it raises AuthenticationError. No connection is kept open, so
     there is nothing to close.
 
     `http` lends its connector, its own proxy and `trust_env`, and is never closed. `clock` measures the life of the
@@ -96,9 +96,9 @@ class ClientCredentials:
         raise TypeError("client credentials hold a secret: they cannot be pickled or copied")
 
     async def get_token(self, *, rejected: str | None = None) -> str:
-        """Return the current token, requested or renewed where that is due; `rejected` is one that met a 401.
+        """Return the current token, requested or renewed if that is due; `rejected` is one that met a 401.
 
-        Raise AuthenticationError if no token can be had.
+        Raise AuthenticationError if no token can be obtained.
         """
         now, token = self._clock.monotonic(), self._token
         if token is None or token.ends_at <= now:
@@ -129,7 +129,7 @@ class ClientCredentials:
         return outcome.text
 
     async def _renewed_or(self, good: _Token) -> str:
-        """Renew a token that is still good; return it where that fails or takes long, and the renewal goes on."""
+        """Renew a token that is still valid; return the old one if that fails, or takes long and goes on."""
         try:
             outcome = await self._renewal.result(_PATIENCE)
         except (TimeoutError, RunCancelledError):
@@ -195,7 +195,7 @@ def _check(name: str, value: str, form: re.Pattern[str]) -> str:
 
 
 def _to_basic(client_id: str, client_secret: str) -> str:
-    """Return the value for HTTP Basic, both parts form-encoded before (RFC 6749 section 2.3.1).
+    """Return the header value for HTTP Basic, with both parts form-encoded (RFC 6749 section 2.3.1).
 
     Every server supports that; the platform's own client, @itwin/service-authorization, does the same.
     """
@@ -205,7 +205,7 @@ def _to_basic(client_id: str, client_secret: str) -> str:
 
 @frozen(eq=False, repr=False)
 class _Endpoint:
-    """The identity server's token endpoint, and what this client authenticates itself with."""
+    """The identity server's token endpoint, and the credentials of this client."""
 
     url: str
     authorization: str
@@ -217,7 +217,7 @@ class _Endpoint:
         return URL(self.url).host
 
     async def request(self) -> Answer:
-        """Send one token request with a client of its own; TransportError when no complete answer came in time."""
+        """Send one token request with a new HTTP client; raise TransportError if no complete answer came in time."""
         url, proxy = URL(self.url, encoded=True), None
         fault: Exception
         try:

@@ -11,7 +11,7 @@ from attrs import define, field
 from schedules_async._operations.base_errors import copy_error
 
 Value = TypeVar("Value")
-_MAX_RUNS = 3  # for one caller, where each was cancelled by somebody else
+_MAX_RUNS = 3  # for one caller, if each is cancelled from outside
 
 
 class RunCancelledError(Exception):
@@ -42,8 +42,8 @@ class SingleFlight(Generic[Value]):
     async def result(self, patience: float = math.inf) -> Value:
         """Return the result of the run under way, or of a new one; each caller gets a copy of its exception.
 
-        Raise TimeoutError after `patience` seconds of the event loop; the run goes on. A run that somebody else
-        cancels is started again, and is a RunCancelledError in the end.
+        Raise TimeoutError after `patience` seconds of the event loop; the run goes on. A run that is cancelled
+        from outside is started again, a few times at most; then RunCancelledError is raised.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience

@@ -13,7 +13,7 @@ from schedules_async.errors import MalformedResponseError, ResponseError, Schedu
 
 _RETRY = RetryPolicy(attempts=3)
 _MAX_DELAY = 5.0  # seconds between two attempts; a longer Retry-After ends them
-_USUAL_LIFE = 3600.0  # seconds: Bentley's, for an answer that names none
+_USUAL_LIFE = 3600.0  # seconds: Bentley's, for an answer without one
 _SHORTEST_LIFE, _LONGEST_LIFE = 1.0, 86400.0  # seconds; other values are clipped
 _ERROR_CODES = (  # RFC 6749 section 5.2
     "invalid_client",
@@ -47,14 +47,14 @@ def _read_object(body: bytes) -> dict[str, Any]:
     try:
         document = read_json(body)
     except (ValueError, RecursionError):
-        document = None  # and what was raised holds the whole body, so it is not chained
+        document = None  # what was raised holds the whole body, so it is not chained
     if not isinstance(document, dict):
         raise MalformedResponseError("the answer is no JSON object")
     return document
 
 
 def _read_failure(answer: Answer) -> ResponseError:
-    """Return the error with status, delay and a code of the standard: the rest may repeat the secret."""
+    """Return the error with only the status, the delay and a standard code: the rest may repeat the secret."""
     times = [(name, value) for name, value in answer.headers.items() if name.title() in ("Date", "Retry-After")]
     code = _read_code(answer.body)
     body = json.dumps({"error": {"code": code}}).encode() if code else b""
@@ -82,7 +82,7 @@ def renewal_age(life: float) -> float:
 
 
 def retry_delay(fault: SchedulesError, attempt: int, sample: float) -> float | None:
-    """Return the delay before the next attempt, None for no attempt; `sample` in [0, 1) is its share of the longest."""
+    """Return the delay before the next attempt, None for no attempt; `sample` in [0, 1) is the jitter."""
     status, retry_after = (fault.status, fault.retry_after) if isinstance(fault, ResponseError) else (None, None)
     if attempt == _RETRY.attempts or not (fault.is_transient or status == 429):
         return None

@@ -1,4 +1,4 @@
-"""Bearer tokens: who provides them, and how a rejected one is renewed once for all requests."""
+"""Bearer tokens: their providers, and the renewal of a rejected one, once for all requests."""
 
 import asyncio
 import contextvars
@@ -23,12 +23,12 @@ LONGEST_TOKEN_ATTEMPT = 30.0  # seconds
 class TokenProvider(Protocol):
     """A provider of bearer tokens, asked before each request of any number of sessions.
 
-    It keeps its token itself, may be called by many requests at once, and has 30 seconds for each call. An exception
-    that it raises becomes an AuthenticationError; a result that is no usable token is a ValueError or TypeError.
+    It stores its token itself, may be called by many requests at once, and has 30 seconds for each call. An exception
+    that it raises becomes an AuthenticationError; a result that is not a usable token raises ValueError or TypeError.
     """
 
     async def get_token(self, *, rejected: str | None = None) -> str:
-        """Return the bare token; `rejected` is the one that just met a 401."""
+        """Return the bare token; `rejected` is the token that just met a 401."""
 
 
 @define(eq=False, repr=False)
@@ -38,7 +38,7 @@ class FixedToken:
     token: BearerToken
 
     async def get_token(self, *, rejected: str | None = None) -> str:
-        """Return the token, whichever was rejected."""
+        """Return the token, even if it was rejected."""
         del rejected
         return self.token.text
 
@@ -104,8 +104,8 @@ class Tokens:
         return self._note(await request_token(self._provider))
 
     async def renew(self, rejected: BearerToken) -> BearerToken:
-        """Return another token for one that met a 401; the same one where the provider has no other."""
-        if rejected != self._newest:  # another request may have met the 401 before, and had it renewed
+        """Return another token for one that met a 401; the same one if the provider has no other."""
+        if rejected != self._newest:  # another request may have met a 401 earlier and renewed the token
             token = await self.get()
             if token != rejected:
                 return token
@@ -130,6 +130,6 @@ class Tokens:
         return token
 
     async def aclose(self) -> None:
-        """End an early renewal of client credentials that nobody waits for; other providers look after their own."""
+        """End a renewal of client credentials that no caller waits for; other providers are left alone."""
         if isinstance(self._provider, ClientCredentials):
             await self._provider.aclose_idle()

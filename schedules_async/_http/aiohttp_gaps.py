@@ -1,4 +1,4 @@
-"""What aiohttp leaves open: bytes that nobody asked for, requests that it repeats by itself, and whose error it was."""
+"""Gaps in aiohttp: unsolicited bytes, requests that it repeats on its own, and exceptions of trace configs."""
 
 import asyncio
 import types
@@ -18,7 +18,7 @@ class NotSentError(Exception):
 
 
 class NotRepeatedError(Exception):
-    """Carries a fault past aiohttp, which would repeat the request by itself: uncounted, and past the gate.
+    """Wraps a fault after which aiohttp would repeat the request on its own, uncounted and through a closed gate.
 
     `is_stale` is True where the server closed a kept-alive connection just as the request left.
     """
@@ -30,13 +30,13 @@ class NotRepeatedError(Exception):
 
 
 def make_request_class(may_leave: Callable[[], bool], *, is_connector_own: bool) -> type[aiohttp.ClientRequest]:
-    """Return a class of requests that ask `may_leave` once they have their connection, which may have taken long."""
+    """Return a request class that calls `may_leave` once it has a connection, for which it may have waited long."""
 
     class Request(aiohttp.ClientRequest):
-        """A request that leaves only while the gate is open, over a connection that holds nothing unasked."""
+        """A request that leaves only while the gate is open, over a connection without unsolicited bytes."""
 
         async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-            """Write the request; aiohttp takes another connection where this one holds bytes that came unasked."""
+            """Write the request; aiohttp takes another connection if this one holds unsolicited bytes."""
             if not may_leave():
                 raise NotSentError
             protocol = cast("ResponseHandler", conn.protocol)
@@ -56,7 +56,7 @@ def make_request_class(may_leave: Callable[[], bool], *, is_connector_own: bool)
 
 
 class Response(aiohttp.ClientResponse):
-    """A response whose lost connection aiohttp does not answer with a request of its own."""
+    """A response that keeps aiohttp from repeating the request when the connection is lost."""
 
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
         """Read the head of the answer."""
@@ -66,7 +66,7 @@ class Response(aiohttp.ClientResponse):
         try:
             return await super().start(connection)
         except aiohttp.ServerDisconnectedError as error:
-            is_stale = is_kept_alive and isinstance(error.message, str)  # otherwise the beginning of an answer
+            is_stale = is_kept_alive and isinstance(error.message, str)  # otherwise it is the beginning of an answer
             raise NotRepeatedError(error, is_stale=is_stale) from None
         except aiohttp.ClientOSError as error:
             raise NotRepeatedError(error, is_stale=is_kept_alive) from None
@@ -74,14 +74,14 @@ class Response(aiohttp.ClientResponse):
 
 @define(eq=False, repr=False)
 class _Guard(asyncio.Protocol):
-    """Stands between a connection and aiohttp: bytes that come unasked cut it, for aiohttp would hold all of them."""
+    """A protocol between a connection and aiohttp, which would buffer unsolicited bytes; these abort the connection."""
 
     _transport: asyncio.Transport
     _protocol: ResponseHandler
     is_idle: bool = field(init=False, default=False)
 
     def rest(self) -> None:
-        """Begin the time between two requests."""
+        """Mark the connection as idle, between two requests."""
         self.is_idle = True
 
     def data_received(self, data: bytes) -> None:
@@ -109,7 +109,7 @@ def is_from_trace_config(error: BaseException) -> bool:
 
 
 def keep_callers_frames(error: BaseException) -> None:
-    """Cut the frames of aiohttp and of this library out of a caller's exception: they hold the token."""
+    """Remove the frames of aiohttp and of this library from a caller's exception, as they hold the token."""
     kept: types.TracebackType | None = None
     for frame, (lasti, lineno) in reversed(_walk(error.__traceback__)):
         if frame.f_globals.get("__name__", "").partition(".")[0] not in ("aiohttp", "aiosignal", "schedules_async"):

@@ -1,4 +1,4 @@
-"""What comes back from aiohttp: complete answers within a bound, and faults without the bytes of either side."""
+"""The results of aiohttp: complete answers within a size bound, and faults without bytes of requests or answers."""
 
 import os
 import socket
@@ -27,11 +27,11 @@ _CERTIFICATE_FAULTS = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFi
 def to_transport_error(
     fault: BaseException, url: URL, proxy: Proxy | None, ref: OperationRef | None = None, *, is_transient: bool = True
 ) -> TransportError:
-    """Return the error that a fault of a request to `url` is to the caller, with what lies behind it as its cause.
+    """Return the error to raise to the caller for a fault of a request to `url`, with its cause.
 
-    A certificate failure is never transient, and an answer of the proxy only where the service's would be. Neither the
-    text nor the cause holds bytes of the request, of an answer or of a proxy's login. Call this outside the except
-    clause: what aiohttp raised would be the context.
+    A certificate failure is never transient; an answer of the proxy is transient like the same answer of the service.
+    Neither the text nor the cause holds bytes of the request, of an answer or of a proxy's login. Call this outside
+    the except clause, or what aiohttp raised becomes the context.
     """
     cause = _find_cause(fault)
     if isinstance(fault, aiohttp.ClientHttpProxyError):
@@ -47,7 +47,7 @@ def to_transport_error(
 
 
 def _find_cause(fault: BaseException) -> BaseException:
-    """Return the fault without its frames, or in its place an error of aiohttp that has none of its bytes."""
+    """Return the fault without its frames, or instead an aiohttp error without bytes of the answer."""
     if isinstance(fault, aiohttp.ClientHttpProxyError):
         return aiohttp.ClientError(f"the proxy answered {status_line(fault.status)}")
     if isinstance(fault, aiohttp.ClientPayloadError):
@@ -85,9 +85,9 @@ def _describe(cause: BaseException, url: URL, proxy: Proxy | None) -> str:
 
 
 def _reason(error: OSError | aiohttp.ServerDisconnectedError) -> str:
-    """Return the system's words; asyncio's, beside an error number of the system's, name the address once more.
+    """Return the reason of a fault: for an error number the system's text, as asyncio's repeats the address.
 
-    A resolver's numbers are negative.
+    The error numbers of a resolver are negative.
     """
     if isinstance(error, socket.gaierror):
         return f"the name of the host cannot be resolved ({error.strerror})"
@@ -117,7 +117,7 @@ async def read_whole(response: aiohttp.ClientResponse, proxy: Proxy | None) -> A
 
 
 async def _read_body(response: aiohttp.ClientResponse) -> tuple[bytes, str | None]:
-    """Return a decoded body, or why there is none; never hold more than the bound."""
+    """Return a decoded body, or the reason why there is none; never hold more than LARGEST_BODY."""
     encoding = ",".join(response.headers.getall("Content-Encoding", ())).strip().lower()
     decoder = None if encoding in ("", "identity") else _Decoder(encoding)
     body, received = bytearray(), 0
@@ -129,7 +129,7 @@ async def _read_body(response: aiohttp.ClientResponse) -> tuple[bytes, str | Non
             return b"", f"the body is larger than {LARGEST_BODY} bytes"
     if decoder is not None and not decoder.is_complete:
         return b"", "the body cannot be decoded"
-    # No JSON text has more values than marks between them; a short one cannot have too many.
+    # A JSON text has at most one value more than these delimiters; a short one cannot have too many.
     if len(body) > MOST_VALUES and sum(map(body.count, b",[{")) > MOST_VALUES:
         return b"", f"the body holds more than {MOST_VALUES} values"
     return bytes(body), None
@@ -147,7 +147,7 @@ class _Decoder:
         self._is_broken = self._encoding not in ("gzip", "x-gzip", "deflate")
 
     def decode(self, piece: bytes, most: int) -> bytes:
-        """Return the next piece decoded, `most` bytes of it at the most; nothing if it cannot be decoded."""
+        """Return the decoded piece, at most `most` bytes of it; empty if it cannot be decoded."""
         if self._is_broken:
             return b""
         decoded = bytearray()
@@ -166,7 +166,7 @@ class _Decoder:
             block = self._zlib.unused_data
 
     def _next_member(self, first_byte: int) -> "zlib._Decompress":
-        """Servers send zlib and raw deflate as deflate (RFC 9110 section 8.4.1.2), told apart by the first byte."""
+        """Return a decoder; deflate may be zlib data or raw (RFC 9110 section 8.4.1.2), as the first byte shows."""
         if self._encoding != "deflate":
             return zlib.decompressobj(_GZIP)
         if self._zlib is not None:
@@ -175,5 +175,5 @@ class _Decoder:
 
     @property
     def is_complete(self) -> bool:
-        """True if everything fed could be decoded, to the end of the stream."""
+        """True if all input could be decoded, to the end of the stream."""
         return not self._is_broken and (self._zlib is None or self._zlib.eof)

@@ -1,4 +1,4 @@
-"""An HTTP client of our own that uses what it may of an aiohttp session of the caller's."""
+"""An HTTP client that may borrow the connector and the proxy of the caller's aiohttp session."""
 
 import urllib.request
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from schedules_async._http.urls import is_loopback
 
 @frozen
 class Proxy:
-    """A proxy, and the environment variable that names it, if any; its text is without the login."""
+    """A proxy, and the environment variable that names it, if any; its text omits the login."""
 
     url: URL = field(repr=False)
     variable: str | None = None
@@ -29,7 +29,7 @@ def to_address(url: URL) -> str:
 
 
 def check_borrowed(http: aiohttp.ClientSession | None) -> aiohttp.ClientSession | None:
-    """Return what a caller lends, if it does; TypeError for anything but an aiohttp session."""
+    """Return the caller's aiohttp session, or None; raise TypeError for anything else."""
     if http is not None and not isinstance(http, aiohttp.ClientSession):
         raise TypeError(f"http must be a ClientSession, not {type(http).__name__}")
     return http
@@ -63,7 +63,7 @@ def open_client(
 def find_proxy(borrowed: aiohttp.ClientSession | None, url: URL) -> Proxy | None:
     """Return the proxy for a URL: a borrowed session's own, else that of the environment if it has `trust_env`.
 
-    Plain http is for this machine: another one's proxy would see the token, and would reach itself.
+    Plain http is for this machine only: a proxy on another would see the token, and would connect to itself.
     """
     if borrowed is None:
         return None
@@ -84,7 +84,7 @@ def _own_proxy(borrowed: aiohttp.ClientSession) -> Proxy | None:
 def _find_in_environment(url: URL) -> Proxy | None:
     """Return the environment's proxy for a URL, as curl does: its scheme may be missing, NO_PROXY may name a port.
 
-    aiohttp's own `trust_env` would let ~/.netrc stand in for the token.
+    aiohttp's own `trust_env` would replace the token with a login from ~/.netrc.
     """
     variable = f"{url.scheme.upper()}_PROXY"
     proxy = urllib.request.getproxies().get(url.scheme)

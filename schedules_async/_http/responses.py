@@ -79,14 +79,14 @@ class Fetched:
 
 @frozen
 class Reading:
-    """What an answer means: a snapshot, or the error that it is."""
+    """What an answer means: a snapshot or an error."""
 
     status: int
     outcome: Fetched | SchedulesError
 
 
 class _Secret(str):
-    """Text that no repr shows: aiohttp's own frames hold the headers of a request."""
+    """Text whose repr does not show it, as the frames of aiohttp hold the headers of a request."""
 
     __slots__ = ()
 
@@ -95,7 +95,7 @@ class _Secret(str):
 
 
 def request_headers(token: str, tag: str | None) -> dict[str, str]:
-    """Return what is a request's own, beside SAME_FOR_ALL; a tag goes back byte for byte (RFC 9110 13.1.2)."""
+    """Return the headers of one request beside SAME_FOR_ALL; a tag is sent byte for byte (RFC 9110 13.1.2)."""
     headers: dict[str, str] = {"Authorization": _Secret(f"Bearer {token}")}
     if tag is not None:
         headers["If-None-Match"] = tag
@@ -103,7 +103,7 @@ def request_headers(token: str, tag: str | None) -> dict[str, str]:
 
 
 def redact(token: str, answer: Answer) -> Answer:
-    """Return the answer with the token blanked out where it repeats it, as gateways do in their explanations.
+    """Return the answer with the token blanked out, which some gateways repeat in their error messages.
 
     Nothing of a 304 is kept, so it is returned as it is.
     """
@@ -117,7 +117,7 @@ def redact(token: str, answer: Answer) -> Answer:
 
 
 def _redact_body(token: str, body: bytes) -> bytes:
-    """Blank out the token also where JSON spells it in another way: many writers escape a slash."""
+    """Blank out the token, also in a JSON spelling: many writers escape a slash."""
     redacted = body.replace(token.encode(), b"***")
     if b"\\" not in redacted:
         return redacted
@@ -161,7 +161,7 @@ def _read_ok(ref: OperationRef, answer: Answer) -> Fetched:
 
 
 def _is_same_guid(named: object, wanted: str) -> bool:
-    """Return True for a GUID that the service writes in the other case (RFC 9562 section 4)."""
+    """Return True if both are the same GUID, in any case (RFC 9562 section 4)."""
     return isinstance(named, str) and _GUID.fullmatch(named) is not None and named.lower() == wanted.lower()
 
 
@@ -189,7 +189,7 @@ def _to_fetched(operation: Operation, answer: Answer, *, is_not_modified: bool =
 
 
 def _may_keep(headers: Headers) -> bool:
-    """Return False where `no-store` forbids it (RFC 9111 section 5.2.2.5)."""
+    """Return False if `no-store` forbids storing the answer (RFC 9111 section 5.2.2.5)."""
     directives = ",".join(headers.getall("Cache-Control")).lower().split(",")
     return "no-store" not in (directive.strip() for directive in directives)
 
@@ -203,7 +203,7 @@ def _retry_after(answer: Answer) -> float | None:
 
 
 def read_error(answer: Answer) -> ResponseError:
-    """Return the error that an answer is by its status, whatever its body holds."""
+    """Return the error for the status of an answer, whatever its body holds."""
     facts, details = _read_envelope(answer.body)
     retry_after = _retry_after(answer)
     parts = (
@@ -227,7 +227,7 @@ def read_error(answer: Answer) -> ResponseError:
 
 
 def status_line(status: int) -> str:
-    """Return a status with the standard's phrase for it, not the one that was sent; the status alone if it has none."""
+    """Return a status with its standard phrase, not the one that was sent; the status alone if it has none."""
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
@@ -235,7 +235,7 @@ def status_line(status: int) -> str:
 
 
 def _read_envelope(body: bytes) -> tuple[ErrorDetail, tuple[ErrorDetail, ...]]:
-    """Return the fields of the contract's error object, each one that is of the right type; gateways send anything."""
+    """Return the fields of the contract's error object that are of the right type; gateways send anything."""
     try:
         document = read_json(body)
     except (ValueError, RecursionError):

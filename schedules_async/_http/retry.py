@@ -13,13 +13,13 @@ from schedules_async._clock import to_seconds
 class RetryPolicy:
     """How transient faults are retried: connection faults, timeouts, 408, 500, 502, 503 and 504.
 
-    A single fetch makes at most `attempts` requests (default 5; 1 disables retries). A wait goes on for longer: until
-    it has met that many faults in a row and, besides, `max_outage` seconds have passed since the first of them. The
-    default is 300; with 0 `attempts` alone decide, with `math.inf` the wait's own timeout. The delay before the n-th
-    retry is drawn from 0 to `base` (0.5 s) doubled n-1 times, at most `max_pause` (30 s).
+    A single fetch makes at most `attempts` requests (default 5; 1 disables retries). A wait gives up later: once it
+    has met that many faults in a row and `max_outage` (300) seconds have passed since the first of them. With 0
+    `attempts` alone decides, with `math.inf` the wait's own timeout. The delay before the n-th retry is drawn from 0
+    to `base` (0.5 s) doubled n-1 times, at most `max_pause` (30 s).
 
-    A 429 counts as no fault. A single fetch accepts 429s for `max_retry_after` (120 s) in all; for a wait
-    `PollingPolicy.max_retry_after` is the longest that one may pause it. Negative seconds and NaN are a ValueError.
+    A 429 is not a fault. `max_retry_after` (120 s) is the longest that 429s may delay a single fetch in total; for a
+    wait, `PollingPolicy.max_retry_after` is the longest pause. Negative seconds and NaN raise ValueError.
 
     The longest delays before the first retries, and before a late one:
 

@@ -36,7 +36,7 @@ class Secret(Protocol):
 
 
 class StaleConnectionError(Exception):
-    """The server closed a kept-alive connection just as the request left; another connection will do."""
+    """The server closed a kept-alive connection just as the request left; another connection may be used."""
 
 
 @define(eq=False, repr=False)
@@ -59,18 +59,18 @@ class Transport:
 
     @property
     def max_connections(self) -> float:
-        """How many requests can have a connection at the same time."""
+        """The number of requests that can have a connection at the same time."""
         connector = self._borrowed.connector if self._borrowed is not None else None
         if connector is None:
             return MAX_CONNECTIONS
         return min(MAX_CONNECTIONS, connector.limit or math.inf, connector.limit_per_host or math.inf)
 
     async def get(self, ref: OperationRef, token: Secret, tag: str | None) -> Answer:
-        """Send one request, conditional with a tag; TransportError if no complete answer came in time.
+        """Send one request, conditional if it has a tag; raise TransportError if no complete answer came in time.
 
         Raise NotSentError if the request may no longer leave once it has a connection, and StaleConnectionError if
-        the kept-alive connection was closed before any byte of an answer. What a trace config of the caller's raises
-        is raised as it is.
+        the kept-alive connection was closed before any byte of an answer. An exception of a caller's trace
+        config is raised unchanged.
         """
         outcome = await self._send(ref, token, tag)
         if isinstance(outcome, Answer):
@@ -84,7 +84,7 @@ class Transport:
         raise to_transport_error(outcome, url, self._proxy, ref, is_transient=not self._is_borrowed_closed)
 
     async def _send(self, ref: OperationRef, token: Secret, tag: str | None) -> Answer | BaseException:
-        """Return the answer, or what kept it away, to be raised without the frames of aiohttp that hold the token."""
+        """Return the answer or an exception, to be raised without the frames of aiohttp that hold the token."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._attempts[task] = attempt = _Attempt(self._request_timeout, task)
         attempt.resume()
@@ -110,7 +110,7 @@ class Transport:
         return self._borrowed is not None and (connector is None or connector.closed)
 
     def _open(self) -> aiohttp.ClientSession:
-        if self._is_closed:  # by the caller's own code that this request has waited for
+        if self._is_closed:  # while this request waited for the caller's own code
             raise NotSentError
         borrowed = self._borrowed
         self._proxy = find_proxy(borrowed, URL(self._base_url))
@@ -125,11 +125,11 @@ class Transport:
             response_class=Response,
         )
         if trace_configs is not None:
-            self._http.trace_configs[:] = trace_configs  # without what an instrumented aiohttp has added once more
+            self._http.trace_configs[:] = trace_configs  # without those that an instrumented aiohttp has added again
         return self._http
 
     def _trace_queueing(self) -> aiohttp.TraceConfig:
-        """Return a trace config that stops the time of a request while it waits for a connection in use elsewhere."""
+        """Return a trace config that stops the timeout of a request while it waits for a free connection."""
 
         async def pause(*_: object) -> None:
             self._find_attempt().pause()
@@ -154,7 +154,7 @@ class Transport:
 
 @define(eq=False, repr=False)
 class _Attempt:
-    """The time that one request has: its task is cancelled when that is over."""
+    """The timeout of one request, whose task is cancelled when it expires."""
 
     _seconds: float
     task: "asyncio.Task[Any]"
@@ -162,12 +162,12 @@ class _Attempt:
     _is_overdue: bool = field(init=False, default=False)
 
     def resume(self) -> None:
-        """Start the time anew."""
+        """Start the timeout anew."""
         if self._seconds < math.inf:
             self._timer = self.task.get_loop().call_later(self._seconds, self._cancel)
 
     def pause(self) -> None:
-        """Stop the time."""
+        """Stop the timeout."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -176,7 +176,7 @@ class _Attempt:
         self.task.cancel()
 
     def explain(self, error: asyncio.CancelledError) -> BaseException:
-        """Return what a cancellation was: a timeout, the task's own, or one that nobody asked for."""
+        """Return what a cancellation means: a timeout, a cancelled task, or a closed connection."""
         if self._is_overdue and self.task.uncancel() == 0:
             return TimeoutError(f"no complete answer within {self._seconds:g} s")
         if self.task.cancelling():

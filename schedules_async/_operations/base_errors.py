@@ -1,4 +1,4 @@
-"""The base of the error tree: what values themselves can raise, and copies of errors. The tree is drawn in `errors`."""
+"""The base of the error tree: the errors that values can raise, and copies of errors. `errors` draws the tree."""
 
 from asyncio import CancelledError
 from contextlib import suppress
@@ -21,7 +21,7 @@ class SchedulesError(Exception):
     is_throttling = False
 
     def __init__(self, message: str, *, ref: OperationRef | None = None) -> None:
-        """Keep the message as the only argument, so that copies and pickles keep every fact."""
+        """Pass on the message as the only argument, so that copies and pickles keep every fact."""
         super().__init__(message)
         self.ref = ref
 
@@ -50,7 +50,7 @@ def copy_error(error: AnyError, ref: OperationRef | None = None) -> AnyError:
 
     The copy keeps the facts, notes, cause and context. No method of the exception's class is called. An error of
     this library is copied without its traceback; any other keeps the frames in which it was raised. `ref` replaces
-    the operation of a SchedulesError. A class that does not allow itself to be copied yields the error itself.
+    the operation of a SchedulesError. If the class does not allow copies, return the error itself.
     """
     if type(error).__module__ == "schedules_async" and not isinstance(error, BaseExceptionGroup):
         return _copy_own(error, ref)
@@ -114,4 +114,4 @@ def _copy_field(
         if value is not None or not is_built_in:  # a built-in field never set reads None, and would be printed
             descriptor.__set__(twin, value)
     except AttributeError:
-        pass  # a slot never set, or a field that cannot be
+        pass  # a slot that was never set, or a field that cannot be set

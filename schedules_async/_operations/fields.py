@@ -1,4 +1,4 @@
-"""Text fields of answers: tags, timestamps, HTTP dates, Retry-After. Pure; the RFC section stands with each rule."""
+"""Text fields of answers: tags, timestamps, HTTP dates, Retry-After. Pure; each rule names its RFC section."""
 
 import math
 import re
@@ -81,8 +81,8 @@ def _from_fields(fields: dict[str, str]) -> datetime | None:
 def parse_retry_after(fields: Sequence[str], date: datetime | None) -> float | None:
     """Return the delay in seconds that Retry-After asks for (RFC 9110 section 10.2.3), never negative.
 
-    A date counts against `date`, which is the answer's own or when it was received. Several fields count as absent,
-    and so does anything else.
+    A date counts from `date`, the answer's own or the time of its receipt. Several fields count as absent, and so does
+    any other value.
     """
     if len(fields) != 1:
         return None

@@ -20,7 +20,7 @@ from schedules_async._operations.ref import OperationRef
 class OperationStatus(StrEnum):
     """The status of an operation, spelled as the service spells it; only Succeeded and Failed are final.
 
-    A status that this library does not know reads as UNKNOWN, its text in `Operation.raw_status`.
+    A status that this library does not know is UNKNOWN, with its text in `Operation.raw_status`.
 
     >>> operation = Operation.from_json('{"operation": {"id": "1", "status": "Paused"}}', "s")
     >>> str(operation.status), operation.raw_status, operation.is_done
@@ -47,7 +47,7 @@ class Operation:
     """One snapshot of a long-running operation, as the service sent it.
 
     `percent_complete` is as sent, also outside 0 to 100; null or absent reads 0.0. `etag` does not count
-    when snapshots are compared. `status` may also be given as the text of one.
+    when snapshots are compared. `status` may also be given as text.
 
     >>> Operation("1", "s", OperationStatus.STARTED, etag='"a"') == Operation("1", "s", OperationStatus.STARTED)
     True
@@ -120,7 +120,7 @@ class Operation:
         return json.dumps({"operation": self.to_dict()})
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the object that `to_json` writes under `operation`, of values that JSON has.
+        """Return the object that `to_json` writes under `operation`; its values can be written as JSON.
 
         >>> operation = Operation("1", "s", OperationStatus.SUCCEEDED)
         >>> operation.to_dict()["status"]
@@ -142,7 +142,7 @@ class Operation:
     def from_json(cls, text: str | bytes, schedule_id: str | None = None) -> "Operation":
         """Return the snapshot in an answer of the service, or in text that `to_json` wrote.
 
-        `schedule_id` is required where the text does not name the schedule (ValueError), and wins where it
+        `schedule_id` is required if the text does not name the schedule (ValueError), and takes precedence if it
         does. Raise MalformedResponseError for text that breaks the contract.
 
         >>> Operation.from_json('{"operation": {"id": "1", "status": "Started", "percentComplete": "50"}}', "s")
@@ -231,14 +231,14 @@ def _read_timestamp(value: object, _: object) -> datetime:
 
 
 def _kind(value: object) -> str:
-    """Describe a value; only values that cannot be nested are quoted."""
+    """Return the type of a value, and the value if it cannot be nested."""
     quoted = f" {str(value)[:40]!a}" if isinstance(value, str | int | float) else ""
     return f"{type(value).__name__}{quoted}"
 
 
 @cache
 def _converter() -> Converter:
-    """Return a converter with the service's names, which converts nothing on its own (cattrs makes 50.0 of "50")."""
+    """Return a converter for the service's names that coerces no types (cattrs makes 50.0 of "50")."""
     converter = Converter(detailed_validation=False)
     converter.register_structure_hook(str, _read_text)
     converter.register_structure_hook(OperationStatus, _read_status)

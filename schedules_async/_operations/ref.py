@@ -1,4 +1,4 @@
-"""References to operations: the two ids of one, and where they are read from."""
+"""References to operations: their two ids, and the texts that these are read from."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
