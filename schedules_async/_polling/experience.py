@@ -1,8 +1,9 @@
-"""What the ended operations of a session say of the running ones. Pure.
+"""Predictions for running operations from those of the same session that have ended, its siblings. Pure.
 
-The progress of an operation promises a whole run: the run so far over the fraction. An ended operation leaves behind
-by how much it kept its promises, and its duration. Each of the newest fifty ratios times the newest promise of a
-running operation, or each duration without progress, is a vote for when that one ends.
+A run is the time from Started to the end. Progress promises a run: the time so far divided by the fraction. An ended
+operation leaves its duration and, for each promise, the ratio of its run to the promised one. Each of the newest fifty
+ratios, times the newest promise of a running operation, is a vote for when that one ends; without progress, each of the
+newest fifty durations is. Ratios are kept in rows, by the fraction at which the promise was made.
 """
 
 import math
@@ -11,29 +12,29 @@ from collections.abc import Sequence
 
 from attrs import define, field
 
-_KEPT = 50  # of each row, the newest
-_ROWS = 12  # of ratios, by the odds of the fraction: progress is often otherwise late than early
+_KEPT = 50  # newest values of each row
+_ROWS = 12  # of ratios, by the odds of the fraction: progress is often faster or slower late in a run
 _DURATIONS = _ROWS  # the row of the durations
-_ROW_OF_EVEN_ODDS = 5
+_ROW_OF_EVEN_ODDS = 5  # of the fraction 0.5
 _MIN_FRACTION = 0.005  # less progress promises nothing
 _FALL = 0.03  # a larger fall of the fraction means that the operation started again
-_MAX_SPREAD = 16.0  # of the quartiles of durations that have a typical size
-_OWN_VOTES = 2  # what the interval of the policy alone is worth
-_LEFT_OUT = 20  # one vote in so many is left out at either end of the range
+_MAX_SPREAD = 16.0  # largest ratio of the quartiles of durations that are typical of the session
+_OWN_VOTES = 2  # votes for the interval of the policy alone
+_LEFT_OUT = 20  # one vote in this many is left out at either end of the range
 _GRAIN = 0.002  # of the promised run, added at either end
 
 
 @define(eq=False, repr=False)
 class Promises:
-    """The whole runs that the progress of one operation has promised, the newest in each row; in seconds."""
+    """The runs that the progress of one operation has promised, in seconds: the newest one of each row."""
 
     row: int = field(init=False, default=-1)  # of the newest promise, -1 before the first
-    is_broken: bool = field(init=False, default=False)  # the progress has fallen: its promises count for nothing
+    is_broken: bool = field(init=False, default=False)  # the progress has fallen, so its promises do not count
     _highest: float = field(init=False, default=0.0)  # fraction so far
     _runs: "array[float]" = field(init=False, factory=lambda: array("f", bytes(4 * _ROWS)))
 
     def observe(self, fraction: float, run: float) -> None:
-        """Update the promises by a poll `run` seconds after the start."""
+        """Update the promises from a poll `run` seconds after the start."""
         if fraction < self._highest - _FALL:
             self.is_broken = True
         elif fraction > self._highest and fraction >= _MIN_FRACTION and run > 0:
@@ -46,7 +47,7 @@ class Promises:
         return self._runs[self.row] if self.row >= 0 else 0.0
 
     def ratios(self, run: float) -> "dict[int, float]":
-        """Return the run that it took over the promised one, by row; none of progress that has fallen."""
+        """Return the ratios of the actual run to the promised ones, by row; none if the progress has fallen."""
         promised = () if self.is_broken else self._runs
         return {row: run / whole for row, whole in enumerate(promised) if whole}
 
@@ -59,7 +60,7 @@ def _find_row(fraction: float) -> int:
 
 @define(eq=False, repr=False)
 class Experience:
-    """What the ended operations of one session have left behind: rows of the newest ratios, and of durations."""
+    """What a session has learned from ended operations: rows of the newest ratios, and one of durations."""
 
     _values: "array[float]" = field(init=False, factory=lambda: array("f", bytes(4 * _KEPT * (_ROWS + 1))))
     _counts: "array[int]" = field(init=False, factory=lambda: array("L", bytes(array("L").itemsize * (_ROWS + 1))))
@@ -83,7 +84,7 @@ class Experience:
         return self._values[row * _KEPT : row * _KEPT + min(self._counts[row], _KEPT)]
 
     def ends(self, promises: Promises | None, age: float, run: float) -> list[float]:
-        """Return when a running operation would end if it went as others did, in seconds from now, in order."""
+        """Return the predicted ends of a running operation, in seconds from now, in ascending order."""
         if promises is None or promises.row < 0 or promises.is_broken:
             durations = sorted(self._row(_DURATIONS))
             return [end for duration in durations if (end := duration - age) > 0] if _is_typical(durations) else []
@@ -97,9 +98,10 @@ def _is_typical(durations: Sequence[float]) -> bool:
 
 
 def interval_among(ends: Sequence[float], interval: float, cost: float) -> float:
-    """Return the seconds until the mean wait since all ends is `cost`; those of the policy alone are two of the votes.
+    """Return the interval for which the expected detection delay is `cost`, if all `ends` are equally likely.
 
-    Up to half of `cost` less, if no end lies in between. Without `ends` that is the interval of the policy alone.
+    The `interval` of the policy alone counts as two more ends, `cost` before it; without `ends` it is returned as it
+    is. The result is earlier by up to half of `cost`, but not earlier than an end that it should detect.
     """
     if not ends:
         return interval
@@ -114,7 +116,7 @@ def interval_among(ends: Sequence[float], interval: float, cost: float) -> float
 
 
 def find_range(ends: Sequence[float], low: float, high: float, promised: float) -> tuple[float, float]:
-    """Return the range of nine in ten of the ends, with `low` and `high` of the policy alone as two of them."""
+    """Return the range of nine in ten of the ends, where `low` and `high` of the finish window are two of them."""
     votes = sorted((*ends, low, high))
     left_out = len(votes) // _LEFT_OUT
     grain = _GRAIN * promised if left_out else 0.0

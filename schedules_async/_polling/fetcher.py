@@ -1,4 +1,4 @@
-"""One fetch: a conditional GET of an operation, when the request queue grants its turn, with a bearer token."""
+"""One fetch: a conditional GET of an operation with a bearer token, once the request queue grants a turn."""
 
 from collections import Counter
 from collections.abc import Callable, MutableMapping
@@ -20,7 +20,7 @@ from schedules_async._throttling.request_queue import RequestQueue, Turn
 from schedules_async.errors import ResponseError, TransportError
 from schedules_async.events import OutageEnded, Throttled
 
-_MAX_UNUSABLE = 2  # 304s in a row that refer to no snapshot held
+_MAX_UNUSABLE = 2  # 304s in a row that refer to no held snapshot
 
 
 @define(eq=False, repr=False)
@@ -35,15 +35,15 @@ class Fetcher:
     _counts: "Counter[str]"
     _hooks: Hooks
     _random: Callable[[], float]
-    _unusable: "Counter[OperationRef]" = field(init=False, factory=Counter)  # 304s in a row
+    _unusable: "Counter[OperationRef]" = field(init=False, factory=Counter)  # unusable 304s in a row
     _outage_since: float | None = field(init=False, default=None)  # from the first retry to the next answer
-    on_recovery: Callable[[], None] = field(init=False)  # set by the pool: an outage is over
+    on_recovery: Callable[[], None] = field(init=False)  # set by the pool, called when an outage is over
 
     async def fetch(self, ref: OperationRef, turn: Turn) -> Fetched:
-        """Make one GET of an operation; return what the answer says, or raise the error that it is.
+        """Send one GET for an operation; return the snapshot in the answer, or raise the error that the answer means.
 
-        `turn` is granted; the request takes its token as it leaves. A 401 leads to one request with a renewed token,
-        a 304 that refers to no snapshot held to one without its tag, each in its own turn.
+        `turn` is granted; the request takes its token as it leaves. After a 401 one more request is sent with a renewed
+        token, and after a 304 that refers to no held snapshot one without a tag, each in a turn of its own.
         """
         first = turn
         try:
@@ -66,11 +66,11 @@ class Fetcher:
         return self._keep(ref, reading)
 
     def lend(self, operation: Operation) -> None:
-        """Hold a snapshot of a checkpoint, unless the session has one; its tag goes with the first request."""
+        """Store a checkpoint's snapshot, unless the session holds one; the first request then carries its tag."""
         self._snapshots.setdefault(operation.ref, operation)
 
     def _count_unusable(self, ref: OperationRef, reading: Reading) -> None:
-        """Count 304s in a row that refer to no snapshot held: each costs a second request."""
+        """Count 304s in a row that refer to no held snapshot: each costs a second request."""
         if isinstance(reading.outcome, Fetched):
             self._unusable.pop(ref, None)
         else:
@@ -79,7 +79,7 @@ class Fetcher:
     def _find_held(self, ref: OperationRef) -> Operation | None:
         """Return the snapshot that the session holds, None for anything else that a caller's mapping returns.
 
-        None too for an operation whose last 304s could not be used: its tag is no longer sent.
+        Also None for an operation whose last 304s were unusable: its tag is no longer sent.
         """
         if self._unusable and self._unusable[ref] >= _MAX_UNUSABLE:
             return None
@@ -111,7 +111,7 @@ class Fetcher:
         return reading
 
     async def _send_again(self, ref: OperationRef, turn: Turn, token: BearerToken, held: Operation | None) -> Reading:
-        """Send the second request of a fetch, over another connection where one is stale: the first is not repeated."""
+        """Send the second request of a fetch; if its connection is stale, repeat this one alone."""
         while True:
             try:
                 return await self._send(ref, turn, token, held)

@@ -10,13 +10,13 @@ from schedules_async._operations.operation import Operation, OperationStatus
 from schedules_async._polling.experience import Experience, Promises, find_range
 
 _MIN_FRACTION = 0.005  # less progress predicts nothing
-_RESOLUTION = 0.002  # of the fraction; the least grain, even of fine progress
+_RESOLUTION = 0.002  # of the fraction; the smallest grain, even if the progress is finer
 _FALL = 0.03  # a larger fall of the fraction means that the operation started again
 _POLLS_WITHOUT_CREDIT = 3  # after such a fall
-_NEWEST_SPEED = 0.5  # its weight in the recent speed
-_NEWEST_DEVIATION = 0.75  # its weight in the mean deviation
-_MAX_AGE = 30 * 86400.0  # seconds; an older timestamp is an unset date or of a wrong clock
-_MAX_LAG = 2.0  # seconds of a Date: it is cut to whole seconds, and takes time to arrive
+_NEWEST_SPEED = 0.5  # weight of the newest speed in the recent speed
+_NEWEST_DEVIATION = 0.75  # weight of the newest deviation in the mean deviation
+_MAX_AGE = 30 * 86400.0  # seconds; an older timestamp means an unset date or a wrong clock
+_MAX_LAG = 2.0  # seconds by which a Date lags: it is cut to whole seconds, and takes time to arrive
 
 
 @frozen
@@ -37,7 +37,7 @@ class TimeRemaining:
 
 @define(eq=False, repr=False)
 class _ServerClock:
-    """The difference of the service's wall clock, by the Date of its answers, and a monotonic clock.
+    """The difference between the service's wall clock, as its Date headers show it, and a monotonic clock.
 
     Each Date lags a little, so the largest difference is the most accurate.
     """
@@ -45,7 +45,7 @@ class _ServerClock:
     _ahead: float | None = None
 
     def observe(self, now: float, date: datetime | None) -> None:
-        """Update the difference by the Date of an answer that was received at `now`."""
+        """Update the difference from the Date of an answer that was received at `now`."""
         if date is None:
             return
         ahead = date.timestamp() - now
@@ -75,7 +75,7 @@ class _Start:
     _is_moving: bool = False
 
     def observe(self, operation: Operation, now: float) -> None:
-        """Update the time by the snapshot of a poll."""
+        """Update the time from the snapshot of a poll."""
         if operation.status is OperationStatus.QUEUED:
             self._queued_at, self._started_at = now, None
         elif operation.status is OperationStatus.STARTED:
@@ -99,10 +99,10 @@ class _Start:
 
 @define(eq=False, repr=False)
 class _Forecast:
-    """The finish window of an operation, from the progress that it reports.
+    """The finish window, in which an operation is expected to end, from the progress that it reports.
 
     The speed is the geometric mean of the average speed and the recent one. The window is the time that remains at
-    that speed, plus and minus the grain of the progress and the mean deviation of earlier forecasts.
+    that speed, plus and minus the grain (resolution) of the progress and the mean deviation of earlier forecasts.
     """
 
     _fraction: float | None = None
@@ -161,12 +161,12 @@ def _mix(old: float | None, new: float, weight: float) -> float:
 
 @define(eq=False, repr=False)
 class Progress:
-    """The progress of one operation as of its last poll: what every polling policy decides by.
+    """The progress of one operation as of its last poll, by which every polling policy decides.
 
-    `age` is the seconds since the operation was created by the service's clock or, if that is unknown, since the
-    first poll. `remaining` is the finish window, None without credible progress. `polls_in_window` is the number of
-    polls since the window opened. `ends` are the seconds from the last poll to the ends that siblings predict, in
-    order; none in a session that has not learned.
+    `age` is the time in seconds since the operation was created, by the service's clock, or since the first poll if
+    that is unknown. `remaining` is the finish window, None without credible progress. `polls_in_window` is the number
+    of polls since the window opened. `ends` are the predictions from siblings (ended operations of the session), in
+    seconds after the last poll and in ascending order; none without siblings.
     """
 
     age: float = field(init=False, default=0.0)
@@ -176,7 +176,7 @@ class Progress:
     _run: float = field(init=False, default=0.0)  # seconds from the start to the last poll
     _range: TimeRemaining | None = field(init=False, default=None)
     _promises: Promises | None = field(init=False, default=None)  # None before the first
-    _is_partly_seen: bool = field(init=False, default=False)  # it ran before the first poll, nobody knows since when
+    _is_partly_seen: bool = field(init=False, default=False)  # it ran before the first poll, for an unknown time
     _first_poll_at: float | None = field(init=False, default=None)
     _last_poll_at: float = field(init=False, default=0.0)
     _clock: _ServerClock = field(init=False, factory=_ServerClock)
@@ -184,7 +184,7 @@ class Progress:
     _forecast: _Forecast = field(init=False, factory=_Forecast)
 
     def observe(self, operation: Operation, now: float, date: datetime | None) -> None:
-        """Update the progress by a poll.
+        """Update the progress from a poll.
 
         `now` is a monotonic clock's reading in seconds, `date` the answer's Date. After a 304 `operation` is the
         stored snapshot.
@@ -218,7 +218,7 @@ class Progress:
         return TimeRemaining(0.0, 0.0)
 
     def consult(self, experience: Experience) -> None:
-        """Set `ends`, and calibrate the range, by what ended siblings say as of the last poll."""
+        """Set `ends`, and calibrate the expected range, by what the session has learned from siblings."""
         if self._is_partly_seen:
             return
         promises = self._promises
@@ -229,14 +229,14 @@ class Progress:
             self._range = TimeRemaining(*find_range(ends, self.remaining.low, self.remaining.high, promised))
 
     def teach(self, experience: Experience, operation: Operation, now: float, date: datetime | None) -> None:
-        """Pass on what the operation leaves behind, which the poll at `now` found ended."""
+        """Add the operation, which the poll at `now` found ended, to the experience of the session."""
         self._clock.observe(now, date)
         elapsed = self._seconds_to_end(operation.updated_at, now)
         if not self._is_partly_seen:
             experience.learn(self._promises, self.age + elapsed, self._run + elapsed)
 
     def _seconds_to_end(self, updated_at: datetime | None, now: float) -> float:
-        """Return the seconds from the last poll to the end: to `updatedAt` or, if that is unknown, half of them all."""
+        """Return the seconds from the last poll to the end at `updatedAt`; if unknown, half of those to `now`."""
         elapsed, late = now - self._last_poll_at, self._clock.seconds_since(updated_at, now + _MAX_LAG)
         if late is None or late > elapsed + 2 * _MAX_LAG:
             return elapsed / 2

@@ -16,7 +16,7 @@ from schedules_async._operations.ref import OperationRef
 from schedules_async._polling.experience import interval_among
 from schedules_async._polling.forecast import Progress
 
-_TRUST = 2.0  # times the interval that follows from the age alone, at most, with a prediction
+_TRUST = 2.0  # limit of a predicted interval, as a multiple of the one that follows from the age alone
 _WINDOW_GROWTH = 1.1  # the factor of the interval for each further poll inside the finish window
 _MAX_GROWTHS = 99  # keeps the interval finite
 
@@ -27,14 +27,14 @@ def _default_max_interval(policy: "PollingPolicy") -> float:
 
 @frozen
 class PollingPolicy:
-    """How often to poll; all arguments are seconds, each a number or a `timedelta`, except `jitter`, a share.
+    """How often to poll; all arguments but `jitter` are seconds, each a number or a `timedelta`.
 
     `cost` (0.5) is the detection delay that you accept to save one request; it is usually all that needs tuning.
     `min_interval` (0.5) is the lower bound of every interval, `max_interval` (13) the upper bound of one without
     credible progress, and `max_predicted_interval` (39) that of any interval; it is never below `max_interval`. If
-    `max_interval` is not given it is at least `min_interval`. `jitter` (0.1) spreads the intervals by this share.
-    For `not_found_grace` (0) from its start a wait polls on after a 404. `max_retry_after` (3600) is the longest
-    throttling that a wait sleeps through. A value out of its range is a ValueError.
+    `max_interval` is not given it is at least `min_interval`. `jitter` (0.1) spreads the intervals by this fraction.
+    A wait goes on after a 404 until `not_found_grace` (0) seconds after its start. `max_retry_after` (3600) is the
+    longest throttling that a wait sleeps through. A value out of range raises ValueError.
 
     >>> policy = PollingPolicy(cost=2, max_interval=60)
     >>> policy.max_predicted_interval
@@ -65,7 +65,7 @@ class PollingPolicy:
             raise ValueError(f"'max_interval' must be >= min_interval, {self.min_interval}: {value}")
 
     def __attrs_post_init__(self) -> None:
-        """Lift `max_predicted_interval` to `max_interval`."""
+        """Increase `max_predicted_interval` to at least `max_interval`."""
         if self.max_predicted_interval < self.max_interval:
             object.__setattr__(self, "max_predicted_interval", self.max_interval)
 
@@ -83,8 +83,8 @@ class PollingPolicy:
 
         Durations have no typical size, so without credible progress the interval grows with the square root of the
         age. With it, the next poll is due at the start of the finish window or, if the window is open, after an
-        interval that suits its width; at most twice the interval that follows from the age alone. The ends that
-        siblings predict are weighed against that; they obey the same bounds.
+        interval that suits its width; at most twice the interval that follows from the age alone. The predictions
+        from siblings, `progress.ends`, are weighed against that, within the same bounds.
         `seed` (one per operation) and `sample` (one per poll), both in [0, 1), place it within the jitter. `load` is
         the demand over the budget, at least 1: `cost` and the upper bounds are multiplied by it.
         """
@@ -103,7 +103,7 @@ class PollingPolicy:
 
 
 def _best_interval(seconds: float, cost: float) -> float:
-    """Return the best interval for an end that is uniformly distributed over so many seconds (Keller 1974)."""
+    """Return the best interval for an end that is uniformly distributed over that many seconds (Keller 1974)."""
     return math.sqrt(cost) * math.sqrt(2 * seconds)
 
 

@@ -1,11 +1,11 @@
-"""Pollers: one shared polling loop for each operation in use, by waits or by single fetches.
+"""Pollers: one polling loop for each operation in use, shared by waits and single fetches.
 
-A poller that sleeps has no task: its next request stands in the request queue. When its turn comes it fetches, decides
+A poller that sleeps has no task: its next request waits in the request queue. When its turn comes it fetches, decides
 what the outcome means for each subscriber, plans the next poll, and only then notifies.
 
-A 429 (`RateLimitedError`; `is_throttling` and not `is_transient`) ends nobody here but those who do not wait that long
-(`Subscriber.tolerates`, which waits decide in `_waiters/wait_state.py`). For the others the poll stays due, and the
-request queue holds it until the gate of the rate limiter opens.
+A 429 (`RateLimitedError`; `is_throttling` and not `is_transient`) ends only the subscribers that do not wait that long
+(`Subscriber.tolerates`; for waits, see `_waiters/wait_state.py`). For the others the poll stays due, and the request
+queue holds it until the gate of the rate limiter opens.
 """
 
 import asyncio
@@ -46,22 +46,22 @@ from schedules_async.events import Changed, Polled, Retried
 
 Outcome = Fetched | BaseException
 Ending = Operation | BaseException
-_SHORTEST_INTERVAL = 0.05  # seconds, for a policy of the caller's that returns less; a shorter `min_interval` counts
+_SHORTEST_INTERVAL = 0.05  # seconds; the lower bound for a caller's own policy, unless its `min_interval` is shorter
 _DATE_RESOLUTION = 1.0  # seconds: a Date is cut to whole ones
 _MAX_CANCELLATIONS = 20
 
 
 class PollCancelledError(Exception):
-    """Somebody cancelled the task of a poll, as frameworks do with all tasks of the loop."""
+    """The task of a poll was cancelled from outside, as by frameworks that cancel all tasks of the loop."""
 
 
-# Nothing was learned of the operation, and nothing is wrong with it.
+# Outcomes that say nothing about the operation: the poll is made again.
 _AGAIN = (NotSentError, StaleConnectionError, PollCancelledError)
 
 
 @define(eq=False, repr=False)
 class Subscriber(ABC):
-    """Who a poller notifies: an operation of a wait, or a single fetch.
+    """One that a poller notifies: an operation of a wait, or a single fetch.
 
     `policy` is None for a single fetch, which goes before polls that are merely due. Until `not_found_until` a 404
     means "not yet".
@@ -79,15 +79,15 @@ class Subscriber(ABC):
 
     @abstractmethod
     def tolerates(self, until: float, now: float) -> bool:
-        """True if this subscriber waits for a gate that is closed until then."""
+        """True if this subscriber waits for a gate that is closed until `until`."""
 
     @abstractmethod
     def gives_up(self, retry: RetryPolicy, now: float) -> bool:
-        """True if the last transient fault is one too many."""
+        """True if the last transient fault ends this subscriber, rather than being retried."""
 
     @abstractmethod
     def conclude(self, operation: Operation, now: float, *, is_change: bool) -> Ending | None:
-        """Return what a snapshot ends this subscriber with, None if it waits on."""
+        """Return the outcome with which a snapshot ends this subscriber, None if it waits on."""
 
     def stalls_at(self) -> float:
         """Return the time from which an unchanged snapshot ends this subscriber."""
@@ -116,7 +116,7 @@ class Poller:
     _task: "asyncio.Task[None] | None" = field(init=False, default=None)
     _progress: Progress | None = field(init=False, default=None)
     _polled_at: float = field(init=False, default=-math.inf)
-    _found_running_at: float = field(init=False, default=-math.inf)  # since somebody has been waiting
+    _found_running_at: float = field(init=False, default=-math.inf)  # by a poll, in the present use
     _postponement: float = field(init=False, default=0.0)
     _faults: int = field(init=False, default=0)  # transient ones in a row
     _retry_at: float = field(init=False, default=-math.inf)
@@ -133,16 +133,16 @@ class Poller:
         return None if self._progress is None else self._progress.time_remaining(self._pool.timers.now())
 
     def join(self, subscriber: Subscriber) -> None:
-        """Add a subscriber; it starts from the newest snapshot of a poller in use.
+        """Add a subscriber; it starts from the newest snapshot if the poller is in use.
 
-        The first one to come back after everybody has left gets the poll that was due then.
+        For the first one after all others have left, the next poll is planned from the last one.
         """
         now, is_in_use = self._pool.timers.now(), bool(self._subscribers)
         subscriber.has_snapshot = False
         subscriber.due = subscriber.deadline = now
         if subscriber.policy is not None and self._polled_at > -math.inf:
             self._plan(subscriber, subscriber.policy, {})
-        if subscriber.policy is None:  # it awaits one answer, and not the backoff of a wait's outage
+        if subscriber.policy is None:  # it does not wait for the backoff delay of waits
             self._faults, self._retry_at = 0, -math.inf
         if not is_in_use:
             self._found_running_at = -math.inf
@@ -153,13 +153,13 @@ class Poller:
         self._schedule()
 
     def leave(self, subscriber: Subscriber) -> None:
-        """Remove a subscriber, if it is still here; the last one ends the polling."""
+        """Remove a subscriber, if present; after the last one, the polling ends."""
         if subscriber in self._subscribers:
             self._remove([subscriber])
             self._schedule()
 
     def _remove(self, subscribers: Iterable[Subscriber]) -> None:
-        """Remove subscribers; without any there is no poll any more."""
+        """Remove subscribers; if none are left, end the polling."""
         for subscriber in subscribers:
             self._subscribers.pop(subscriber, None)
         if not self._subscribers:
@@ -185,13 +185,13 @@ class Poller:
             self._turn = turn
 
     def _start(self, turn: Turn) -> None:
-        """Fetch, in a task that is never eager and that runs in a context of the session's."""
+        """Start a fetch, in a task that is never eager and runs in a copy of the session's context."""
         pool, self._turn = self._pool, turn
         self._task = asyncio.Task(self._poll(turn), loop=pool.loop, context=pool.context.copy())
         self._task.add_done_callback(partial(self._on_done, turn), context=pool.context)
 
     async def _poll(self, turn: Turn) -> None:
-        """Fetch once, and settle the outcome unless everybody left meanwhile."""
+        """Fetch once, and settle the outcome unless all subscribers have left meanwhile."""
         outcome: Outcome
         try:
             outcome = await self._pool.fetcher.fetch(self.ref, turn)
@@ -206,10 +206,10 @@ class Poller:
                 self._turn = self._task = None
                 self._settle(outcome, turn.seconds)
         finally:
-            del outcome  # no cycle of an exception, its traceback, this frame and the exception
+            del outcome  # avoid a cycle of an exception, its traceback and this frame
 
     def _on_done(self, turn: Turn, task: "asyncio.Task[None]") -> None:
-        """Settle for a task that did not: it was cancelled from outside, perhaps before it began, or it broke."""
+        """Settle for a task that did not: it was cancelled from outside, perhaps before it began, or it failed."""
         turn.give_back()
         if self._turn is turn:
             self._turn = self._task = None
@@ -219,7 +219,7 @@ class Poller:
             self.end_all(error)
 
     def _on_cancelled(self) -> Exception:
-        """Return what a cancellation from outside means: the same poll again, though not for ever."""
+        """Return the outcome of a cancellation from outside: the poll is made again, but not for ever."""
         self._cancellations += 1
         self._retry_at = self._pool.timers.now() + self._pool.retry.base * self._pool.random()
         if self._cancellations <= _MAX_CANCELLATIONS:
@@ -253,7 +253,7 @@ class Poller:
         self._end(endings)
 
     def _observe(self, fetched: Fetched, now: float) -> bool:
-        """Observe a snapshot for the waits; return whether it differs from the one before."""
+        """Update the progress from a snapshot, if there are waits; return whether the snapshot has changed."""
         operation = fetched.operation
         if all(subscriber.policy is None for subscriber in self._subscribers):
             return False
@@ -271,7 +271,7 @@ class Poller:
         return is_change
 
     def _measure_delay(self, fetched: Fetched, now: float) -> None:
-        """Count how late the end was detected, if it came after a poll that found the operation running."""
+        """Record the detection delay of the end, if an earlier poll found the operation running."""
         ended, longest = fetched.operation.updated_at, now - self._found_running_at
         if ended is not None and fetched.date is not None and longest < math.inf:
             delay = max((fetched.date - ended).total_seconds(), 0.0)
@@ -281,14 +281,14 @@ class Poller:
                 self._pool.delay = DetectionDelay(before.count + 1, mean, max(before.max, delay))
 
     def _teach(self, fetched: Fetched, now: float) -> None:
-        """Let the session learn from the end, if it has seen the operation run, and not at fixed intervals alone."""
+        """Learn from the end, if a poll found the operation running and not all intervals are fixed."""
         if self._progress is None or self._found_running_at == -math.inf:
             return
         if any(subscriber.policy is not None and _can_move(subscriber.policy) for subscriber in self._subscribers):
             self._progress.teach(self._pool.experience, fetched.operation, now, fetched.date)
 
     def _count_faults(self, outcome: Outcome, now: float) -> None:
-        """Note the problem of a fetch; count transient faults in a row, for the backoff and for each subscriber."""
+        """Keep the problem of a fetch; count transient faults in a row, for the backoff and for each subscriber."""
         if isinstance(outcome, _AGAIN):
             return
         self._cancellations = 0
@@ -312,13 +312,13 @@ class Poller:
             self._faults, self._retry_at = 0, -math.inf
 
     def _judge(self, subscriber: Subscriber, outcome: Outcome, now: float, *, is_change: bool) -> Ending | None:
-        """Return what a fetch ends a subscriber with, None if it waits on."""
+        """Return the outcome with which a fetch ends a subscriber, None if it waits on."""
         if isinstance(outcome, (*_AGAIN, RateLimitedError)):
             return None
         if isinstance(outcome, ResponseError | TransportError) and outcome.is_transient:
             delay = getattr(outcome, "retry_after", None) or 0.0
             is_tolerated = not delay or subscriber.tolerates(now + delay, now)
-            if isinstance(outcome, AuthenticationError):  # of an identity server that is away
+            if isinstance(outcome, AuthenticationError):  # the identity server is unavailable
                 is_tolerated = is_tolerated and subscriber.has_snapshot
             if is_tolerated and not subscriber.gives_up(self._pool.retry, now):
                 return None
@@ -330,22 +330,22 @@ class Poller:
         return None if is_expected else outcome
 
     def _plan_all(self, subscribers: list[Subscriber]) -> dict[Subscriber, Ending]:
-        """Plan the next poll of each; return what the policies of some have raised."""
+        """Plan the next poll for each subscriber; return the exceptions that their policies raised."""
         endings: dict[Subscriber, Ending] = {}
         intervals: dict[int, tuple[float, float]] = {}
         for subscriber in subscribers:
             try:
                 self._plan(subscriber, cast("PollingPolicy", subscriber.policy), intervals)
-            except BaseException as error:  # out of the caller's own policy
+            except BaseException as error:  # raised by the caller's own policy
                 endings[subscriber] = to_callers_error(error)
         if intervals:
             self._pool.set_demand(self, 1 / min(interval for interval, _ in intervals.values()))
         return endings
 
     def _plan(self, subscriber: Subscriber, policy: PollingPolicy, intervals: dict[int, tuple[float, float]]) -> None:
-        """Plan the poll after the last one: after the policy's interval, or earlier if a stall is to be judged then.
+        """Plan the next poll for a subscriber: after the policy's interval, or earlier to detect a stall.
 
-        A Retry-After of the last snapshot's answer is a lower bound.
+        A Retry-After in the last answer is a lower bound.
         """
         if id(policy) not in intervals:
             intervals[id(policy)] = self._decide(policy)
@@ -367,7 +367,7 @@ class Poller:
         return interval, min(max(stretched - interval, 0.0), pool.one_round)
 
     def _emit(self, outcome: Outcome, now: float, seconds: float, *, is_change: bool) -> None:
-        """Emit the events of a fetch, to be delivered later; that of a 429 comes from the fetcher."""
+        """Emit the events of a fetch, to be delivered later; the fetcher emits that of a 429."""
         hooks = self._pool.hooks
         if isinstance(outcome, (*_AGAIN, RateLimitedError)):
             return
@@ -396,7 +396,7 @@ class Poller:
         self._finish(tuple(self._subscribers), ending)
 
     def end_impatient(self, error: BaseException, until: float, now: float) -> None:
-        """End those who do not wait for a gate that is closed until then."""
+        """End the subscribers that do not wait for a gate that is closed until `until`."""
         impatient = tuple(one for one in self._subscribers if not one.tolerates(until, now))
         if impatient:
             self._finish(impatient, error)
@@ -407,16 +407,16 @@ class Poller:
         self._end(dict.fromkeys(subscribers, ending))
 
     def retry_now(self, now: float) -> None:
-        """Do not wait for the backoff delay any longer: the service answers again."""
+        """End the backoff delay, because the service answers again."""
         if self._retry_at > now:
             self._retry_at = now
             self._schedule()
 
 
 def _add_attempts(error: SchedulesError, attempts: int) -> SchedulesError:
-    """Return a copy of an error with the number of attempts in its text, the error itself after a single one.
+    """Return a copy of an error with the number of attempts in its text, or the error itself after a single one.
 
-    That of an AuthenticationError has those at the identity server.
+    The text of an AuthenticationError already has the attempts at the identity server.
     """
     if attempts < 2 or isinstance(error, AuthenticationError):
         return error
@@ -435,7 +435,7 @@ def _can_move(policy: PollingPolicy) -> bool:
 
 
 def _check_interval(policy: PollingPolicy, interval: object) -> float:
-    """Return the interval of a caller's policy; TypeError or ValueError for what is none."""
+    """Return the interval that a policy returned; raise TypeError or ValueError if it is not valid."""
     if isinstance(interval, bool) or not isinstance(interval, int | float):
         raise TypeError(f"{type(policy).__name__}.interval must return seconds, not {type(interval).__name__}")
     if not 0 <= interval < math.inf:
@@ -467,7 +467,7 @@ class PollerPool:
 
     @property
     def one_round(self) -> float:
-        """How many seconds one poll of each operation takes."""
+        """The seconds that one poll of each operation takes."""
         return len(self) / self.queue.lasting_rate
 
     @property
@@ -498,7 +498,7 @@ class PollerPool:
             task.cancel()
 
     def set_demand(self, poller: Poller, polls_per_second: float) -> None:
-        """Count what a poller would poll if the budget had room for all."""
+        """Set how often a poller would poll if the budget had room for all."""
         self.queue.demand += polls_per_second - poller.demand
         poller.demand = polls_per_second
 
@@ -514,15 +514,15 @@ class PollerPool:
         self.fetcher.on_recovery = self.on_recovery_soon
 
     def on_clock_failure(self, error: BaseException) -> None:
-        """End every subscriber with what the caller's own clock raises."""
+        """End every subscriber with the exception that the caller's own clock raised."""
         self.end_all(to_callers_error(error))
 
     def on_recovery_soon(self) -> None:
-        """Call `on_recovery` once the fetch that has found the service again is settled."""
+        """Call `on_recovery` once the fetch that ended an outage is settled."""
         self.loop.call_soon(self.on_recovery, context=self.context)
 
     def on_recovery(self) -> None:
-        """Poll again at once, within the limits, what waits for a backoff delay: an outage is over."""
+        """Poll every operation that waits for a backoff delay at once, within the limits: an outage is over."""
         now = self.timers.now()
         for poller in tuple(self._pollers.values()):
             poller.retry_now(now)

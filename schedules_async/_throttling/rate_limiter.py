@@ -1,4 +1,4 @@
-"""How fast requests may leave, and from when on. Pure: it is given the time, and never waits."""
+"""When requests may leave, and at what rate. Pure: the time is an argument."""
 
 import math
 from collections import deque
@@ -13,17 +13,17 @@ _SHARE_OF_KNOWN_RATE = 0.97
 _FIRST_RATE, _HIGHEST_RATE = 5.0, 1000.0  # requests a second, for an unknown quota
 _LOWEST_RATE = 1.0
 _GROWTHS = (1.0, 0.05)  # of the rate each second: before any 429, and after the first one
-_LEAST_GROWTH, _GROWTH_TIME = 0.5, 20.0  # later: so many requests a second more in so many seconds, or what they grew
-_FIRST_CUT = 0.5  # to this share of the rate
-_CUT = 0.95
-_LARGEST_CUT = 0.8  # at a 429 of a short window
+_LEAST_GROWTH, _GROWTH_TIME = 0.5, 20.0  # later: in 20 s by as much as since the last cut, at least 0.5
+_FIRST_CUT = 0.5  # to this share of the rate, at the first 429
+_CUT = 0.95  # at later ones
+_LARGEST_CUT = 0.8  # the lowest share at a 429 of a short window
 _LONGEST_SHORT_WINDOW = 2.0  # seconds
 _SHORTEST_ROUND = 1.0  # seconds between two cuts
 _SHARE_OF_ACCEPTED = 0.95
-_ROUNDING = 0.5  # seconds by which a Retry-After is too long on average, being whole seconds
+_ROUNDING = 0.5  # seconds by which a Retry-After is too long on average, as it is rounded up
 _FIRST_IN_FLIGHT = 8
 MAX_IN_FLIGHT = 100
-_STALLED_INTERVAL = 0.05  # seconds between requests while those in flight at the limit are not answered
+_STALLED_INTERVAL = 0.05  # seconds between requests while `_in_flight_limit` of them are unanswered
 _FAULTS_OF_OUTAGE = 3  # transient faults in a row
 _PROBE_INTERVAL = 0.5  # seconds between requests during an outage
 
@@ -78,10 +78,10 @@ class Window:
             self.answered.popleft()
 
     def lasting_rate(self, now: float, in_flight: int) -> float:
-        """Return the rate that this limit bears for long; infinity where a faster limit decides.
+        """Return the rate that this limit allows in the long run; infinity if a faster limit decides.
 
-        Half of a slower limit may leave at the faster one's rate; the rest is spread so that it never runs dry: the
-        free requests last until the first, a quarter, half ... of the counted ones no longer count.
+        Half of a slower limit may leave at the faster one's rate. The rest is spread so that it is never used up: the
+        free requests last until the first, a quarter, half ... of the counted ones have left the window.
         """
         self._forget(now)
         held = len(self.answered)
@@ -108,9 +108,9 @@ class RateLimiter:
 
     Requests are spread evenly at the lower of the declared rate and the learned one. A 429 closes the gate until
     `closed_until` and lowers the learned rate, once for all requests sent before that cut. An answer raises the rate
-    if the rate was what held requests back; what was not held back says nothing of the quota. At most
-    `max_in_flight` requests are in flight: few at first, one more with each answer, and with each twentieth of a
-    second without one. During an outage (transient faults in a row) a few requests a second probe the service.
+    only if the rate had held requests back, as it says nothing about the quota otherwise. At most `max_in_flight`
+    requests are in flight: few at first, one more with each answer, and with each twentieth of a second without
+    one. During an outage (transient faults in a row) a few requests a second probe the service.
     """
 
     limits: Sequence[RateLimit]
@@ -134,14 +134,14 @@ class RateLimiter:
     _busy_since: float | None = field(init=False, default=None)  # since when `_accepted` measures the quota
     _accepted: int = field(init=False, default=0)
     _faults: int = field(init=False, default=0)  # transient ones in a row
-    _closed_seconds: float = field(init=False, default=0.0)  # until `closed_until`
+    _closed_seconds: float = field(init=False, default=0.0)  # in total, up to `closed_until`
 
     def __attrs_post_init__(self) -> None:
         self._windows = _make_windows(self.limits)
         fastest = [window.limit for window in self._windows if window.is_fastest]
         self._known_rate = _SHARE_OF_KNOWN_RATE * fastest[0].calls / fastest[0].per if fastest else _HIGHEST_RATE
         self.rate = min(self._known_rate, math.inf if fastest else _FIRST_RATE)
-        # With these many ahead of the even rate, a window of the fastest limit still holds: 0.97 + 0.02 < 1.
+        # With such a burst ahead of the even rate, the fastest limit still holds: 0.97 + 0.02 < 1.
         self._burst = self._credit = 0.02 * fastest[0].calls if fastest else _FIRST_RATE
 
     def earliest(self, now: float) -> float:
@@ -158,11 +158,11 @@ class RateLimiter:
         return at
 
     def lasting_rate(self, now: float) -> float:
-        """Return how many requests a second may leave in the long run."""
+        """Return the requests per second that may leave in the long run."""
         return min([self.rate, *[window.lasting_rate(now, self.in_flight) for window in self._windows]])
 
     def closed_seconds(self, now: float) -> float:
-        """Return for how many seconds in all the gate has been closed until now."""
+        """Return the total seconds for which the gate has been closed until now."""
         return self._closed_seconds - max(self.closed_until - now, 0.0)
 
     def _credit_at(self, now: float) -> float:
@@ -207,10 +207,10 @@ class RateLimiter:
 
     @property
     def _growth(self) -> float:
-        """By how many requests a second the rate grows each second.
+        """The increase of the rate, in requests per second, during one second.
 
-        Before any 429, by a share of itself. After one, by what is alike for all sessions that share a quota, so that
-        their shares become fair, and by more the longer none comes.
+        It is a share of the rate until the second cut. Then it is alike for all sessions that share a quota, so that
+        their shares become fair, and increases until the next cut.
         """
         if self._cuts < len(_GROWTHS):
             return self.rate * _GROWTHS[self._cuts]
@@ -223,7 +223,7 @@ class RateLimiter:
     def throttle(self, now: float, sent: float, until: float) -> bool:
         """Learn from a 429 to a request sent at `sent`; return whether it closed the gate for longer.
 
-        Of those to requests that were in flight together, one counts as `throttled_in_a_row`.
+        Several 429s to requests that were in flight together count once in `throttled_in_a_row`.
         """
         self.throttled_in_a_row += sent >= self.closed_until or not self.throttled_in_a_row
         if sent > self._last_cut and now >= self._last_cut + _SHORTEST_ROUND:
@@ -239,8 +239,9 @@ class RateLimiter:
     def _cut(self, now: float, until: float) -> None:
         """Lower the rate, to a little less than what was accepted from one opening of the gate to the next.
 
-        That is what a quota in fixed windows allows. Of short windows it says less, for a Retry-After is rounded up
-        to a whole second; nothing at the first 429, when the rate was still growing fast, nor after little demand.
+        That is what a quota in fixed windows allows. For short windows it is less exact, as Retry-After is rounded up
+        to whole seconds; for them it is ignored at the first 429, while the rate grows fast. After little demand it is
+        ignored too.
         """
         rate = self.rate * (_CUT if self._cuts else _FIRST_CUT)
         is_short = until - now <= _LONGEST_SHORT_WINDOW

@@ -15,8 +15,8 @@ from schedules_async._throttling.rate_limiter import RateLimiter
 class Turn:
     """One request's place in the queue; once granted, its permission to leave, which has to be given back.
 
-    It is due at `due`. Of the due ones the earliest `deadline` goes first; a deadline is when a request would be due
-    if it yielded to others as far as it can.
+    It is due at `due`. Of the turns that are due, the one with the earliest `deadline` goes first: the time by which
+    the request should leave, however far it yields to others.
     """
 
     due: float
@@ -25,7 +25,7 @@ class Turn:
     _grant: "Callable[[Turn], None]"
     _queue: "RequestQueue"
     granted_at: float = field(init=False, default=math.nan)
-    seconds: float = field(init=False, default=0.0)  # that the last request took
+    seconds: float = field(init=False, default=0.0)  # the time that the last request took
     _timer: Timer | None = field(init=False, default=None)
     _is_held: bool = field(init=False, default=False)  # granted, and not given back
 
@@ -34,21 +34,21 @@ class Turn:
         self._timer = timer
 
     def leave(self) -> None:
-        """Leave at the time that the queue has found."""
+        """Grant this turn at `dispatched_at`, and count its request as sent."""
         self._timer, self._is_held = None, True
         self.granted_at = self._queue.dispatched_at
         self._queue.limiter.send(self.granted_at)
         self._grant(self)
 
     def withdraw(self) -> None:
-        """Leave the queue; harmless once granted."""
+        """Leave the queue; do nothing if the turn was granted."""
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
             self._queue.dispatch()  # the alarm may have been for this turn alone
 
     def give_back(self, *, was_sent: bool = False) -> None:
-        """End the request, or let another go in its place if it was not sent; harmless when done before."""
+        """End the request, or make way for another if it was not sent; do nothing if called before."""
         if self._is_held:
             self._is_held = False
             if was_sent:
@@ -60,9 +60,9 @@ class Turn:
 
 @define(eq=False, repr=False)
 class RequestQueue:
-    """Grants turns: urgent ones first, though at most every second one while others wait, then by deadline.
+    """Grants turns: urgent ones first, though at most every second turn while others wait, then by deadline.
 
-    Nobody owns the gate or a place in the queue: whoever leaves, cancelled or not, lets the next one go.
+    No task owns the gate or a place in the queue: a turn that ends, cancelled or not, makes way for the next.
     """
 
     limiter: RateLimiter
@@ -76,16 +76,16 @@ class RequestQueue:
 
     @property
     def lasting_rate(self) -> float:
-        """How many requests a second the limits allow in the long run."""
+        """The requests per second that the limits allow in the long run."""
         return self.limiter.lasting_rate(self.timers.now())
 
     @property
     def load(self) -> float:
-        """Demand over budget; 1 while there is enough for all."""
+        """The demand divided by the budget, at least 1."""
         return max(self.demand / self.lasting_rate, 1.0)
 
     def request(self, due: float, deadline: float, grant: Callable[[Turn], None], *, is_urgent: bool = False) -> Turn:
-        """Call `grant` with the turn once it is due and a request may leave, perhaps before this returns."""
+        """Return a turn; call `grant` with it once it is due and a request may leave, perhaps before this returns."""
         turn, now = Turn(due, deadline, is_urgent, grant, self), self.timers.now()
         if due > now:
             turn.wait(self.timers.call_at(due, partial(self._enter, turn)))

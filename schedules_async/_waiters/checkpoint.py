@@ -1,6 +1,6 @@
-"""Checkpoints: the state of a wait as JSON text, to resume it in another process. Pure; no credentials.
+"""Checkpoints: the state of a wait as JSON text without credentials, to resume it in another process. Pure.
 
-The text is an object of `format`, `version`, `wait`, and `digest`, the SHA-256 of `wait` written canonically.
+The text is an object with `format`, `version`, `wait`, and `digest`, the SHA-256 of `wait` in canonical form.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _DAMAGES = (LookupError, TypeError, ValueError, AttributeError, OverflowError, R
 class Checkpoint:
     """The state from which a wait is resumed: `refs` as asked for, and the newest snapshots, `saved`.
 
-    `timeout` is what is left of it; timeouts are in seconds, infinity for none.
+    `timeout` is the time that is left of it; timeouts are in seconds, infinity for none.
     """
 
     refs: tuple[OperationRef, ...]
@@ -37,7 +37,7 @@ class Checkpoint:
 
 
 def write_checkpoint(checkpoint: Checkpoint) -> str:
-    """Return a checkpoint as text, with a digest that shows whether the text is damaged."""
+    """Return a checkpoint as text, with a digest by which damage is detected."""
     numbers = {ref: number for number, ref in enumerate(dict.fromkeys(checkpoint.refs))}
     wait = {
         "isGroup": checkpoint.is_group,

@@ -12,18 +12,18 @@ from attrs import field, frozen
 
 from schedules_async._waiters.waiter import Waiter
 
-_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)  # the last is Windows'
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)  # O_BINARY is Windows' only
 
 
 @frozen
 class CheckpointFile:
     """The checkpoint of a wait in a file: saved after each change, it lets another process resume the wait.
 
-    A reader of the file sees one checkpoint or the one before, never a part of one, even if the process is killed.
+    A reader of the file sees the old checkpoint or the new one, never a part of one, even if the process is killed.
     The file keeps its mode; a new one gets the mode that the umask leaves. If `path` is a symbolic link, it stays one,
-    and the file that it points to is saved, loaded and removed. What cannot be replaced in one step is an OSError that
-    names the file: a device, a file that is itself a mount point, a file in a folder without write permission. Save
-    the waiter once before it is used, so that such a file is an error before the wait begins.
+    and the file that it points to is saved, loaded and removed. A file that cannot be replaced in one step raises
+    an OSError that names it: a device, a file that is a mount point, a file in a folder without write permission.
+    Save the waiter once before it is used, so that such an error occurs before the wait begins.
 
     >>> CheckpointFile("no such folder/wait.json").load() is None
     True
@@ -43,7 +43,7 @@ class CheckpointFile:
         return text
 
     def save(self, waiter: Waiter[Any]) -> None:
-        """Replace the file by the checkpoint of a waiter; raise OSError, and change nothing, if that is impossible."""
+        """Replace the file with the checkpoint of a waiter; raise OSError, and change nothing, if that fails."""
         text = waiter.checkpoint()
         with self._naming_the_file():
             self._replace(text.encode(), self._find_mode())
@@ -59,7 +59,7 @@ class CheckpointFile:
         return Path(os.path.realpath(self.path))
 
     def _find_mode(self) -> int | None:
-        """Return the permissions of the file, None if there is none; OSError unless it is a regular file."""
+        """Return the permissions of the file, None if there is none; raise OSError unless it is a regular file."""
         try:
             mode = self.path.stat().st_mode
         except FileNotFoundError:

@@ -12,7 +12,7 @@ from schedules_async._polling.poller import Ending, Subscriber
 
 @define(eq=False, repr=False)
 class SingleFetch(Subscriber):
-    """One call that awaits one fetch; `max_retry_after` bounds the time for which it is throttled in all."""
+    """One call that awaits one fetch; `max_retry_after` bounds the total time for which it may be throttled."""
 
     policy: None = None
     max_retry_after: float = math.inf
@@ -30,10 +30,10 @@ class SingleFetch(Subscriber):
                 raise outcome
             return outcome
         finally:
-            del self, outcome  # no cycle of the exception, its traceback, this frame and the exception
+            del self, outcome  # avoid a cycle of the exception, its traceback and this frame
 
     def tolerates(self, until: float, now: float) -> bool:
-        """True if the gate opens soon enough, counted from the first 429 on."""
+        """True if the gate opens within `max_retry_after` seconds of the first 429."""
         if self._throttled_since is None:
             self._throttled_since = now
         return until - self._throttled_since <= self.max_retry_after
@@ -43,12 +43,12 @@ class SingleFetch(Subscriber):
         return self.faults >= retry.attempts
 
     def conclude(self, operation: Operation, _: float, *, is_change: bool) -> Ending | None:
-        """Return the snapshot: one is enough."""
+        """Return the snapshot, which ends the call."""
         del is_change
         return operation
 
     def on_change(self, operation: Operation) -> None:
-        """Ignore the snapshot, which is the outcome too."""
+        """Ignore the snapshot, which is also the outcome."""
 
     def on_end(self, outcome: Ending) -> None:
         """Pass the outcome to the caller, unless the caller was cancelled."""

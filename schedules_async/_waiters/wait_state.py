@@ -1,8 +1,8 @@
 """The state of a wait: what all consumers of one waiter share, for one operation or for many.
 
-A wait does nothing until it is used. The first consumer (one await, or one iteration) lets every operation of the wait
+A wait does nothing until it is used. The first consumer (one await, or one iteration) makes every operation of the wait
 join its poller; when the last consumer leaves, every operation leaves its poller. Pollers are shared by all waits of a
-session, so that cancelling one of two waits for an operation, or one of two consumers, leaves the other alone.
+session, so that cancelling one of two waits for an operation, or one of two consumers, does not affect the other.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from schedules_async.events import WaitBegun, WaitEnded
 
 
 def to_timeout(name: str, value: Seconds | None) -> float:
-    """Return a timeout in seconds, infinity for None; ValueError unless it is a number and not negative."""
+    """Return a timeout in seconds, infinity for None; raise ValueError if it is negative or NaN."""
     seconds = math.inf if value is None else to_seconds(value)
     if math.isnan(seconds) or seconds < 0:
         raise ValueError(f"{name} must not be negative, and is {seconds}")
@@ -52,9 +52,9 @@ class WaitOptions:
 
 @define(eq=False, repr=False)
 class Consumer:
-    """One await or iteration of a wait: the operations whose changes it has not read, and what ends it alone."""
+    """One await or iteration of a wait: the operations with unread changes, and the error that interrupts it."""
 
-    _changed: "OrderedDict[OperationSubscriber, None] | None"  # None for an await, which needs the end alone
+    _changed: "OrderedDict[OperationSubscriber, None] | None"  # None for an await, which needs only the end
     interruption: BaseException | None = field(init=False, default=None)
     loop: asyncio.AbstractEventLoop = field(init=False, factory=asyncio.get_running_loop)
     _news: "list[asyncio.Future[None]]" = field(init=False, factory=list)
@@ -66,16 +66,16 @@ class Consumer:
             self.wake()
 
     def read(self) -> Operation | None:
-        """Return the newest snapshot of the operation whose change is unread for longest, None if there is none."""
+        """Return the newest snapshot of the operation whose change has been unread longest, None without changes."""
         return self._changed.popitem(last=False)[0].latest if self._changed else None
 
     def interrupt(self, error: BaseException) -> None:
-        """End this consumer, whatever becomes of the operations."""
+        """End this consumer with an error; the operations are not affected."""
         self.interruption = error
         self.wake()
 
     def raise_interruption(self) -> None:
-        """Raise what ended this consumer alone, if anything did."""
+        """Raise a copy of the error that interrupted this consumer, if there is one."""
         if self.interruption is not None:
             raise copy_error(self.interruption)
 
@@ -106,21 +106,21 @@ class OperationSubscriber(Subscriber):
     outcome: Operation | Exception | None = field(init=False)
     _poller: Poller | None = field(init=False, default=None)
     _quiet_since: float = field(init=False, default=-math.inf)
-    _closed_before: float = field(init=False, default=0.0)  # seconds of a closed gate until then
+    _closed_before: float = field(init=False, default=0.0)  # seconds for which the gate had been closed by then
 
     def __attrs_post_init__(self) -> None:
         self.outcome = self.latest if self.latest is not None and self.latest.is_done else None
 
     @property
     def is_presentable(self) -> bool:
-        """True if a new consumer gets the newest snapshot: of an ended operation, or of a running poller."""
+        """True if a new consumer first reads the newest snapshot: the operation has ended, or its poller runs."""
         if self.outcome is None:
             return self.has_snapshot and bool(self._wait.consumers)
         return isinstance(self.outcome, Operation)
 
     @property
     def time_remaining(self) -> TimeRemaining | None:
-        """The range of the poller, while there are consumers."""
+        """The range that the poller expects; None while there are no consumers."""
         return self._poller.time_remaining if self._poller is not None and self._wait.consumers else None
 
     def join(self, pool: PollerPool, first_use: float, away: float) -> None:
@@ -144,11 +144,11 @@ class OperationSubscriber(Subscriber):
         return self.policy is None or until - now <= self.policy.max_retry_after
 
     def gives_up(self, retry: RetryPolicy, now: float) -> bool:
-        """True once the attempts are used up and the outage has lasted for too long."""
+        """True once the attempts are used up and the outage has lasted `max_outage` seconds."""
         return self.faults >= retry.attempts and now - self.first_fault_at >= retry.max_outage
 
     def conclude(self, operation: Operation, now: float, *, is_change: bool) -> Ending | None:
-        """Return the final snapshot, or the error of a stall that this poll has found."""
+        """Return the final snapshot, or the error of a stall that this poll found; None if the wait goes on."""
         if operation.is_done:
             return operation
         if is_change:
@@ -160,7 +160,7 @@ class OperationSubscriber(Subscriber):
         return OperationStalledError(text, ref=self.ref, operation=operation)
 
     def stalls_at(self) -> float:
-        """Return when the stall timeout is over; time behind a closed gate does not count."""
+        """Return when the stall timeout expires; time while the gate is closed does not count."""
         allowed = self._wait.options.stall_timeout
         if allowed == math.inf:
             return math.inf
@@ -183,7 +183,7 @@ class OperationSubscriber(Subscriber):
             self._wait.on_member_end()
 
     def time_out(self, problem: Exception | None) -> None:
-        """End this operation for this wait alone; others go on polling."""
+        """End this operation for this wait with OperationTimeoutError; other waits go on."""
         self.leave()
         problem = problem or self.last_problem
         state = "no answer was ever received" if self.latest is None else _describe(self.latest)
@@ -205,9 +205,9 @@ def _describe(operation: Operation) -> str:
 
 @define(eq=False, repr=False)
 class WaitState:
-    """A wait for some operations: their outcomes, its consumers and its deadline.
+    """The state of a wait: its operations and their outcomes, its consumers and its deadline.
 
-    `refs` are the operations as asked for, each once or more often; `saved` are snapshots of a checkpoint.
+    `refs` are the operations as asked for, which may repeat; `saved` are the snapshots of a checkpoint.
     """
 
     refs: tuple[OperationRef, ...]
@@ -216,10 +216,10 @@ class WaitState:
     saved: Mapping[OperationRef, Operation]
     members: dict[OperationRef, OperationSubscriber] = field(init=False)
     is_closed: bool = field(init=False, default=False)
-    unfinished: int = field(init=False)  # operations that have not ended for this wait
+    unfinished: int = field(init=False)  # number of operations that have not ended for this wait
     _pool: PollerPool | None = field(init=False, default=None)
     _first_use: float = field(init=False, default=math.nan)
-    _begun: WaitBegun | None = field(init=False, default=None)  # while anybody waits for an end to come
+    _begun: WaitBegun | None = field(init=False, default=None)  # while there are consumers and unfinished operations
     _begun_at: float = field(init=False, default=math.nan)
     _polls_before: int = field(init=False, default=0)
     _left_at: float = field(init=False, default=math.nan)
@@ -233,7 +233,7 @@ class WaitState:
 
     @property
     def closed_seconds(self) -> float:
-        """For how long in all the gate of the session has been closed."""
+        """The total time for which the session's gate has been closed, in seconds."""
         return 0.0 if self._pool is None else self._pool.queue.limiter.closed_seconds(self._pool.timers.now())
 
     @property
@@ -251,7 +251,7 @@ class WaitState:
         return _failure(outcome) if self.options.check and outcome.is_failed else outcome
 
     def add_consumer(self, *, wakes_on_change: bool) -> Consumer:
-        """Return a new consumer, which first reads the snapshots so far; the first consumer starts the timeout."""
+        """Return a new consumer, which first reads the snapshots so far; the first one starts the timeout."""
         consumer = Consumer(OrderedDict() if wakes_on_change else None)
         consumer.on_change(member for member in self.members.values() if member.is_presentable)
         if not self.unfinished:
@@ -263,7 +263,7 @@ class WaitState:
         if len(self.consumers) == 1:
             try:
                 self._join(self._pool)
-            except BaseException as error:  # out of the caller's own snapshots or policy
+            except BaseException as error:  # raised by the caller's own snapshots or policy
                 self.remove_consumer(consumer)
                 raise to_callers_error(error) from None
         return consumer
@@ -281,13 +281,13 @@ class WaitState:
             self._timer = pool.timers.call_at(self._first_use + self.options.timeout, self._time_out)
 
     def abandon(self, consumer: Consumer) -> None:
-        """Schedule the removal of a consumer: the garbage collector calls this, in any thread and at any moment."""
+        """Schedule the removal of a consumer; the garbage collector may call this in any thread at any moment."""
         if consumer in self.consumers and self._pool is not None:
             with contextlib.suppress(RuntimeError):  # the event loop was closed
                 self._pool.loop.call_soon_threadsafe(self.remove_consumer, consumer, context=self._pool.context)
 
     def remove_consumer(self, consumer: Consumer) -> None:
-        """Remove a consumer, if it is still here; with the last one every operation leaves its poller."""
+        """Remove a consumer, if present; after the last one, every operation leaves its poller."""
         if consumer in self.consumers:
             del self.consumers[consumer]
             if not self.consumers and self.unfinished:
@@ -330,7 +330,7 @@ class WaitState:
                 consumer.wake()
 
     def interrupt(self, error: BaseException) -> None:
-        """End every consumer with an error, which names no operation of a group."""
+        """End every consumer with an error; a SessionClosedError gets the ref of the only operation."""
         if isinstance(error, SessionClosedError):
             error.ref = self._only_ref
         for consumer in tuple(self.consumers):

@@ -20,7 +20,7 @@ _MOST_NAMED = 5  # operations in a group error's message; `exceptions` has them 
 
 
 class OperationProgress(Protocol):
-    """The state of one operation of a wait, as of now."""
+    """The current state of one operation of a wait."""
 
     @property
     def ref(self) -> OperationRef:
@@ -36,14 +36,14 @@ class OperationProgress(Protocol):
 
     @property
     def outcome(self) -> Operation | Exception | None:
-        """The final snapshot, or the error that the operation was lost with; None while the wait goes on."""
+        """The final snapshot, or the error with which the operation was lost; None before either."""
 
 
 class Waiter(Coroutine[Any, Any, Result], AsyncIterable[Operation]):
-    """A coroutine that can be awaited again and again, and run by several tasks at once.
+    """A coroutine that can be awaited more than once, and by several tasks at the same time.
 
     `asyncio.create_task` refuses an object that only has `__await__`, so this class has the methods of a coroutine.
-    Each task drives a coroutine of its own, made when it begins. Cancelling a task ends its own use alone.
+    Each task drives a coroutine of its own, created at its first step. Cancelling a task does not affect the others.
     """
 
     __slots__ = ("__weakref__", "_driven", "_is_used", "_state")
@@ -70,7 +70,7 @@ class Waiter(Coroutine[Any, Any, Result], AsyncIterable[Operation]):
                 consumer.raise_interruption()
                 await consumer.news()
         except GeneratorExit:
-            state.abandon(consumer)  # closed, perhaps by the garbage collector in the midst of anything
+            state.abandon(consumer)  # perhaps closed by the garbage collector, at any moment
             raise
         except BaseException:
             state.remove_consumer(consumer)
@@ -88,7 +88,7 @@ class Waiter(Coroutine[Any, Any, Result], AsyncIterable[Operation]):
 
     @property
     def members(self) -> Collection[OperationProgress]:
-        """The state of each operation, each once; for bars and other displays."""
+        """The state of each operation, without duplicates; for bars and other displays."""
         self._is_used = True
         return self._state.members.values()
 
@@ -138,7 +138,7 @@ class OperationWaiter(Waiter[Operation]):
 
     It is a coroutine too, for `create_task`, `TaskGroup`, `gather` and `wait_for`. Creating one sends nothing;
     a second await returns the remembered outcome. Cancelling a wait never touches the operation. One that is dropped
-    unused gives a RuntimeWarning, as a coroutine does.
+    unused causes a RuntimeWarning, as a coroutine does.
     """
 
     __slots__ = ("_member",)
@@ -172,7 +172,7 @@ class OperationWaiter(Waiter[Operation]):
                 raise result
             return result
         finally:
-            del result  # no cycle of the exception, its traceback, this frame and the exception
+            del result  # avoid a cycle of the exception, its traceback and this frame
 
 
 class GroupWaiter(Waiter[list[Item]], Generic[Item]):
@@ -193,7 +193,7 @@ class GroupWaiter(Waiter[list[Item]], Generic[Item]):
 
     @property
     def refs(self) -> list[OperationRef]:
-        """The operations that are waited for, as asked."""
+        """The operations that are waited for, in the order asked."""
         return list(self._state.refs)
 
     @property
@@ -209,7 +209,7 @@ class GroupWaiter(Waiter[list[Item]], Generic[Item]):
 
     @property
     def time_remaining(self) -> TimeRemaining | None:
-        """The range in which the last one ends, in seconds from now; None unless the progress of all is credible."""
+        """The range in which the last end is expected, in seconds from now; None unless all progress is credible."""
         return last_end(member.time_remaining for member in self._members if member.outcome is None)
 
     def _conclude(self) -> list[Item]:
@@ -225,7 +225,7 @@ class GroupWaiter(Waiter[list[Item]], Generic[Item]):
 class OperationGroupWaiter(GroupWaiter[Operation]):
     """A wait for many operations: await it for all final snapshots in the order asked, or iterate over changes.
 
-    The failure of one disturbs no other. When all have ended and some did not succeed, both forms raise one
+    The failure of one affects no other. When all have ended and some did not succeed, both forms raise one
     OperationGroupError, unless `check` is False. It is a coroutine too, as an OperationWaiter is.
     """
 
@@ -233,7 +233,7 @@ class OperationGroupWaiter(GroupWaiter[Operation]):
 
 
 def last_end(ranges: Iterable[TimeRemaining | None]) -> TimeRemaining | None:
-    """Return the range in which the last of several operations ends; None without any, or if one has no range."""
+    """Return the range in which the last of several operations ends; None if there are none, or one has no range."""
     found = list(ranges)
     known = [each for each in found if each is not None]
     if not known or len(known) < len(found):
@@ -254,10 +254,10 @@ def _count_lost(refs: list[OperationRef], count: int) -> str:
 
 @define(eq=False, repr=False)
 class ChangeIterator(AsyncIterator[Operation]):
-    """One iteration over a wait: the newest snapshots first, then each change, each final one once.
+    """One iteration over a wait: the newest snapshots first, then each change; each final snapshot once.
 
     A cancelled `anext` loses nothing: the polling goes on, and the next `anext` returns what was missed. An iteration
-    that is closed or dropped ends, and wants no more polls.
+    that is closed or dropped causes no more polls.
     """
 
     _state: WaitState
@@ -270,7 +270,7 @@ class ChangeIterator(AsyncIterator[Operation]):
             try:
                 await step.news()
             except asyncio.CancelledError:
-                del self  # a traceback that somebody keeps must not keep this iteration, and with it the polling
+                del self  # a kept traceback must not keep this iteration, and so the polling, alive
                 raise
         return step
 
@@ -295,7 +295,7 @@ class ChangeIterator(AsyncIterator[Operation]):
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """End this iteration, also for whoever awaits its next change."""
+        """End this iteration, also for a task that awaits its next change."""
         self._is_over = True
         consumer = self._consumer
         self._leave()
