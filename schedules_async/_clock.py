@@ -1,4 +1,4 @@
-"""Time: a clock that can be injected, and the timers of a session that run on it."""
+"""An injectable clock, and the timers of a session, which run on it."""
 
 import asyncio
 import contextvars
@@ -14,13 +14,13 @@ from attrs import define, field
 
 Seconds = float | timedelta
 _RESTART_DELAY = 0.01  # seconds of the event loop
-_LONGEST_TICK = 1.0  # seconds of the event loop; Windows' clock ticks every 0.016 s, and its sleeps end a tick early
+_LONGEST_TICK = 1.0  # seconds for which a clock may stand still while it sleeps; Windows' ticks every 0.016 s
 
 
 class Clock(Protocol):
     """The clock of intervals, throttling, rate limits and timeouts.
 
-    Both methods count in seconds; only the difference of two readings has a meaning.
+    Both methods count in seconds; only the difference of two readings has meaning.
     """
 
     def monotonic(self) -> float:
@@ -41,7 +41,7 @@ class SystemClock:
 
 
 def to_clock(clock: Clock | None) -> Clock:
-    """Return a clock, the system's for None; TypeError for what is not a clock."""
+    """Return the clock, the system's for None; raise TypeError for anything that is not a clock."""
     if clock is None:
         return SystemClock()
     methods = (getattr(clock, name, None) for name in ("monotonic", "sleep"))
@@ -51,7 +51,7 @@ def to_clock(clock: Clock | None) -> Clock:
 
 
 def to_seconds(value: Seconds) -> float:
-    """Return a number of seconds or a `timedelta` as a float; TypeError for other types, ValueError if it is too large.
+    """Return seconds as a float; raise TypeError for anything but a number or `timedelta`, ValueError if too large.
 
     >>> to_seconds(timedelta(minutes=1))
     60.0
@@ -75,13 +75,13 @@ class Timer:
     _queue: "TimerQueue[Timer]"
 
     def cancel(self) -> None:
-        """Drop the callback; harmless when it was called or dropped before."""
+        """Cancel the callback; do nothing if it was called or cancelled before."""
         if self.callback is not None:
             self.callback = None
             self._queue.cancelled(self)
 
     def call(self) -> None:
-        """Call the callback, unless it was called or dropped before."""
+        """Call the callback, unless it was called or cancelled before."""
         callback, self.callback = self.callback, None
         if callback is not None:
             callback()
@@ -91,12 +91,12 @@ AnyTimer = TypeVar("AnyTimer", bound=Timer)
 
 
 def _ignore(_: Timer) -> None:
-    """Stand for the callback of a queue whose owner need not hear of cancelled timers."""
+    """Do nothing: the default callback for a cancelled timer."""
 
 
 @define(eq=False, repr=False)
 class TimerQueue(Generic[AnyTimer]):
-    """Timers by ascending key, those of equal keys in the order of adding; cancelled ones take no lasting room."""
+    """A queue of timers by ascending key, first in, first out for equal keys; cancelled ones are removed lazily."""
 
     _on_cancel: Callable[[Timer], None] = _ignore
     _heap: list[tuple[float, int, AnyTimer]] = field(init=False, factory=list)
@@ -132,15 +132,15 @@ class TimerQueue(Generic[AnyTimer]):
 
 
 def _ignore_failure(_: BaseException) -> None:
-    """Stand for the callback of timers that nobody has set."""
+    """Do nothing: the default `on_failure`."""
 
 
 @define(eq=False, repr=False)
 class Timers:
-    """The timers of one session on its injected clock, all behind a single sleeping task.
+    """The timers of one session on its injected clock, all served by a single sleeping task.
 
-    The task lives only while a timer is pending, sleeps until the earliest one, and runs in `context`. When it is
-    cancelled from outside, or the clock raises once, it starts again. When the clock raises a second time before a
+    The task lives only while a timer is pending, sleeps until the earliest one, and runs in `context`. If it is
+    cancelled from outside, or the clock raises once, it starts again. If the clock raises a second time before a
     sleep has succeeded, `on_failure` is called with the exception.
     """
 
@@ -149,13 +149,13 @@ class Timers:
     _context: contextvars.Context
     on_failure: Callable[[BaseException], None] = _ignore_failure
     now: Callable[[], float] = field(init=False)  # the time of the session
-    _last: float = field(init=False)  # reading of the clock
+    _last: float = field(init=False)  # the last reading of the clock
     _offset: float = field(init=False, default=0.0)
     _queue: TimerQueue[Timer] = field(init=False)
     _sleeper: "asyncio.Task[None] | None" = field(init=False, default=None)
     _sleeps_until: float = field(init=False, default=math.inf)
     _arming: asyncio.Handle | None = field(init=False, default=None)
-    _failures: int = field(init=False, default=0)  # of the clock in a row
+    _failures: int = field(init=False, default=0)  # failures of the clock in a row
 
     def __attrs_post_init__(self) -> None:
         try:
@@ -166,7 +166,7 @@ class Timers:
         self._queue = TimerQueue(self._on_cancel)
 
     def _read(self) -> float:
-        """Return the clock's reading; steps backwards are left out, and a reading that fails is that of before."""
+        """Return the clock's reading without its steps backwards; if the clock fails, return its last reading."""
         try:
             reading = self._clock.monotonic()
             is_finite = math.isfinite(reading)
@@ -221,11 +221,11 @@ class Timers:
                     ticked_at, reading = self._loop.time(), before
                 await self._clock.sleep(self._sleeps_until - before)
                 now = self.now()
-                has_failed = self._failures > failures  # then the reading is that of before
+                has_failed = self._failures > failures  # then `now` is the last reading that succeeded
                 if now == before and not has_failed and self._loop.time() - ticked_at > _LONGEST_TICK:
                     self._fail(RuntimeError("the clock did not advance while it slept"))
                 if now < self._sleeps_until:
-                    await asyncio.sleep(0)  # a clock that does not advance must not stop the event loop
+                    await asyncio.sleep(0)  # a clock that does not advance must not block the event loop
                     continue
                 self._failures = 0
             self._call_due()
@@ -233,7 +233,7 @@ class Timers:
             self._sleeps_until = math.inf if first is None else first.when
 
     def _call_due(self) -> None:
-        """Call every timer that is due; those that a callback adds are left for the next time."""
+        """Call every timer that is due; those that a callback adds are called next time."""
         now, due = self.now(), list[Timer]()
         while (timer := self._queue.first()) is not None and timer.when <= now:
             due.append(self._queue.pop())

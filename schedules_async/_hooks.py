@@ -1,4 +1,4 @@
-"""Events on their way: to the logger `schedules_async`, then to the caller's hooks."""
+"""The delivery of events: to the logger `schedules_async`, then to the caller's hooks."""
 
 import asyncio
 import contextvars
@@ -15,11 +15,11 @@ _LOGGER = logging.getLogger("schedules_async")
 
 
 class Loggable(Protocol):
-    """An event: its text is the line of the log, at its level; it is not logged where that is None."""
+    """An event; its text is logged at `log_level`, or not at all if that is None."""
 
     @property
     def log_level(self) -> int | None:
-        """The level of the line."""
+        """The logging level, or None."""
 
 
 def _check_hooks(hooks: Iterable[Callable[[Any], object]]) -> tuple[Callable[[Any], object], ...]:
@@ -36,20 +36,20 @@ def _check_hooks(hooks: Iterable[Callable[[Any], object]]) -> tuple[Callable[[An
 
 @define(eq=False, repr=False)
 class Hooks:
-    """Calls the log and the hooks with each event, in order, from the event loop and outside the session's own work.
+    """Logs each event and calls the hooks with it, in order, in a callback of the event loop of its own.
 
-    A hook runs in a copy of the context in which the event was emitted. One that raises keeps nobody from anything;
-    the first exception of each hook is logged.
+    A hook runs in a copy of the context in which the event was emitted. An exception that it raises affects nothing
+    else; the first one of each hook is logged.
     """
 
     _hooks: tuple[Callable[[Any], object], ...] = field(default=(), converter=_check_hooks)
-    _failing: set[int] = field(init=False, factory=set)  # 0 is the log, then the hooks
+    _failing: set[int] = field(init=False, factory=set)  # numbers of those that have raised: 0 is the log
     _events: deque[tuple[contextvars.Context, Loggable]] = field(init=False, factory=deque)
     _delivery: asyncio.Handle | None = field(init=False, default=None)
 
     @property
     def is_anybody_listening(self) -> bool:
-        """True if events of every poll reach anybody; otherwise none need be made."""
+        """True if a hook or the log takes the events of every poll; otherwise they need not be created."""
         return bool(self._hooks) or _LOGGER.isEnabledFor(logging.DEBUG)
 
     def emit(self, event: Loggable) -> None:
@@ -75,7 +75,7 @@ class Hooks:
             except BaseException:  # a CancelledError too: a hook awaits nothing, so nobody has cancelled it
                 if number not in self._failing:
                     self._failing.add(number)
-                    with suppress(Exception):  # of the caller's log
+                    with suppress(Exception):  # raised by a handler of the caller's
                         _LOGGER.exception("a hook raised; it is called again, but this is logged once: %r", hook)
 
 

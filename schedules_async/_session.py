@@ -1,4 +1,4 @@
-"""The session: it wires the engine, keeps the snapshots, and is what users hold."""
+"""The session: the object that users hold; it connects the other parts and keeps the snapshots."""
 
 import asyncio
 import contextvars
@@ -44,7 +44,7 @@ _MOST_SNAPSHOTS = 10_000
 
 @define(eq=False, repr=False)
 class RecentSnapshots(MutableMapping[OperationRef, Operation]):
-    """Snapshots in memory; of more than 10,000, beside those in use, the least recently used is dropped."""
+    """A cache of snapshots: the 10,000 most recently used, and as many more as operations are in use."""
 
     _count_in_use: Callable[[], int]
     _snapshots: OrderedDict[OperationRef, Operation] = field(init=False, factory=OrderedDict)
@@ -72,16 +72,16 @@ class RecentSnapshots(MutableMapping[OperationRef, Operation]):
 
 
 class SchedulesSession:
-    """Fetches operations and waits for them: conditionally, within the quota, one request for all who ask.
+    """Fetches operations and waits for them, with conditional requests that concurrent callers share.
 
-    A session belongs to one event loop and one identity; use it with `async with`, or `await session.close()` in
+    A session belongs to one event loop and one identity; use it with `async with`, or `await session.close()` at
     the end. `auth` is the bare token, a function that returns it (async or plain), or a TokenProvider. `base_url` (the
     dev API) may carry a port and a path prefix, or be an Environment. `polling` and `retry` decide when to poll and
-    what to retry, `rate_limits` (the Community tier) what is never exceeded; `()` learns the rate from 429 alone.
-    `request_timeout` (30 s) bounds one attempt, from connecting to the last byte. `snapshots` keeps what was fetched
+    what to retry, `rate_limits` (the Community tier) are never exceeded; with `()` the rate is learned from 429s.
+    `request_timeout` (30 s) bounds one attempt, from connecting to the last byte. `snapshots` stores what was fetched,
     for conditional requests (in memory, the 10,000 most recently used). `http` lends its connector, proxy,
     `trust_env` and trace configs, and is never closed. `clock` is for tests. `hooks` are called with events: see
-    `schedules_async.events`. Arguments of the wrong type or value are a TypeError or ValueError that names them.
+    `schedules_async.events`. An argument of the wrong type or value raises a TypeError or ValueError that names it.
 
     >>> SchedulesSession("token")
     <SchedulesSession https://dev-api.bentley.com>
@@ -122,11 +122,11 @@ class SchedulesSession:
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:
-        """Return a session with the token or client credentials and the service of the environment variables.
+        """Return a session for the token, or client credentials, and the service that environment variables name.
 
         The variables are those of the command: SCHEDULES_TOKEN, or SCHEDULES_CLIENT_ID and SCHEDULES_CLIENT_SECRET
         (and SCHEDULES_TOKEN_URL, unless the service is dev, QA or production), and SCHEDULES_BASE_URL (the dev API).
-        `options` are the session's arguments, which win over the variables. ValueError that names what is missing.
+        `options` are the session's arguments, which override the variables. Raise ValueError if a variable is missing.
         """
         base_url = options.setdefault("base_url", read_base_url(os.environ))
         if "auth" not in options:
@@ -151,7 +151,7 @@ class SchedulesSession:
     async def close(self) -> None:
         """End everything pending with SessionClosedError, and release tasks, timers and connections.
 
-        ValueError on another event loop than the session's, unless that one is closed.
+        Raise ValueError on another event loop than the session's, unless the session's is closed.
         """
         pool = self._pool
         if pool is not None and pool.loop is not asyncio.get_running_loop():
@@ -168,9 +168,9 @@ class SchedulesSession:
         for step in steps:
             try:
                 await step()
-            except GeneratorExit:  # this coroutine was dropped: another call has to go on
+            except GeneratorExit:  # this coroutine was dropped; another call has to finish the work
                 raise
-            except BaseException as error:  # a cancellation too: what is left is closed all the same
+            except BaseException as error:  # a cancellation too: the remaining steps are still taken
                 failure = error
         self._hooks.deliver()
         if failure is not None:
@@ -194,12 +194,12 @@ class SchedulesSession:
         )
 
     async def get_operation(self, schedule_id: RefLike, operation_id: str | None = None) -> Operation:
-        """Fetch one operation from the service, always; an unchanged one is the very object that was held.
+        """Fetch one operation from the service, never from memory; if unchanged, return the same object as before.
 
-        One argument does too: an OperationRef, a pair of ids, a URL, or `schedule_id/operation_id`.
-        Calls for one operation that overlap share one request. Raise AuthenticationError, PermissionDeniedError,
+        A single argument may be an OperationRef, a pair of ids, a URL, or the text `schedule_id/operation_id`.
+        Overlapping calls for one operation share one request. Raise AuthenticationError, PermissionDeniedError,
         NotFoundError, RateLimitedError (throttled for longer than `RetryPolicy.max_retry_after` in all), ServerError,
-        TransportError, MalformedResponseError or SessionClosedError, and ValueError for ids that name nothing.
+        TransportError, MalformedResponseError or SessionClosedError, and ValueError for invalid ids.
         """
         ref = _to_ref(schedule_id, operation_id)
         pool = self._enter(ref)
@@ -209,7 +209,7 @@ class SchedulesSession:
             return await fetch.result()
         finally:
             poller.leave(fetch)
-            del fetch  # it holds the exception, and this frame stands in its traceback
+            del fetch  # it holds the exception, whose traceback holds this frame
 
     def wait_for_operation(
         self,
@@ -223,11 +223,11 @@ class SchedulesSession:
     ) -> OperationWaiter:
         """Return a waiter for the end of one operation, to be awaited or iterated over; nothing is sent yet.
 
-        One argument does too: an OperationRef, a pair of ids, a URL, or `schedule_id/operation_id`.
-        `timeout` (seconds, None for none) bounds the whole wait from its first use: OperationTimeoutError.
-        `stall_timeout` bounds the time without a change: OperationStalledError. A Failed operation raises
+        A single argument may be an OperationRef, a pair of ids, a URL, or the text `schedule_id/operation_id`.
+        `timeout` bounds the whole wait from its first use (OperationTimeoutError), `stall_timeout` the time without a
+        change (OperationStalledError), both in seconds; None is no limit. A Failed operation raises
         OperationFailedError, unless `check` is False. All waits of a session for one operation share one
-        polling loop; `polling` is the session's unless given.
+        polling loop; `polling` defaults to the session's.
         """
         ref = _to_ref(schedule_id, operation_id)
         options = self._make_options(timeout, stall_timeout, polling, check=check)
@@ -266,11 +266,11 @@ class SchedulesSession:
     ) -> OperationGroupWaiter | GroupWaiter[Operation | SchedulesError]:
         """Return a waiter for the end of many operations, to be awaited or iterated over; nothing is sent yet.
 
-        `refs` are OperationRefs, pairs of ids, or URLs of operations; one that comes twice costs nothing more.
-        Awaited, it returns the final snapshots in the order asked. The failure of one operation disturbs no other:
-        those that did not succeed make one OperationGroupError in the end, or stand in the list if `check` is False.
-        `timeout` (seconds, None for none) bounds the whole wait from its first use, `stall_timeout` the time without
-        a change of each operation; both lose the operations concerned, and none that has ended.
+        `refs` are OperationRefs, pairs of ids, or URLs of operations; duplicates cause no further requests.
+        Awaited, it returns the final snapshots in the order asked. The failure of one operation affects no other:
+        once all have ended, an OperationGroupError holds the errors; if `check` is False, the list does instead.
+        `timeout` bounds the whole wait from its first use, `stall_timeout` the time without a change of each
+        operation, both in seconds; None is no limit. They end only the operations that exceed them.
         """
         options = self._make_options(timeout, stall_timeout, polling, check=check)
         waiter = OperationGroupWaiter(WaitState(as_refs(refs), options, self._enter, {}))
@@ -282,7 +282,7 @@ class SchedulesSession:
         """Return a waiter that resumes the wait of a checkpoint, of this process or another; nothing is sent yet.
 
         Its snapshots count as `latest`, and the first requests carry their tags. An operation that had ended is not
-        fetched again; one that was lost is. ValueError for foreign, damaged or newer text.
+        fetched again; one that was lost is. Raise ValueError for text that is foreign, damaged or too new.
         """
         saved = read_checkpoint(checkpoint)
         options = self._make_options(saved.timeout, saved.stall_timeout, polling, check=saved.check)
@@ -308,7 +308,7 @@ class SchedulesSession:
         return self._pool is not None and self._limiter.closed_until <= self._pool.timers.now()
 
     def _enter(self, ref: OperationRef | None = None) -> PollerPool:
-        """Return the running engine, started at the first use."""
+        """Return the session's pollers, created at the first use."""
         if self._is_closed:
             raise SessionClosedError("the session is closed", ref=ref)
         loop = asyncio.get_running_loop()

@@ -7,8 +7,8 @@ from attrs import frozen
 class DetectionDelay:
     """How late ends are found, in seconds: the `Date` of the final answer minus the operation's `updatedAt`.
 
-    Both are times of the service's clock; `Date` is in whole seconds. Only operations that a poll of this session
-    found running before count.
+    Both are times of the service's clock; `Date` is in whole seconds. Only operations that an earlier poll of this
+    session found running count.
     """
 
     count: int = 0
@@ -22,9 +22,9 @@ class SessionStats:
 
     `requests` is the number of requests sent to the API (token requests do not count), `not_modified` that of 304
     answers, `throttled` that of answers that closed the gate, `retried` that of retries after a transient fault, and
-    `updates` that of changes. `in_flight` requests await their answer now, and after a 429 none is sent for
-    `closed_for` seconds. `learned_from` is the number of ended operations from which the polling has learned when
-    others end: each that this session found running, unless its intervals were fixed or its progress fell.
+    `updates` that of changes. `in_flight` is the number of requests that await their answer now, and `closed_for` the
+    seconds for which a 429 still pauses the session. `learned_from` is the number of ended operations that help to
+    predict the ends of others: each that was found running, unless its intervals were fixed or its start is unknown.
     """
 
     requests: int = 0

@@ -18,8 +18,8 @@ SchedulesError                 .ref (None where no operation is concerned)
 └── OperationGroupError        also an ExceptionGroup: .exceptions .errors .operations
 ```
 
-Each takes its message as the only positional argument (the group: its exceptions too) and carries its facts as
-attributes, so that copies and pickles keep them. The caller's own mistakes are ValueError and TypeError.
+Each takes its message as the only positional argument (a group also takes its exceptions) and carries its facts as
+attributes, so that copies and pickles keep them. The caller's own mistakes raise ValueError or TypeError.
 
 >>> import pickle
 >>> error = NotFoundError("404 OperationNotFound", status=404, code="OperationNotFound", correlation_id="8fb5dbdc")
@@ -63,7 +63,7 @@ _TRANSIENT_STATUSES = frozenset({408, 500, 502, 503, 504})
 class TransportError(SchedulesError):
     """No complete answer came: refused, reset, TLS, DNS, cut off, timed out, or bytes that are not HTTP.
 
-    `is_transient` is False where another attempt is pointless, and none is made: the server's certificate is not
+    `is_transient` is False if another attempt would be pointless and none is made: the server's certificate is not
     trusted, or the borrowed aiohttp session was closed.
     """
 
@@ -74,7 +74,7 @@ class TransportError(SchedulesError):
 
 @frozen
 class ErrorDetail:
-    """One entry of an error's `details`; each field is None where the service did not send text."""
+    """One entry of an error's `details`; a field is None if the service did not send text for it."""
 
     code: str | None = None
     message: str | None = None
@@ -84,10 +84,10 @@ class ErrorDetail:
 class ResponseError(SchedulesError):
     """An HTTP error, with the facts of the answer.
 
-    `status` is None where there was no answer (no token could be had). `code`, `message` and `target` are
-    None and `details` is empty where the body is not the contract's; `retry_after` is in seconds. `is_transient` is
-    True for 408, 500, 502, 503 and 504, which are retried; `is_throttling` for what pauses the whole session: a 429,
-    or a 503 with Retry-After. `limits` holds the ITwinPlatform-RateLimited-* headers of a 429 by name.
+    `status` is None if there was no answer (no token could be obtained). `code`, `message` and `target` are None
+    and `details` is empty if the body breaks the contract; `retry_after` is in seconds. `is_transient` is True for
+    408, 500, 502, 503 and 504, which are retried; `is_throttling` for an answer that pauses the whole session: a
+    429, or a 503 with Retry-After. `limits` holds the ITwinPlatform-RateLimited-* headers of a 429 by name.
     """
 
     def __init__(
@@ -118,10 +118,10 @@ class ResponseError(SchedulesError):
 
 
 class AuthenticationError(ResponseError):
-    """401: the token was rejected; or no token could be had, and then `status` is None.
+    """401: the token was rejected; or no token could be obtained, and `status` is None.
 
-    `is_transient` is True where an identity server of client credentials is away; a wait that has a snapshot goes on
-    for as long as in an outage of the API.
+    `is_transient` is True if the identity server of client credentials is unavailable; a wait that has a snapshot then
+    goes on for as long as in an outage of the API.
     """
 
 
@@ -134,7 +134,7 @@ class NotFoundError(ResponseError):
 
 
 class RateLimitedError(ResponseError):
-    """429, for longer than the policy allows (`max_retry_after`)."""
+    """429, with a pause longer than the policy allows (`max_retry_after`)."""
 
 
 class ServerError(ResponseError):
@@ -173,8 +173,8 @@ class OperationGroupError(SchedulesError, ExceptionGroup[Exception]):
     """Some operations of a group did not succeed.
 
     `exceptions` holds one exception for each of them, and `errors` maps the operation's ref to it. `operations` maps
-    refs to the newest snapshots of all operations of the group, of those that succeeded too. What `except*`, `split`
-    and `subgroup` select is an OperationGroupError again, whose `errors` are those of its own exceptions.
+    refs to the newest snapshots of all operations of the group, including those that succeeded. The groups that
+    `except*`, `split` and `subgroup` make are OperationGroupErrors too, with the `errors` of their own exceptions.
 
     >>> ref = OperationRef("schedule", "operation")
     >>> other = OperationRef("schedule", "other")
@@ -207,7 +207,7 @@ class OperationGroupError(SchedulesError, ExceptionGroup[Exception]):
 
 
 def _by_ref(exceptions: Sequence[Exception], named: Mapping[OperationRef, Exception]) -> dict[OperationRef, Exception]:
-    """Map refs to these exceptions: as `named`, and by the ref that an error of this library carries."""
+    """Map refs to these exceptions: the ref of an exception is the one in `named`, else its own attribute `ref`."""
     refs = {id(error): ref for ref, error in named.items()}
     found = ((refs.get(id(error), getattr(error, "ref", None)), error) for error in exceptions)
     return {ref: error for ref, error in found if isinstance(ref, OperationRef)}

@@ -2,10 +2,10 @@
 
     SchedulesSession(token, hooks=[print])
 
-The event loop calls every hook with each event in order, after the step of the session that emitted it, in a copy of
-the context in which it was emitted. A hook must be fast, and not async: put what takes long into a queue. It may do
-anything with the session and its waits. An exception that it raises affects nothing else; the first one of each hook is
-logged. No event holds a token. Later versions may add events, so match those that you need and ignore the others:
+The event loop calls every hook with each event, in order, once the callback that emitted it has returned, in a copy of
+the context in which it was emitted. A hook must be fast and must not be async: put slow work into a queue. It may use
+the session and its waits. An exception that it raises affects nothing else; the first one of each hook is logged.
+No event holds a token. Later versions may add events, so match those that you need and ignore the others:
 
     def count_429s(event: Event) -> None:
         match event:
@@ -15,8 +15,8 @@ logged. No event holds a token. Later versions may add events, so match those th
                 metrics.increment("not succeeded", failed + lost)
 
 The text of an event is one line, which the logger `schedules_async` writes at the event's `log_level`, unless that is
-None. At WARNING the log has what throttles the session and the first retry of an outage; at INFO the begin and the end
-of each wait (a group is one wait), the end of an outage, and renewed tokens; at DEBUG each poll and retry.
+None. At WARNING the log has the answers that throttle the session and the first retry of an outage; at INFO the start
+and the end of each wait (a group is one wait), the end of an outage, and renewed tokens; at DEBUG polls and retries.
 
 >>> print(Polled(OperationRef("schedule", "operation"), SchedulesError("reset"), interval=2.5))
 poll of schedule/operation: SchedulesError('reset'); next poll in 2.5 s
@@ -48,10 +48,10 @@ __all__ = [
 
 @frozen(eq=False)
 class WaitBegun:
-    """A wait for the operations `refs` began: one WaitBegun for a waiter, be it of one operation or of a group.
+    """A wait for the operations `refs` began; a group is one wait.
 
     It is emitted at the first use of the waiter, in the context of the task that waits, and equals only itself. A
-    waiter that every consumer has left begins again when it is used again.
+    waiter that all consumers have left emits another one when it is used again.
     """
 
     log_level: ClassVar[int | None] = logging.INFO
@@ -64,10 +64,10 @@ class WaitBegun:
 
 @frozen
 class WaitEnded:
-    """The wait that `begun` started is over, after `seconds` and that many `polls` of its operations.
+    """The wait that started with `begun` is over; it took `seconds`, and `polls` is the number of its polls.
 
-    `outcomes` has the final snapshot, or the error, of each operation that has ended for this wait. The other
-    operations were left: no consumer waits any more, or `interruption` ended the wait, such as a SessionClosedError.
+    `outcomes` has the final snapshot, or the error, of each operation that has ended for this wait. The others
+    were left unfinished: all consumers left, or `interruption`, such as a SessionClosedError, ended the wait.
 
     >>> from schedules_async import OperationStatus
     >>> begun = WaitBegun(frozenset(OperationRef("schedule", number) for number in "123"))
@@ -121,7 +121,7 @@ class Polled:
 
     `interval` is the seconds until the next poll, None if none is planned. `is_not_modified` is True after a 304.
     `seconds` is the time from sending its last request to reading the answer, by the session's clock; 0 if none was
-    sent. A fault that is retried is a Retried instead.
+    sent. A fault that is retried emits Retried instead.
     """
 
     log_level: ClassVar[int | None] = logging.DEBUG
@@ -140,7 +140,7 @@ class Polled:
 
 @frozen
 class Changed:
-    """A poll found a snapshot that differs from the last, or the first one; emitted after its Polled, not logged."""
+    """A poll found the first snapshot, or one that differs from the last; emitted after Polled and not logged."""
 
     log_level: ClassVar[int | None] = None
 
@@ -154,8 +154,8 @@ class Changed:
 class Throttled:
     """An answer throttled the session: it sends no request for `closed_for` seconds from now, or longer.
 
-    `error` is the answer, a 429 or a 503 with Retry-After. `was_open` is True if the gate was open before. Each of
-    several answers to requests that were in flight together is an event.
+    `error` is the answer, a 429 or a 503 with Retry-After. `was_open` is True if the gate was open before:
+    the session was not yet throttled. Several answers to requests in flight together emit one event each.
     """
 
     ref: OperationRef
@@ -210,7 +210,7 @@ class OutageEnded:
 
 @frozen
 class TokenRenewed:
-    """The session sends another token than before; `was_rejected` is True if a 401 was the reason."""
+    """The session uses a new token; `was_rejected` is True if a 401 was the reason."""
 
     log_level: ClassVar[int | None] = logging.INFO
 
@@ -231,7 +231,7 @@ class Hook(Protocol):
 
 
 def _name(refs: "frozenset[OperationRef] | list[OperationRef]") -> str:
-    """Return the ids of one operation, escaped where they are not printable, or the number of several."""
+    """Return the ids of one operation, escaped if they are not printable, or the number of several."""
     if len(refs) != 1:
         return f"{len(refs)} operations"
     (ref,) = refs

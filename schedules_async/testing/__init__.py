@@ -1,6 +1,6 @@
 """A fake service and a fake clock for testing applications that use `schedules_async`.
 
-`FakeSchedules` is a real HTTP server on the loopback with the whole contract: tags that change with the representation,
+`FakeSchedules` is a real HTTP server on the loopback for the whole contract: tags that change with the representation,
 304, 401, 404, and a quota with 429. Operations proceed in time (`FakeSchedules.start_operation`) or follow a script,
 answer by answer. On a `FakeClock` hours pass in milliseconds; the session needs the same clock as the server, which
 `FakeSchedules.session` passes to it.
@@ -29,14 +29,14 @@ send: `raw` bytes, `reset`, `stall` and `cut_body`. The last answer is repeated.
 ('Succeeded', 4, True)
 
 With pytest, the fixtures `fake_schedules` (the server, on a fake clock) and `schedules_session` (a session that talks
-to it) are there as soon as the package is installed, next to pytest-asyncio (0.24 or later) or anyio. Both are new for
+to it) are available once the package is installed with pytest-asyncio (0.24 or later) or anyio. Both are new for
 each test and run on its event loop, also while freezegun or time-machine has stopped the time. `-p no:schedules_async`
-leaves them out; the package itself is imported only when one is used.
+disables them; the package itself is imported only when one is used.
 
 Code that creates its session itself, from a URL and a token, runs in real time: start a `FakeSchedules()` without a
 clock, and pass it `server.url` and `server.token`. Within a plain `with` the server runs in a thread, for synchronous
 code. It is an identity server too: `FakeSchedules.credentials` returns credentials that it accepts, and `token_life`,
-`interrupt_tokens` and `reject_token` make trouble with their tokens. `requests` and `token_requests` list what it
+`interrupt_tokens` and `reject_token` disturb their tokens. `requests` and `token_requests` list what it
 received.
 """
 

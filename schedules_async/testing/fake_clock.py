@@ -16,7 +16,7 @@ _IDLE_TICKS = 50  # iterations of the event loop without activity, each polling 
 _QUIET_TICKS = 5  # the same if the loop has nothing else to run in all of them
 _QUIET_TICKS_TO_REST = 3
 _TICKS_PER_REST = 25  # iterations between two rests, in which the kernel or a thread completes what it has under way
-_TICKS_PER_CHECK = 5  # iterations between two questions to the busy sources: what is in flight is so for longer
+_TICKS_PER_CHECK = 5  # iterations between two checks of the busy sources; what is in flight lasts longer
 _REST = 0.0002  # real seconds
 _REST_BESIDE_THREADS = 0.001
 
@@ -101,7 +101,7 @@ def _when(sleeper: _Sleeper) -> float:
 class FakeClock:
     """A `Clock` whose sleeps take no real time, while connections on the loopback stay real.
 
-    The time stands still while anything is in flight. Then, with `auto` (the default), it jumps to the end of the
+    The time stands still while anything is in flight. Otherwise, with `auto` (the default), it jumps to the end of the
     earliest sleep; with `auto=False` it moves only by `advance`. Sleeps end in the order of their end times, equal
     ones in the order in which they began. `start` is the initial time, in seconds. `pauses` lists the seconds of
     every sleep in order, including those of a server on the same clock. The clock needs no real time, so it also

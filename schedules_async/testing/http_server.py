@@ -1,4 +1,4 @@
-"""The HTTP side of the fake server: reads requests, sends answers, and leaves nothing behind when closed."""
+"""The HTTP side of the fake server: it reads requests and sends answers; closing it leaves nothing behind."""
 
 import asyncio
 import json

@@ -1,7 +1,7 @@
 """The pytest plugin of `schedules_async`: the fixtures `fake_schedules` and `schedules_session`.
 
 pytest imports this module in every test run of an environment in which `schedules_async` is installed. So it is not
-part of the package, whose import takes time and brings aiohttp along, and imports it only when a fixture is used.
+part of the package, whose import takes time and loads aiohttp, and imports the package only when a fixture is used.
 
 An async fixture runs on the event loop of one plugin and, with pytest-asyncio, of one scope. So there is a private
 fixture for each of these loops, and the public fixtures, which are synchronous, use that of their test's loop.
