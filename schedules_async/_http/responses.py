@@ -32,7 +32,7 @@ from schedules_async.errors import (
 
 Headers = CIMultiDict[str] | CIMultiDictProxy[str]
 
-SAME_FOR_ALL = {
+COMMON_HEADERS = {
     "Accept": "application/vnd.bentley.itwin-platform.v1+json",
     "Accept-Encoding": "gzip, deflate",
     "User-Agent": f"schedules-async/{__version__}",
@@ -95,7 +95,7 @@ class _Secret(str):
 
 
 def request_headers(token: str, tag: str | None) -> dict[str, str]:
-    """Return the headers of one request beside SAME_FOR_ALL; a tag is sent byte for byte (RFC 9110 13.1.2)."""
+    """Return the headers of one request beside COMMON_HEADERS; a tag is sent byte for byte (RFC 9110 13.1.2)."""
     headers: dict[str, str] = {"Authorization": _Secret(f"Bearer {token}")}
     if tag is not None:
         headers["If-None-Match"] = tag

@@ -20,7 +20,7 @@ from schedules_async._http.aiohttp_gaps import (
 )
 from schedules_async._http.body import read_whole, to_transport_error
 from schedules_async._http.borrowed import Proxy, find_proxy, open_client
-from schedules_async._http.responses import SAME_FOR_ALL, Answer, redact, request_headers
+from schedules_async._http.responses import COMMON_HEADERS, Answer, redact, request_headers
 from schedules_async._operations.ref import OperationRef
 
 MAX_CONNECTIONS = 100
@@ -120,7 +120,7 @@ class Transport:
             proxy=self._proxy,
             connector_factory=_new_connector,
             trace_configs=trace_configs,
-            headers=SAME_FOR_ALL,
+            headers=COMMON_HEADERS,
             request_class=make_request_class(self._may_leave, is_connector_own=borrowed is None),
             response_class=Response,
         )

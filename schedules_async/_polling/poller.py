@@ -56,7 +56,7 @@ class PollCancelledError(Exception):
 
 
 # Outcomes that say nothing about the operation: the poll is made again.
-_AGAIN = (NotSentError, StaleConnectionError, PollCancelledError)
+_INCONCLUSIVE = (NotSentError, StaleConnectionError, PollCancelledError)
 
 
 @define(eq=False, repr=False)
@@ -284,12 +284,12 @@ class Poller:
         """Learn from the end, if a poll found the operation running and not all intervals are fixed."""
         if self._progress is None or self._found_running_at == -math.inf:
             return
-        if any(subscriber.policy is not None and _can_move(subscriber.policy) for subscriber in self._subscribers):
+        if any(subscriber.policy is not None and _is_variable(subscriber.policy) for subscriber in self._subscribers):
             self._progress.teach(self._pool.experience, fetched.operation, now, fetched.date)
 
     def _count_faults(self, outcome: Outcome, now: float) -> None:
         """Keep the problem of a fetch; count transient faults in a row, for the backoff and for each subscriber."""
-        if isinstance(outcome, _AGAIN):
+        if isinstance(outcome, _INCONCLUSIVE):
             return
         self._cancellations = 0
         problem = outcome if isinstance(outcome, SchedulesError) else None
@@ -313,7 +313,7 @@ class Poller:
 
     def _judge(self, subscriber: Subscriber, outcome: Outcome, now: float, *, is_change: bool) -> Ending | None:
         """Return the outcome with which a fetch ends a subscriber, None if it waits on."""
-        if isinstance(outcome, (*_AGAIN, RateLimitedError)):
+        if isinstance(outcome, (*_INCONCLUSIVE, RateLimitedError)):
             return None
         if isinstance(outcome, ResponseError | TransportError) and outcome.is_transient:
             delay = getattr(outcome, "retry_after", None) or 0.0
@@ -369,7 +369,7 @@ class Poller:
     def _emit(self, outcome: Outcome, now: float, seconds: float, *, is_change: bool) -> None:
         """Emit the events of a fetch, to be delivered later; the fetcher emits that of a 429."""
         hooks = self._pool.hooks
-        if isinstance(outcome, (*_AGAIN, RateLimitedError)):
+        if isinstance(outcome, (*_INCONCLUSIVE, RateLimitedError)):
             return
         if self._subscribers and self._retry_at > -math.inf and isinstance(outcome, SchedulesError):
             self._pool.counts["retried"] += 1
@@ -430,7 +430,7 @@ def _is_cancelling() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _can_move(policy: PollingPolicy) -> bool:
+def _is_variable(policy: PollingPolicy) -> bool:
     return policy.min_interval < policy.max_predicted_interval
 
 

@@ -18,7 +18,7 @@ from schedules_async._operations.ref import OperationRef
 
 _FORMAT = "schedules_async checkpoint"
 _VERSION = 1
-_DAMAGES = (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, MalformedResponseError)
+_MALFORMED = (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, MalformedResponseError)
 
 
 @frozen
@@ -59,7 +59,7 @@ def read_checkpoint(text: str) -> Checkpoint:
         document = read_json(text)
         is_ours = document["format"] == _FORMAT
         version, digest, wait = document["version"], document["digest"], document["wait"]
-    except _DAMAGES as error:
+    except _MALFORMED as error:
         raise ValueError("this is no checkpoint of schedules_async") from error
     if not is_ours:
         raise ValueError("this is no checkpoint of schedules_async")
@@ -67,7 +67,7 @@ def read_checkpoint(text: str) -> Checkpoint:
         raise ValueError(f"a checkpoint of version {version!r:.20}; this release reads version {_VERSION}")
     try:
         return _read_wait(wait, digest)
-    except _DAMAGES as error:
+    except _MALFORMED as error:
         raise ValueError("the checkpoint is damaged") from error
 
 

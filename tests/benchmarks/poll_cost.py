@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 import aiohttp
 
 from schedules_async import Operation, OperationRef, OperationStatus, PollingPolicy, RateLimit, SchedulesSession
-from schedules_async._http.responses import SAME_FOR_ALL, request_headers
+from schedules_async._http.responses import COMMON_HEADERS, request_headers
 
 BOUND = 1.25
 POLLS = 300
@@ -78,7 +78,7 @@ async def cpu_of_waits(start: Callable[[OperationRef], "asyncio.Task[object]"], 
 
 async def measure(url: str, rounds: int) -> tuple[list[float], list[float]]:
     """Return the ratios of calls and of waits, one of each for a round."""
-    headers = {**SAME_FOR_ALL, **request_headers(TOKEN, '"E1"')}
+    headers = {**COMMON_HEADERS, **request_headers(TOKEN, '"E1"')}
     sent = 0
 
     async def bare(http: aiohttp.ClientSession, ref: OperationRef) -> None:

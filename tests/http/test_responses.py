@@ -17,7 +17,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from texts import ENCODABLE
 
 from schedules_async._http.responses import (
-    SAME_FOR_ALL,
+    COMMON_HEADERS,
     Answer,
     Fetched,
     read_answer,
@@ -91,7 +91,7 @@ BASE_HEADERS = {
     [(None, {}), ('W/"1"', {"If-None-Match": 'W/"1"'}), ('"a b"', {"If-None-Match": '"a b"'})],
 )
 def test_tag_goes_back_byte_for_byte(tag: str | None, conditional: dict[str, str]) -> None:
-    headers = {**SAME_FOR_ALL, **request_headers("token", tag)}
+    headers = {**COMMON_HEADERS, **request_headers("token", tag)}
     assert headers == {**BASE_HEADERS, "Accept-Encoding": headers["Accept-Encoding"], **conditional}
     assert "gzip" in headers["Accept-Encoding"]
 
