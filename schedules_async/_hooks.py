@@ -76,7 +76,7 @@ class Hooks:
                 if number not in self._failing:
                     self._failing.add(number)
                     with suppress(Exception):  # raised by a handler of the caller's
-                        _LOGGER.exception("a hook raised; it is called again, but this is logged once: %r", hook)
+                        _LOGGER.exception("a hook raised an exception; its later ones are not logged: %r", hook)
 
 
 def _log(event: Loggable) -> None:

@@ -36,7 +36,7 @@ def read_grant(answer: Answer) -> tuple[str, float]:
     grant = _read_object(answer.body)
     kind = grant.get("token_type", "Bearer")
     if not isinstance(kind, str) or kind.lower() != "bearer":  # RFC 6749 section 7.1
-        raise MalformedResponseError("the token is of a type that is not Bearer")
+        raise MalformedResponseError("the type of the token is not Bearer")
     try:
         return check_token(grant.get("access_token")), read_life(grant.get("expires_in"))
     except (TypeError, ValueError) as error:
@@ -49,7 +49,7 @@ def _read_object(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         document = None  # what was raised holds the whole body, so it is not chained
     if not isinstance(document, dict):
-        raise MalformedResponseError("the answer is no JSON object")
+        raise MalformedResponseError("the answer is not a JSON object")
     return document
 
 

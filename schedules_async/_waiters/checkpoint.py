@@ -54,17 +54,17 @@ def write_checkpoint(checkpoint: Checkpoint) -> str:
 def read_checkpoint(text: str) -> Checkpoint:
     """Return the checkpoint in a text of `write_checkpoint`; raise ValueError for foreign, damaged or newer text."""
     if not isinstance(text, str):
-        raise TypeError(f"a checkpoint is text, not {type(text).__name__}")
+        raise TypeError(f"a checkpoint must be text, not {type(text).__name__}")
     try:
         document = read_json(text)
         is_ours = document["format"] == _FORMAT
         version, digest, wait = document["version"], document["digest"], document["wait"]
     except _MALFORMED as error:
-        raise ValueError("this is no checkpoint of schedules_async") from error
+        raise ValueError("the text is not a checkpoint of schedules_async") from error
     if not is_ours:
-        raise ValueError("this is no checkpoint of schedules_async")
+        raise ValueError("the text is not a checkpoint of schedules_async")
     if version != _VERSION or isinstance(version, bool | float):
-        raise ValueError(f"a checkpoint of version {version!r:.20}; this release reads version {_VERSION}")
+        raise ValueError(f"this checkpoint is of version {version!r:.20}; this release reads version {_VERSION}")
     try:
         return _read_wait(wait, digest)
     except _MALFORMED as error:
@@ -73,11 +73,11 @@ def read_checkpoint(text: str) -> Checkpoint:
 
 def _read_wait(wait: dict[str, Any], digest: str) -> Checkpoint:
     if _digest(_canonical(wait)) != digest:
-        raise ValueError("the digest does not fit")
+        raise ValueError("the digest does not match")
     operations = [_read_entry(entry) for entry in wait["operations"]]
     refs = tuple(operations[number][0] for number in wait["order"])
     if not wait["isGroup"] and len(refs) != 1:
-        raise ValueError("a wait for one operation names one")
+        raise ValueError("a wait for one operation must name exactly one")
     return Checkpoint(
         refs=refs,
         saved={ref: operation for ref, operation in operations if operation is not None},
@@ -106,7 +106,7 @@ def _to_number(seconds: float) -> float | None:
 def _read_number(value: Any) -> float:
     seconds = math.inf if value is None else float(value)
     if not seconds >= 0:
-        raise ValueError("seconds are not negative")
+        raise ValueError("seconds must not be negative")
     return seconds
 
 
