@@ -2,7 +2,7 @@
 
     SchedulesSession(token, hooks=[print])
 
-The event loop calls every hook with each event, in order, once the callback that emitted it has returned, in a copy of
+The event loop calls every hook with each event, in order, after the code of the session that emitted it, in a copy of
 the context in which it was emitted. A hook must be fast and must not be async: put slow work into a queue. It may use
 the session and its waits. An exception that it raises affects nothing else; the first one of each hook is logged.
 No event holds a token. Later versions may add events, so match those that you need and ignore the others:

@@ -60,7 +60,7 @@ Auth = str | Callable[[], Awaitable[str] | str] | TokenProvider
 
 
 def as_token_provider(auth: Auth) -> TokenProvider:
-    """Return the provider that `auth` of a session means; TypeError for other types, ValueError for a bad token."""
+    """Return the provider that `auth` stands for; raise TypeError for other types, ValueError for a bad token."""
     if isinstance(auth, str):
         return FixedToken(BearerToken(check_token(auth)))
     if isinstance(auth, TokenProvider) and not isinstance(auth, type):
@@ -71,7 +71,7 @@ def as_token_provider(auth: Auth) -> TokenProvider:
 
 
 async def request_token(provider: TokenProvider, rejected: BearerToken | None = None) -> BearerToken:
-    """Return a usable token within 30 seconds; what the provider raises becomes an AuthenticationError."""
+    """Return a usable token within 30 seconds; an exception of the provider becomes an AuthenticationError."""
     try:
         async with asyncio.timeout(LONGEST_TOKEN_ATTEMPT):
             result = to_bearer_token(await provider.get_token(rejected=None if rejected is None else rejected.text))

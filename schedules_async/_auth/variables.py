@@ -23,7 +23,7 @@ def read_auth(
 ) -> str | ClientCredentials:
     """Return the token in SCHEDULES_TOKEN, or else client credentials that borrow `http`.
 
-    Raise ValueError if a variable is missing, whose name the message contains, or unusable.
+    Raise ValueError, which names the variable, if one is missing or unusable.
     """
     token = variables.get(TOKEN, "").strip()
     if token:

@@ -44,7 +44,7 @@ _ERROR_CLASSES: Mapping[int, type[ResponseError]] = {
     429: RateLimitedError,
 }
 _GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
-_SHORTEST_SECRET = 16  # characters; a shorter token may be a word of any answer
+_SHORTEST_SECRET = 16  # characters; a shorter token may occur in any answer by chance
 _LIMIT_HEADERS = tuple(f"ITwinPlatform-RateLimited-{name}" for name in ("Tier", "API", "Operation", "Application"))
 
 

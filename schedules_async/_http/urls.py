@@ -41,5 +41,5 @@ def is_loopback(host: str) -> bool:
     """Return True if a host is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name, no address
+    except ValueError:  # a name, not an address
         return host == "localhost"

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from schedules_async._operations.ref import OperationRef
 
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that a class statement made
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: set for classes made by a class statement
 
 
 class SchedulesError(Exception):
@@ -31,9 +31,9 @@ class MalformedResponseError(SchedulesError):
 
 
 def to_callers_error(error: BaseException) -> BaseException:
-    """Return an exception of the caller's own code as it is to be raised to the caller.
+    """Return the exception to raise to the caller for one that the caller's own code raised.
 
-    A CancelledError or GeneratorExit becomes a RuntimeError: nobody has cancelled the caller.
+    A CancelledError or GeneratorExit becomes a RuntimeError, because the caller was not cancelled.
     """
     if not isinstance(error, CancelledError | GeneratorExit):
         return error

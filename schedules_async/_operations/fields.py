@@ -21,7 +21,7 @@ _HTTP_DATES = tuple(
         rf"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) {_MONTH} (?P<day>[ \d]\d) {_TIME} (?P<year>\d{{4}})",
     )
 )
-_LONGEST_DELAY = 1e9  # seconds; nobody means more, and sums of delays stay finite
+_LONGEST_DELAY = 1e9  # seconds; keeps sums of delays finite
 
 
 def parse_tag(fields: Sequence[str]) -> str | None:

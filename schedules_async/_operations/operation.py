@@ -142,8 +142,8 @@ class Operation:
     def from_json(cls, text: str | bytes, schedule_id: str | None = None) -> "Operation":
         """Return the snapshot in an answer of the service, or in text that `to_json` wrote.
 
-        `schedule_id` is required if the text does not name the schedule (ValueError), and takes precedence if it
-        does. Raise MalformedResponseError for text that breaks the contract.
+        `schedule_id` is required (ValueError) unless the text names the schedule, over which it takes precedence. Raise
+        MalformedResponseError for text that breaks the contract.
 
         >>> Operation.from_json('{"operation": {"id": "1", "status": "Started", "percentComplete": "50"}}', "s")
         Traceback (most recent call last):

@@ -2,8 +2,8 @@
 
 A run is the time from Started to the end. Progress promises a run: the time so far divided by the fraction. An ended
 operation leaves its duration and, for each promise, the ratio of its run to the promised one. Each of the newest fifty
-ratios, times the newest promise of a running operation, is a vote for when that one ends; without progress, each of the
-newest fifty durations is. Ratios are kept in rows, by the fraction at which the promise was made.
+ratios (in a row for similar fractions), times the newest promise of a running operation, is a vote for when that one
+ends; without progress, each of the newest fifty durations is.
 """
 
 import math
@@ -100,8 +100,8 @@ def _is_typical(durations: Sequence[float]) -> bool:
 def interval_among(ends: Sequence[float], interval: float, cost: float) -> float:
     """Return the interval for which the expected detection delay is `cost`, if all `ends` are equally likely.
 
-    The `interval` of the policy alone counts as two more ends, `cost` before it; without `ends` it is returned as it
-    is. The result is earlier by up to half of `cost`, but not earlier than an end that it should detect.
+    The policy's own `interval` counts as two more ends, at `interval - cost`; without `ends` it is returned unchanged.
+    The result is earlier by up to half of `cost`, but not before the last end that it is meant to detect.
     """
     if not ends:
         return interval

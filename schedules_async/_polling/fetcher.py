@@ -145,7 +145,7 @@ class Fetcher:
         self._counts["throttled"] += 1
         limiter, now, delay = self._queue.limiter, self._queue.timers.now(), error.retry_after
         was_open = limiter.closed_until <= now
-        if not delay:  # without Retry-After, or with one of zero: the session's own backoff, at least half of it
+        if not delay:  # no Retry-After, or zero: the session's own backoff delay, at least half of it
             delay = backoff_delay(self._retry, limiter.throttled_in_a_row + 1, 0.5 + 0.5 * self._random())
         limiter.throttle(now, sent, now + delay)
         self._hooks.emit(Throttled(ref, copy_error(error), limiter.closed_until - now, was_open))

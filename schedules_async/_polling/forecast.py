@@ -218,7 +218,7 @@ class Progress:
         return TimeRemaining(0.0, 0.0)
 
     def consult(self, experience: Experience) -> None:
-        """Set `ends`, and calibrate the expected range, by what the session has learned from siblings."""
+        """Set `ends`, and calibrate the expected range, from what the session has learned of siblings."""
         if self._is_partly_seen:
             return
         promises = self._promises

@@ -210,7 +210,7 @@ class RateLimiter:
         """The increase of the rate, in requests per second, during one second.
 
         It is a share of the rate until the second cut. Then it is alike for all sessions that share a quota, so that
-        their shares become fair, and increases until the next cut.
+        their shares become fair, and grows until the next cut.
         """
         if self._cuts < len(_GROWTHS):
             return self.rate * _GROWTHS[self._cuts]
@@ -239,9 +239,8 @@ class RateLimiter:
     def _cut(self, now: float, until: float) -> None:
         """Lower the rate, to a little less than what was accepted from one opening of the gate to the next.
 
-        That is what a quota in fixed windows allows. For short windows it is less exact, as Retry-After is rounded up
-        to whole seconds; for them it is ignored at the first 429, while the rate grows fast. After little demand it is
-        ignored too.
+        That is what a quota in fixed windows allows. It is ignored after little demand and, for short windows, where
+        it is less exact as Retry-After is rounded up, at the first 429, while the rate still grows fast.
         """
         rate = self.rate * (_CUT if self._cuts else _FIRST_CUT)
         is_short = until - now <= _LONGEST_SHORT_WINDOW

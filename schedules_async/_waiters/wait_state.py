@@ -87,7 +87,7 @@ class Consumer:
                 future.set_result(None)
 
     def news(self) -> "asyncio.Future[None]":
-        """Return a future that is resolved on the next change or interruption; ValueError on another event loop."""
+        """Return a future that the next change or interruption resolves; raise ValueError on another event loop."""
         if asyncio.get_running_loop() is not self.loop:
             raise ValueError("a session belongs to one event loop, and this is another")
         future = self.loop.create_future()

@@ -18,7 +18,7 @@ from schedules_async._clock import Clock
 from schedules_async._operations.ref import OperationRef
 from schedules_async.testing.answers import MEDIA_TYPE, OPERATION_ID, Answer, Delivery
 
-_BACKLOG = 1024  # with a full queue a client would retry its connection after real seconds
+_BACKLOG = 1024  # if the queue is full, clients retry the connection only after real seconds
 _LINGER_ZERO = struct.pack("ii", 1, 0)  # closing the socket sends a reset
 _ACCEPTING_TICKS = 3  # iterations of the event loop until an accepted connection has its protocol
 
