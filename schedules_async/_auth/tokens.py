@@ -1,4 +1,8 @@
-"""Bearer tokens: their providers, and the renewal of a rejected one, once for all requests."""
+"""Bearer tokens: their providers, and the renewal of a rejected one, once for all requests.
+
+A new source of tokens is a class with `get_token`, in a module of its own as `client_credentials.py` is. Only a short
+form of it, as text is for a fixed token, needs a branch in `as_token_provider`.
+"""
 
 import asyncio
 import contextvars
@@ -21,7 +25,7 @@ LONGEST_TOKEN_ATTEMPT = 30.0  # seconds
 
 @runtime_checkable
 class TokenProvider(Protocol):
-    """A provider of bearer tokens, asked before each request of any number of sessions.
+    """A provider of bearer tokens, asked before each request; one provider may serve several sessions.
 
     It stores its token itself, may be called by many requests at once, and has 30 seconds for each call. An exception
     that it raises becomes an AuthenticationError; a result that is not a usable token raises ValueError or TypeError.

@@ -18,8 +18,9 @@ class RetryPolicy:
     `attempts` alone decides, with `math.inf` the wait's own timeout. The delay before the n-th retry is drawn from 0
     to `base` (0.5 s) doubled n-1 times, at most `max_pause` (30 s).
 
-    A 429 is not a fault. `max_retry_after` (120 s) is the longest that 429s may delay a single fetch in total; for a
-    wait, `PollingPolicy.max_retry_after` is the longest pause. Negative seconds and NaN raise ValueError.
+    A 429 is not a fault. `max_retry_after` (120 s) is the longest that 429s may delay a single fetch in total. A wait
+    ignores it, and ends when a 429 pauses it for longer than `PollingPolicy.max_retry_after`. Negative seconds and NaN
+    raise ValueError.
 
     The longest delays before the first retries, and before a late one:
 

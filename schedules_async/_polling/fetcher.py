@@ -42,7 +42,7 @@ class Fetcher:
     async def fetch(self, ref: OperationRef, turn: Turn) -> Fetched:
         """Send one GET for an operation; return the snapshot in the answer, or raise the error that the answer means.
 
-        `turn` is granted; the request takes its token as it leaves. After a 401 one more request is sent with a renewed
+        `turn` is granted; the request takes its bearer token as it leaves. After a 401 one more request is sent with a renewed
         token, and after a 304 that refers to no held snapshot one without a tag, each in a turn of its own.
         """
         first = turn
@@ -145,7 +145,7 @@ class Fetcher:
         self._counts["throttled"] += 1
         limiter, now, delay = self._queue.limiter, self._queue.timers.now(), error.retry_after
         was_open = limiter.closed_until <= now
-        if not delay:  # no Retry-After, or zero: the session's own backoff delay, at least half of it
+        if not delay:  # no Retry-After, or zero: the session's own backoff, between half and all of it
             delay = backoff_delay(self._retry, limiter.throttled_in_a_row + 1, 0.5 + 0.5 * self._random())
         limiter.throttle(now, sent, now + delay)
         self._hooks.emit(Throttled(ref, copy_error(error), limiter.closed_until - now, was_open))

@@ -3,9 +3,9 @@
 A poller that sleeps has no task: its next request waits in the request queue. When its turn comes it fetches, decides
 what the outcome means for each subscriber, plans the next poll, and only then notifies.
 
-A 429 (`RateLimitedError`; `is_throttling` and not `is_transient`) ends only the subscribers that do not wait that long
-(`Subscriber.tolerates`; for waits, see `_waiters/wait_state.py`). For the others the poll stays due, and the request
-queue holds it until the gate of the rate limiter opens.
+A 429 (`RateLimitedError`; `is_throttling` and not `is_transient`) closes the gate for the whole session (`Fetcher`). It
+ends only those subscribers, of any operation, that do not accept so long a pause (`Subscriber.tolerates`; for waits,
+see `_waiters/wait_state.py`). For the others the poll stays due, and the request queue holds it until the gate opens.
 """
 
 import asyncio
@@ -79,7 +79,7 @@ class Subscriber(ABC):
 
     @abstractmethod
     def tolerates(self, until: float, now: float) -> bool:
-        """True if this subscriber waits for a gate that is closed until `until`."""
+        """True if this subscriber accepts a gate that is closed until `until`."""
 
     @abstractmethod
     def gives_up(self, retry: RetryPolicy, now: float) -> bool:
@@ -153,7 +153,7 @@ class Poller:
         self._schedule()
 
     def leave(self, subscriber: Subscriber) -> None:
-        """Remove a subscriber, if present; after the last one, the polling ends."""
+        """Remove a subscriber, if present; the last one ends the polling, and a fetch under way."""
         if subscriber in self._subscribers:
             self._remove([subscriber])
             self._schedule()
