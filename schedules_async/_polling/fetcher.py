@@ -42,8 +42,8 @@ class Fetcher:
     async def fetch(self, ref: OperationRef, turn: Turn) -> Fetched:
         """Send one GET for an operation; return the snapshot in the answer, or raise the error that the answer means.
 
-        `turn` is granted; the request takes its bearer token as it leaves. After a 401 one more request is sent with a renewed
-        token, and after a 304 that refers to no held snapshot one without a tag, each in a turn of its own.
+        `turn` is granted; the bearer token is taken as the request leaves. After a 401 one more request is sent with a
+        renewed token, and after a 304 that refers to no held snapshot one without a tag, each in a turn of its own.
         """
         first = turn
         try:
