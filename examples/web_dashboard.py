@@ -116,7 +116,7 @@ def describe(waiter: OperationWaiter) -> dict[str, object]:
     if latest.is_failed:
         reached = min(max(latest.percent_complete, 0.0), 100.0)
         reason = latest.failure_description or "no reason given"
-        return {**state, "outcome": "failed", "percent": reached, "text": f"Failed: {reason}"}
+        return {**state, "outcome": "failed", "percent": reached, "text": f"{latest.raw_status}: {reason}"}
     if latest.is_succeeded:
         return {**state, "outcome": "succeeded", "percent": 100.0, "text": "Succeeded"}
     text = latest.sub_status or latest.raw_status

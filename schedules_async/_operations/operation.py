@@ -87,7 +87,7 @@ class Operation:
     @property
     def is_done(self) -> bool:
         """True if the status is final."""
-        return self.status is OperationStatus.SUCCEEDED or self.status is OperationStatus.FAILED
+        return self.is_succeeded or self.is_failed
 
     @property
     def is_succeeded(self) -> bool:

@@ -146,7 +146,7 @@ def error_reason(error: Exception) -> str:
 def describe_operation(operation: Operation, remaining: TimeRemaining | None = None) -> str:
     """Return the state of an operation: its status and, while it runs, percent, sub-status and time remaining."""
     if operation.is_failed:
-        return f"Failed: {failure_reason(operation)}"
+        return f"{printable(operation.raw_status)}: {failure_reason(operation)}"
     parts = [printable(operation.raw_status)]
     if not operation.is_done and operation.status is not OperationStatus.QUEUED:
         parts.append(format_percent(operation.fraction))

@@ -71,7 +71,7 @@ def test_vendors_sample_is_read() -> None:
         ("", OperationStatus.UNKNOWN, False),
     ],
 )
-def test_only_succeeded_and_failed_are_final(raw: str, status: OperationStatus, is_done: bool) -> None:
+def test_only_final_statuses_are_done(raw: str, status: OperationStatus, is_done: bool) -> None:
     operation = read(written(status=raw, percentComplete=100))
     assert operation.status is status
     assert operation.raw_status == raw

@@ -19,7 +19,7 @@ from pathlib import Path
 from attrs import frozen
 
 TOP = Path(__file__).parents[2]
-TREE = ("schedules_async", "tests", "examples", "pyproject.toml", "README.md", "CHANGELOG.md")
+TREE = ("schedules_async", "tests", "examples", "pyproject.toml", "README.md", "CHANGELOG.md", ".github")
 LONGEST = 180  # seconds of one run
 RED = 1  # pytest's exit code when tests ran and some failed
 
