@@ -30,15 +30,16 @@ class Promises:
 
     row: int = field(init=False, default=-1)  # of the newest promise, -1 before the first
     is_broken: bool = field(init=False, default=False)  # the progress has fallen, so its promises do not count
-    _highest: float = field(init=False, default=0.0)  # fraction so far
+    _fraction: float = field(init=False, default=0.0)  # at the last poll
     _runs: "array[float]" = field(init=False, factory=lambda: array("f", bytes(4 * _ROWS)))
 
     def observe(self, fraction: float, run: float) -> None:
         """Update the promises from a poll `run` seconds after the start."""
-        if fraction < self._highest - _FALL:
+        gain, self._fraction = fraction - self._fraction, fraction
+        if gain < -_FALL:
             self.is_broken = True
-        elif fraction > self._highest and fraction >= _MIN_FRACTION and run > 0:
-            self._highest, self.row = fraction, _find_row(fraction)
+        elif gain > 0 and fraction >= _MIN_FRACTION and run > 0:
+            self.row = _find_row(fraction)
             self._runs[self.row] = run / fraction
 
     @property

@@ -61,7 +61,7 @@ POLLS: list[tuple[list[tuple[float, float]], dict[int, float]]] = [
     ([(0.5, 60)], {5: 1.0}),
     ([(0.5, 30)], {5: 2.0}),
     ([(0.5, 60), (0.5, 90)], {5: 1.0}),  # progress that rests promises nothing more
-    ([(0.5, 60), (0.48, 70), (0.49, 90)], {5: 1.0}),  # nor does progress that wavers
+    ([(0.5, 60), (0.48, 90)], {5: 1.0}),
     ([(0.45, 60), (0.5, 80)], {5: 0.75}),  # the newest of a row
     ([(0.1, 6), (0.5, 60), (0.8, 120)], {2: 2.0, 5: 1.0, 7: 0.8}),
 ]
