@@ -114,7 +114,7 @@ async def test_load_requires_the_same_operations_or_none(session: SchedulesSessi
 def test_load_unusable_file_is_a_usage_error(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("{}")
-    with pytest.raises(click.UsageError, match=r"Cannot resume from .*/file: this is no.* checkpoint"):
+    with pytest.raises(click.UsageError, match=r"Cannot resume from .*/file: the text is not a checkpoint"):
         load_checkpoint(CheckpointFile(path), REFS)
     with pytest.raises(click.UsageError, match="cannot be read: Is a directory"):
         load_checkpoint(CheckpointFile(tmp_path), REFS)
