@@ -126,11 +126,13 @@ class SchedulesSession:
 
         The variables are those of the command: SCHEDULES_TOKEN, or SCHEDULES_CLIENT_ID and SCHEDULES_CLIENT_SECRET
         (and SCHEDULES_TOKEN_URL, unless the service is dev, QA or production), and SCHEDULES_BASE_URL (the dev API).
-        `options` are the session's arguments, which override the variables. Raise ValueError if a variable is missing.
+        `options` are the session's arguments, which override the variables; client credentials borrow `http` too. Raise
+        ValueError if a variable is missing.
         """
         base_url = options.setdefault("base_url", read_base_url(os.environ))
         if "auth" not in options:
-            options["auth"] = read_auth(os.environ, base_url.api_url if isinstance(base_url, Environment) else base_url)
+            api_url = base_url.api_url if isinstance(base_url, Environment) else base_url
+            options["auth"] = read_auth(os.environ, api_url, options.get("http"))
         return cls(**options)
 
     def __repr__(self) -> str:

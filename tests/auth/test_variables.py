@@ -1,9 +1,12 @@
 """Sessions out of the environment: the token or client credentials and the service of the command's variables."""
 
+import asyncio
+
+import aiohttp
 import pytest
 from environment import environment
 
-from schedules_async import DEV, PRODUCTION, QA, ClientCredentials, SchedulesSession
+from schedules_async import DEV, PRODUCTION, QA, ClientCredentials, MalformedResponseError, SchedulesSession
 from schedules_async._auth.variables import read_auth, read_base_url
 from schedules_async.testing import FakeSchedules
 
@@ -79,3 +82,26 @@ async def test_session_from_env_asks_the_named_service() -> None:
         with environment(SCHEDULES_TOKEN="another", SCHEDULES_BASE_URL="https://api.example"):
             async with SchedulesSession.from_env(auth=server.token, base_url=server.url) as session:
                 assert (await session.get_operation(server.start_operation(0))).is_succeeded
+
+
+async def test_credentials_from_env_borrow_the_proxy() -> None:
+    """As the session does, `http` is for both."""
+    lines: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines.append((await reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")[0])
+        writer.write(b'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 23\r\n\r\n{"access_token": "t-1"}')
+        writer.close()
+
+    urls = {"SCHEDULES_TOKEN_URL": "http://127.0.0.1:1/token", "SCHEDULES_BASE_URL": "http://127.0.0.1:2"}
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as listening:
+        proxy = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        async with aiohttp.ClientSession(proxy=proxy) as http:
+            with environment(**CLIENT, **urls, SCHEDULES_TOKEN=""):
+                async with SchedulesSession.from_env(http=http) as session:
+                    with pytest.raises(MalformedResponseError):
+                        await session.get_operation("schedule", "1")
+    assert lines == [
+        b"POST http://127.0.0.1:1/token HTTP/1.1",
+        b"GET http://127.0.0.1:2/schedules/schedule/operations/1 HTTP/1.1",
+    ]
