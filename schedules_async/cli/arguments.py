@@ -15,14 +15,14 @@ from attrs import frozen
 from schedules_async import DEV, OperationRef
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_NAMED = re.compile(r"([^/=]+)=(.+)", re.DOTALL)  # an id may contain "=" behind the first slash, and so may a URL
+_NAMED = re.compile(r"([^/=]+)=(.+)", re.DOTALL)  # an id may contain "=" after the first slash, and so may a URL
 _DEFAULT_PORTS = (None, 80, 443)
 _MAX_TOKEN_FILE = 64 * 1024
 
 
 @frozen
 class Target:
-    """An operation that REF names: the name that precedes it, if any, and the host of its URL, None for ids."""
+    """The operation that a REF denotes, the NAME before it, if any, and the host of its URL; None if REF is ids."""
 
     ref: OperationRef
     name: str | None = None
@@ -30,13 +30,13 @@ class Target:
 
 
 def parse_targets(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> tuple[Target, ...]:
-    """Return the operations that the REFs name, with the lines of standard input in place of -."""
+    """Return the operations that the REFs denote; - is replaced with the lines of standard input."""
     lines = chain.from_iterable(read_lines() if text == "-" else [text] for text in texts)
     return tuple(parse_target(line) for line in lines)
 
 
 def read_lines() -> list[str]:
-    """Return the lines of standard input, except empty ones and those that begin with #; a usage error unless UTF-8."""
+    """Return the lines of standard input without empty lines and comments; raise a usage error unless it is UTF-8."""
     if sys.stdin is None:
         raise click.BadParameter("standard input is closed")
     data = sys.stdin.buffer.read()
@@ -51,7 +51,7 @@ def read_lines() -> list[str]:
 
 
 def parse_target(text: str) -> Target:
-    """Return the operation that REF names; a usage error for text that is no SCHEDULE_ID/OPERATION_ID and no URL."""
+    """Return the operation that REF denotes; raise a usage error if it has neither two ids nor a URL."""
     text = text.strip()
     named = _NAMED.fullmatch(text)
     name, place = (named[1].strip(), named[2].strip()) if named is not None else (None, text)
@@ -72,7 +72,7 @@ def find_host(url: str) -> str | None:
 
 
 def parse_base_url(url: str) -> str:
-    """Return the base URL, that of DEV if it is empty; a usage error if it is no URL."""
+    """Return the base URL, or that of DEV if it is empty; raise a usage error if it is not a URL."""
     try:
         find_host(url)
     except ValueError as error:
@@ -81,7 +81,7 @@ def parse_base_url(url: str) -> str:
 
 
 def read_token_file(_: click.Context, __: click.Parameter, path: Path | None) -> str | None:
-    """Return the token in a file; a usage error if it contains none."""
+    """Return the token in a file, None without a path; raise a usage error if the file contains no token."""
     if path is None:
         return None
     try:
@@ -97,7 +97,7 @@ def read_token_file(_: click.Context, __: click.Parameter, path: Path | None) ->
 
 
 def check_hosts(targets: Iterable[Target], base_url: str) -> None:
-    """Raise a usage error if a REF is a URL of another service than that of the base URL."""
+    """Raise a usage error if a REF is a URL of a service other than that of the base URL."""
     asked = find_host(base_url)
     for target in targets:
         if target.host not in (None, asked):
@@ -112,7 +112,7 @@ def find_names(targets: Iterable[Target]) -> Mapping[OperationRef, str]:
 
 
 def parse_duration(text: str) -> float:
-    """Return a duration in seconds: a number, or one with a unit as in 90s, 10m, 2h or 1d; a usage error for others."""
+    """Return the seconds of a number, with a unit or without (90s, 10m, 2h, 1d); raise a usage error for other text."""
     number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
     try:
         seconds = float(number) * _UNITS[unit]

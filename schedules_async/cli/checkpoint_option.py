@@ -13,11 +13,11 @@ from schedules_async.cli.exit_codes import SERVICE_ERROR, USAGE, CommandError
 
 AnyWaiter = OperationWaiter | GroupWaiter[Any]
 
-_IDLE_FACTOR = 9  # pause after a save, times its duration: saving takes at most a tenth of the time
+_IDLE_FACTOR = 9  # pause after a save, in multiples of its duration: at most a tenth of the time is spent on saving
 
 
 def load_checkpoint(file: CheckpointFile, refs: Iterable[OperationRef]) -> Checkpoint | None:
-    """Return the checkpoint in a file, None if there is no file; a usage error unless it is for these operations."""
+    """Return the checkpoint in a file, or None without one; raise a usage error if it is for other operations."""
     try:
         text = file.load()
         saved = None if text is None else read_checkpoint(text)
@@ -35,7 +35,7 @@ def load_checkpoint(file: CheckpointFile, refs: Iterable[OperationRef]) -> Check
 
 @asynccontextmanager
 async def checkpointed(waiter: AnyWaiter, file: CheckpointFile) -> AsyncIterator[None]:
-    """Save the checkpoint of a wait while the block runs; then delete the file if every operation has ended.
+    """Save the checkpoint of a wait while the block runs; delete the file at the end if every operation has ended.
 
     Raise CommandError before the block runs if the file cannot be replaced.
     """
@@ -59,12 +59,12 @@ def _save_or_remove(waiter: AnyWaiter, file: CheckpointFile) -> None:
         else:
             file.save(waiter)
     except OSError as error:
-        sentence = f"The checkpoint file {file.path} could not be updated in the end: {error.strerror}."
+        sentence = f"The checkpoint file {file.path} could not be updated at the end: {error.strerror}."
         raise CommandError(sentence, exit_code=SERVICE_ERROR) from error
 
 
 async def _save_changes(waiter: AnyWaiter, file: CheckpointFile) -> None:
-    """Save after each change; one that cannot be saved, as on a full disk, is saved with the next."""
+    """Save after each change; one that cannot be saved, for instance on a full disk, is saved with the next."""
     loop = asyncio.get_running_loop()
     async for _ in waiter:
         before = loop.time()

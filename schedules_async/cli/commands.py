@@ -91,7 +91,7 @@ _SERVICE_OPTIONS = (
         show_envvar=True,
         default=DEV.api_url,
         show_default=True,
-        help="Base URL of the service, the only host that is sent the token.",
+        help="Base URL of the service; the token is sent to this host only.",
     ),
     click.option(
         "--token-file",
@@ -144,7 +144,7 @@ def demo(seconds: int) -> None:
 @click.option(
     "--seconds", metavar="N", type=click.IntRange(1), default=60, show_default=True, help="Time until all have ended."
 )
-@click.option("--quota", metavar="N", type=click.IntRange(0), help="Requests per minute; more are answered 429.")
+@click.option("--quota", metavar="N", type=click.IntRange(0), help="Allowed requests per minute; others get a 429.")
 @click.option("--host", metavar="HOST", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", metavar="N", type=click.IntRange(0, 65535), default=0, help="Port to listen on.  [default: any free port]"
@@ -152,7 +152,7 @@ def demo(seconds: int) -> None:
 def serve(operations: int, seconds: int, quota: int | None, host: str, port: int) -> None:
     """Run a fake service for experiments.
 
-    Prints the command that waits for its operations in another terminal, and runs until Ctrl-C.
+    Prints a command that waits for its operations, to be run in another terminal. Runs until Ctrl-C.
     """
     run_until_signal(serve_operations(operations, seconds, quota, host, port))
 
@@ -212,9 +212,9 @@ def wait(
     """Wait until operations have ended.
 
     REF is SCHEDULE_ID/OPERATION_ID or the URL of an operation; NAME=REF displays NAME in place of the ids; - reads
-    REFs from standard input, one per line, without empty lines and those that begin with #.
+    REFs from standard input, one per line; empty lines and lines that begin with # are ignored.
     Displays progress bars on a terminal, and prints a line for each change elsewhere. DURATION is a number of seconds,
-    or a number with a unit, as in 90s, 10m, 2h or 1d. Timeouts count from the start of the command, also if it resumes
+    or a number with a unit, as in 90s, 10m, 2h or 1d. Timeouts count from the start of the command, even if it resumes
     from a checkpoint.
     """
     file = None if checkpoint is None else CheckpointFile(checkpoint)
@@ -231,7 +231,7 @@ def wait(
         stall_timeout=stall_timeout,
     )
     console = Console(stderr=True)
-    has_bars = not quiet and is_live(console) and sys.stdout.isatty() is not as_json  # not beside JSON on a terminal
+    has_bars = not quiet and is_live(console) and sys.stdout.isatty() is not as_json  # JSON on a terminal excludes bars
     report = Report() if quiet or has_bars else Lines(names)
     if as_json:
         report = JsonLines(names, service.secrets, is_final_only=quiet)
@@ -250,7 +250,7 @@ def _how_to_resume(file: CheckpointFile | None) -> str:
 def _make_service(
     targets: Sequence[Target], base_url: str, token: str | None, max_outage: float | None = None
 ) -> Service:
-    """Return the service; a usage error if a REF is a URL of another one, unless --base-url says which one is meant."""
+    """Return the service; raise a usage error if a REF is a URL of another one and --base-url does not decide."""
     if click.get_current_context().get_parameter_source("base_url") is not ParameterSource.COMMANDLINE:
         check_hosts(targets, base_url)
     retry = RetryPolicy() if max_outage is None else RetryPolicy(max_outage=max_outage)
@@ -273,7 +273,7 @@ def run(arguments: Sequence[str]) -> int:
     with usable_streams():
         try:
             exit_code = _run_command(list(arguments))
-        except KeyboardInterrupt:  # also one more Ctrl-C while a sentence is printed
+        except KeyboardInterrupt:  # for instance a second Ctrl-C while an error is printed
             exit_code = INTERRUPTED
         try:
             sys.stdout.flush()
@@ -315,7 +315,7 @@ def _fail(sentences: Sequence[str], exit_code: int) -> int:
 
 
 def _fail_on_os_error(error: OSError) -> int:
-    """Return the exit code for output that could not be written, silently if its reader closed the pipe."""
+    """Return the exit code for output that cannot be written; print an error unless the reader closed the pipe."""
     exit_code = CLOSED_PIPE
     if not isinstance(error, BrokenPipeError):
         exit_code = _fail([f"System error: {error.strerror or error}."], SERVICE_ERROR)

@@ -90,7 +90,7 @@ def open_session(server: FakeSchedules) -> SchedulesSession:
 
 
 def start(server: FakeSchedules, part: DemoOperation, seconds: float, ref: OperationRef | None = None) -> OperationRef:
-    """Start one operation on the server, by default with ids of the server's choice."""
+    """Start one operation on the server, by default with ids that the server chooses."""
     schedule_id, operation_id = ref or (None, None)
     return server.start_operation(
         part.duration * seconds,

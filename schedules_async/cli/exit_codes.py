@@ -14,7 +14,7 @@ from schedules_async.progress.text import describe_error, error_reason, printabl
 
 FAILED, USAGE, TIMEOUT, SERVICE_ERROR, INTERRUPTED, CLOSED_PIPE = 1, 2, 3, 4, 130, 141
 
-_SHORTEST_SECRET = 8  # characters; a shorter text may be a word of the command's own
+_SHORTEST_SECRET = 8  # characters; a shorter text may occur in the command's own messages
 _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (OperationFailedError, FAILED),
     (OperationTimeoutError, TIMEOUT),
@@ -39,8 +39,8 @@ def to_command_error(
 ) -> CommandError:
     """Return the errors of the library as one CommandError without secrets, with the highest of their exit codes.
 
-    An error of the token is reported once, since it concerns all operations. A sentence uses the name of an operation
-    instead of its ids, if it has one.
+    An AuthenticationError is reported once, since it concerns all operations. A sentence contains the name of an
+    operation instead of its ids, if it has one.
     """
     causes = list(errors)
     exit_code = max(next(code for kind, code in _EXIT_CODES if isinstance(error, kind)) for error in causes)
@@ -59,7 +59,7 @@ def _describe(error: Exception, names: Mapping[OperationRef, str]) -> str:
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """Return text without the secrets in it."""
+    """Return the text with each secret replaced by a placeholder."""
     for secret in secrets:
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, "[secret]")

@@ -15,7 +15,7 @@ _SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]  
 
 
 class EndedBySignalError(CommandError):
-    """A signal has ended the command; the exit code is that which a shell reports of such a process."""
+    """A signal has ended the command; the exit code is the one that a shell reports for such a process."""
 
     def __init__(self, number: int) -> None:
         super().__init__(exit_code=128 + number)
@@ -40,7 +40,7 @@ async def _run_until_signal(work: Coroutine[Any, Any, Value]) -> Value:
 
     with ExitStack() as stack:
         for number in _SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup lets SIGHUP be ignored
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, for instance, ignores SIGHUP
                 with suppress(RuntimeError):  # on Windows, and in a thread that is not the main one
                     loop.add_signal_handler(number, on_signal, number)
                     stack.callback(loop.remove_signal_handler, number)

@@ -1,4 +1,4 @@
-"""What a command prints of operations while it waits: lines of text, JSON, or nothing."""
+"""What a command prints about operations while it waits: lines of text, JSON, or nothing."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ Names = Mapping[OperationRef, str]
 
 
 class Report:
-    """What a command prints of operations and events: nothing, unless a subclass does."""
+    """What a command prints about operations and events; this base class prints nothing."""
 
     def on_change(self, operation: Operation, remaining: TimeRemaining | None = None) -> None:
         """Print a new snapshot."""
@@ -33,7 +33,7 @@ class Report:
 class Lines(Report):
     """Prints a line for each change, and for each time that the service starts to throttle the session.
 
-    For an operation that is lost, the sentence on stderr is enough.
+    A lost operation adds no line here, because an error on stderr reports it.
     """
 
     names: Names
@@ -44,7 +44,7 @@ class Lines(Report):
         click.echo(f"{name}: {describe_operation(operation, remaining)}")
 
     def on_event(self, event: Event) -> None:
-        """Print for how many seconds no request is sent; answers that arrive while throttled add no line."""
+        """Print for how many seconds no request is sent, once for each time that the gate closes."""
         if isinstance(event, Throttled) and event.was_open:
             click.echo(f"throttled, {ceil(event.closed_for)} s left")
 

@@ -34,7 +34,7 @@ async def serve_operations(operations: int, seconds: float, quota: int | None, h
         raise CommandError(_describe(error, host, port), exit_code=SERVICE_ERROR) from error
     try:
         refs = start_all(server, operations, seconds)
-        click.echo(f"{operations} operations on {server.url}, all ended in {seconds:g} s. In another terminal, run:")
+        click.echo(f"{operations} operations on {server.url}, all end within {seconds:g} s. In another terminal, run:")
         click.echo(f"\n  {wait_command_line(server, refs)}\n\nPress Ctrl-C to stop the service.")
         await asyncio.Event().wait()
     finally:
@@ -44,7 +44,7 @@ async def serve_operations(operations: int, seconds: float, quota: int | None, h
 def _describe(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"Port {port} is already in use: choose another with --port, or omit it for any free port."
-    # Without a number it is asyncio's own, of Python 3.13 and later, where no address could be assigned.
+    # From Python 3.13 on, asyncio raises an OSError without a number if no address could be assigned.
     reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or errno.EADDRNOTAVAIL)
     return f"Cannot listen on {host}, port {port}: {reason}."
 
@@ -67,6 +67,6 @@ def wait_command_line(server: FakeSchedules, refs: Sequence[OperationRef], path:
 
 
 def _reachable(url: str) -> str:
-    """Return the URL at which this machine reaches a server, also one that listens on all addresses."""
+    """Return the URL at which this machine reaches a server, even one that listens on all addresses."""
     host = ip_address(URL(url).host or "")
     return str(URL(url).with_host("127.0.0.1" if host.version == 4 else "::1")) if host.is_unspecified else url

@@ -19,7 +19,7 @@ _KEEPALIVE = 60.0  # seconds; longer than the usual interval between two polls, 
 
 @frozen
 class Service:
-    """The service that a command uses, the token out of `--token-file`, if any, and the policy of retries."""
+    """The service that a command uses, the token from `--token-file`, if any, and the retry policy."""
 
     base_url: str
     token: str | None = field(default=None, repr=False)
@@ -35,7 +35,7 @@ class Service:
     async def open(self, *hooks: Hook) -> AsyncIterator[SchedulesSession]:
         """Open a session; raise ValueError or a usage error if the base URL or the credentials are unusable.
 
-        Its requests and those for tokens go through HTTPS_PROXY, except to the hosts in NO_PROXY.
+        Its requests, including those for tokens, use HTTPS_PROXY unless the host is in NO_PROXY.
         """
         connector = aiohttp.TCPConnector(ssl=make_ssl_context(), keepalive_timeout=_KEEPALIVE)
         async with (
@@ -54,7 +54,7 @@ class Service:
 
 
 def make_ssl_context() -> ssl.SSLContext:
-    """Return a context with the certificates of SSL_CERT_FILE, or else the system's; a usage error if unreadable."""
+    """Return a context with the certificates of SSL_CERT_FILE or the system; raise a usage error if unreadable."""
     path = os.environ.get(_CERTIFICATES) or None
     try:
         return ssl.create_default_context(cafile=path)

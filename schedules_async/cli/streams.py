@@ -1,4 +1,4 @@
-"""The standard streams: those that are closed or cannot be written to, and the log on stderr."""
+"""Standard streams that are closed or cannot be written to, and the log on stderr."""
 
 import io
 import logging
@@ -13,7 +13,7 @@ _LOGGER = logging.getLogger("schedules_async")
 
 @contextmanager
 def usable_streams() -> Iterator[None]:
-    """Discard what is written to a closed stream, and escape what the encoding of an open one does not have."""
+    """Discard what is written to a closed stream, and escape characters that the encoding of an open one lacks."""
     with ExitStack() as stack:
         for stream, redirect in ((sys.stdout, redirect_stdout), (sys.stderr, redirect_stderr)):
             if stream is None:
@@ -25,7 +25,7 @@ def usable_streams() -> Iterator[None]:
 
 
 def discard_output() -> None:
-    """Redirect stdout and stderr to nowhere, so that the last flush of the interpreter does not fail again."""
+    """Redirect stdout and stderr to os.devnull, so that the interpreter's flush at exit does not fail again."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(nowhere, stream.fileno())
@@ -33,10 +33,10 @@ def discard_output() -> None:
 
 
 class _StderrHandler(logging.Handler):
-    """Writes each record as a line to what is stderr now: bars replace it while they are displayed."""
+    """Writes each record as a line to the current `sys.stderr`, which bars replace while they are displayed."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line, and the lines of a traceback; nothing to a stream that cannot be written to."""
+        """Write one line, and any traceback; do nothing if the stream cannot be written to."""
         with suppress(OSError):
             sys.stderr.write(f"{self.format(record)}\n")
             sys.stderr.flush()
@@ -44,7 +44,7 @@ class _StderrHandler(logging.Handler):
 
 @contextmanager
 def logging_to_stderr(*, is_verbose: bool) -> Iterator[None]:
-    """Write the log of the library to stderr while the block runs if `is_verbose`, else nothing of it."""
+    """Write the log of the library to stderr while the block runs; discard it unless `is_verbose`."""
     handler = _StderrHandler() if is_verbose else logging.NullHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     before = _LOGGER.level

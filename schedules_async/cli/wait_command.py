@@ -26,7 +26,7 @@ class Output:
 
 
 async def fetch(service: Service, ref: OperationRef, report: Report) -> list[Exception]:
-    """Fetch one operation and report it; return its error, if it has failed or could not be fetched."""
+    """Fetch one operation and report it; return an error if it has failed or could not be fetched, else nothing."""
     outcome: Operation | SchedulesError
     try:
         async with service.open() as session:

@@ -6,19 +6,19 @@ raises what the wait does:
     progress = RichProgress(names={ref: "import", other: "export"}, session=session)
     operations = await progress.track(session.wait_for_operations([ref, other], timeout=3600))
 
-`with progress.showing(wait):` is for a loop of your own over the wait. `names` maps operations to their names, by a
-mapping or a function; the default is their ids. With `session` the last line counts requests and, after a 429, the
-seconds until the next one may leave.
+To iterate over the wait yourself, do so within `with progress.showing(wait):`. `names` is a mapping or a function from
+operations to names; by default ids are displayed. With `session` the last line counts requests and, after a 429,
+displays the seconds until the next request can be sent.
 
-Each operation has a bar with its name, percent, what it is doing, and the time that is left as a range; in the end a
-mark, and the reason if it failed or was lost. Bars never run backwards. Of more operations than the terminal has lines,
-those that were lost, are about to end or changed last are displayed, and a total of all. Waits that are tracked at the
-same time share one display. Where there is no terminal, `RichProgress` prints a line for each change, `TqdmProgress`
-nothing; in notebooks the bars of `TqdmProgress` are widgets. A display that fails, as on a terminal that is gone, is
-closed and logged; the wait continues.
+Each operation has a bar with its name, percent, state, and the time remaining as a range; when it has ended, a mark,
+and the reason if it failed or was lost. Bars never run backwards. If there are more operations than the terminal has
+lines, those that were lost, are about to end or changed last are displayed, with a total of all. Waits that are tracked
+at the same time share one display. Without a terminal `RichProgress` prints a line for each change, and `TqdmProgress`
+prints nothing; in notebooks the bars of `TqdmProgress` are widgets. A display that fails, for instance because the
+terminal was closed, is closed and logged; the wait continues.
 
-For a display of your own read `wait.members`, whenever you like: it has `ref`, `latest`, `time_remaining` and `outcome`
-of each operation (`schedules_async.OperationProgress`).
+For a display of your own, read `wait.members` at any time: each member has the `ref`, `latest`, `time_remaining` and
+`outcome` of one operation (`schedules_async.OperationProgress`).
 
 Each class is imported on first access, so that neither needs the other's extra; `__init__.pyi` declares their types.
 """
@@ -32,7 +32,7 @@ _EXTRAS = {"RichProgress": "rich", "TqdmProgress": "tqdm"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import one of the classes; an ImportError names the extra that it needs."""
+    """Return one of the classes, imported on first access; raise ImportError if its extra is missing."""
     extra = _EXTRAS.get(name)
     if extra is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

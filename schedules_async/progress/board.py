@@ -1,4 +1,4 @@
-"""What bars display: the state of each tracked operation, the totals, and the few to display of many."""
+"""What bars display: the state of each tracked operation, the totals, and the choice of a few among many."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ _UPDATES_PER_CHOICE = 10  # updates of the board for which a choice among many o
 
 @define(eq=False)
 class Track:
-    """One operation: its `fraction` never falls; `changed` is the number of the update that found its newest change."""
+    """One operation; `fraction` never decreases; `changed` is the number of the update that found its last change."""
 
     name: str
     _member: OperationProgress
@@ -117,13 +117,13 @@ class Board:
 
     @property
     def fraction(self) -> float:
-        """The mean of all fractions, in which an ended operation counts 1: it never falls."""
+        """The mean of all fractions, which never decreases; an operation that has ended counts as 1."""
         done = self.ended + sum(track.fraction for track in self._running)
         return done / len(self.tracks) if self.tracks else 0.0
 
     @property
     def time_remaining(self) -> TimeRemaining | None:
-        """The range in which the last operation is expected to end; None unless each has one."""
+        """The range in which the last operation is expected to end; None unless each has such a range."""
         return last_end(track.time_remaining for track in self._running)
 
     @property
@@ -137,10 +137,10 @@ class Board:
         return f"{self.ended} of {len(self.tracks)} ended"
 
     def choose(self, limit: int) -> list[Track]:
-        """Return at most `limit` tracks, in their order; a choice among more is kept for ten updates.
+        """Return at most `limit` tracks, in the order in which they were added.
 
-        The lost ones, those expected to end next and those that changed last share the limit. Once all have ended
-        only the lost ones remain.
+        If there are more, those that were lost, are expected to end next or changed last are chosen, and the choice is
+        kept for ten updates. Once all have ended, only those that were lost are returned.
         """
         if len(self.tracks) <= limit:
             return self.tracks
@@ -165,9 +165,9 @@ def _expected_end(track: Track) -> tuple[float, float]:
 
 
 def resolve_names(names: Names | None, members: Collection[OperationProgress]) -> dict[OperationRef, str]:
-    """Return the caller's name for each operation, or else its id, with the schedule's where ids are not unique.
+    """Return the caller's name for each operation, by default its id, preceded by the schedule's if ids are not unique.
 
-    An exception of the caller's function or mapping is logged, and the ids are used.
+    An exception that the caller's function or mapping raises is logged, and the ids are used.
     """
     refs = [member.ref for member in members]
     are_unique = len({ref.operation_id for ref in refs}) == len(refs)

@@ -25,17 +25,17 @@ Result = TypeVar("Result")
 _SHARE = 5  # a bar takes at most a fifth of the width, and so does a name
 _MIN_BAR, _MAX_BAR = 8, 40
 _PERCENT_WIDTH = 5
-_WIDTH_FOR_BARS, _WIDTH_FOR_TIME_LEFT = 40, 70  # columns; on a narrower terminal they are left out
+_WIDTH_FOR_BARS, _WIDTH_FOR_TIME_LEFT = 40, 70  # columns; a narrower terminal displays none
 _ERASE_AND_GO_UP = "\x1b[2K\x1b[1A"
 
 
 def is_live(console: Console) -> bool:
-    """Return True if bars can be drawn: on a terminal that can move its cursor."""
+    """Return True if the console can draw bars: it is a terminal that can move its cursor."""
     return _is_terminal(console.file) and console.is_interactive and not console.legacy_windows
 
 
 def _is_terminal(stream: IO[str] | None) -> bool:
-    """Return True if a stream is a terminal, False too if it is missing, closed, or an object that cannot tell."""
+    """Return True if a stream is a terminal; False also if it is missing, closed, or has no usable `isatty`."""
     try:
         return stream is not None and stream.isatty()
     except (AttributeError, OSError, ValueError):
@@ -43,10 +43,10 @@ def _is_terminal(stream: IO[str] | None) -> bool:
 
 
 class RichProgress(Tracker):
-    """Displays waits as bars on a `console` (default: rich's global one), or where it is no terminal as lines of text.
+    """Displays waits as bars on a `console` (default: rich's global one), or as lines of text if it is not a terminal.
 
-    `names` maps operations to their names, by a mapping or a function; the default is their ids. With the `session`
-    of the waits the last line counts its requests and, after a 429, the seconds until the next one may leave. Waits
+    `names` is a mapping or a function from operations to names; by default ids are displayed. With `session`, that of
+    the waits, the last line counts requests and, after a 429, displays the seconds until the next can be sent. Waits
     that are tracked at the same time share one display. If there are more operations than the terminal has lines,
     those that were lost, are about to end or changed last are displayed. A display that fails is closed and logged;
     the wait continues.
@@ -89,12 +89,12 @@ class RichProgress(Tracker):
             self._screen,
             console=self._console,
             auto_refresh=False,
-            redirect_stdout=_is_terminal(sys.stdout),  # only what would be written over the bars
+            redirect_stdout=_is_terminal(sys.stdout),  # only if its output would overwrite the bars
             redirect_stderr=_is_terminal(sys.stderr),
         )
         try:
             self._display.start()
-        except LiveError:  # before 14.1 rich has room for one live display
+        except LiveError:  # before version 14.1, rich allows one live display only
             self._display = None
 
     def _draw(self) -> None:
@@ -110,7 +110,7 @@ class RichProgress(Tracker):
         try:
             self._display.stop()
         except (Exception, SystemExit):
-            with self._console.capture():  # discards the frame that cannot be written, which rich has kept
+            with self._console.capture():  # discards the frame that rich has kept and cannot write
                 pass
             self._console.show_cursor()
             raise
@@ -118,7 +118,7 @@ class RichProgress(Tracker):
 
 @define(eq=False)
 class Screen:
-    """A bar for each operation, the total and the footer, in no more lines than the terminal has."""
+    """The bars of the operations, the total and the footer, in no more lines than the terminal has."""
 
     _board: Board
     _footer: Callable[[], str] | None
@@ -153,7 +153,7 @@ class Screen:
 
 @frozen
 class Layout:
-    """The widths of the columns, of which the last has the state and the time remaining."""
+    """The widths of the columns; the last column contains the state and the time remaining."""
 
     width: int
     charset: Charset
@@ -173,7 +173,7 @@ class Layout:
 
     @property
     def _last_width(self) -> int:
-        """The width that the other columns leave, each followed by a space."""
+        """The width of the last column: what the other columns, each followed by a space, leave."""
         widths = (len(self.charset.marks[0]), self.name_width, self.bar_width, _PERCENT_WIDTH)
         return self.width - sum(width + 1 for width in widths if width)
 
@@ -214,7 +214,7 @@ class Layout:
 
 @frozen
 class Row:
-    """A bar between two texts; only the texts, if its width is 0."""
+    """A bar between two texts, or the texts alone if the width of the bar is 0."""
 
     _left: Text
     _bar: ProgressBar
@@ -223,7 +223,7 @@ class Row:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield self._left
         if self._bar.width:
-            segments = list(console.render(self._bar, options))  # without colours, those of the complete part alone
+            segments = list(console.render(self._bar, options))  # without colours, of the complete part only
             yield from Segment.adjust_line_length(segments, self._bar.width)
             yield Segment(" ")
         yield self._right

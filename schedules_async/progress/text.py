@@ -22,7 +22,7 @@ from schedules_async import (
     WaitError,
 )
 
-# Up to so many seconds, the seconds of a unit, and the unit.
+# Each unit: the most seconds for which it is used, its length in seconds, and its name.
 _UNITS = ((90.0, 1.0, "s"), (5400.0, 60.0, "min"), (129600.0, 3600.0, "h"), (math.inf, 86400.0, "d"))
 _PREFIXES: tuple[tuple[type[SchedulesError], str], ...] = (
     (AuthenticationError, "the token was rejected: "),
@@ -43,13 +43,13 @@ def printable(text: str) -> str:
 
 
 def encodable(text: str, encoding: str) -> str:
-    """Return text with `?` for each character that the encoding does not have."""
+    """Return text with `?` in place of each character that the encoding lacks."""
     return text.encode(encoding, "replace").decode(encoding)
 
 
 @frozen
 class Charset:
-    """What a terminal of an encoding can display; `measure` returns the number of columns that a text takes."""
+    """The characters that a terminal can display in its encoding; `measure` returns the columns that a text takes."""
 
     encoding: str
     measure: Callable[[str], int]
@@ -75,7 +75,7 @@ class Charset:
         return self._prefix(self._prefix(text, width - len(self._ellipsis)) + self._ellipsis, width)
 
     def shorten_middle(self, text: str, width: int) -> str:
-        """Return text, or its beginning and its end with an ellipsis between them, so that ids stay distinct."""
+        """Return text, or its beginning and end with an ellipsis between them, so that ids remain distinguishable."""
         text = encodable(text, self.encoding)
         if self.measure(text) <= width:
             return text
@@ -112,7 +112,7 @@ def format_time_left(remaining: TimeRemaining | None) -> str:
 
 
 def _round(value: float, unit: str, rounding: Callable[[float], int]) -> str:
-    """Return a whole number, or below 10 minutes, hours or days one with a decimal."""
+    """Return a whole number, or one with a decimal for less than 10 minutes, hours or days."""
     if unit == "s" or value >= 10:
         return str(rounding(round(value, 6)))
     return f"{rounding(round(value * 10, 6)) / 10:g}"
@@ -136,7 +136,7 @@ def error_reason(error: Exception) -> str:
     if isinstance(error, WaitError):
         return printable(str(error).removeprefix(f"{error.ref} "))
     if not isinstance(error, SchedulesError) or (isinstance(error, AuthenticationError) and error.status is None):
-        return printable(str(error))  # without a status no token could be obtained, which the message says itself
+        return printable(str(error))  # without a status, the message says that no token could be obtained
     prefix = next(text for kind, text in _PREFIXES if isinstance(error, kind))
     correlation = isinstance(error, ResponseError) and error.correlation_id
     suffix = f", correlation id {correlation}" if correlation else ""

@@ -21,21 +21,21 @@ _MAX_OPERATIONS = 15
 _OTHER_LINES = 5  # the count of the remainder, the total, the footer, and two that tqdm leaves free
 _SHARE = 5  # a name takes at most a fifth of the width
 _MAX_NAME_WIDTH, _MAX_BAR_WIDTH = 25, 20
-_WIDTH_FOR_BARS = 40  # columns; on a narrower terminal they are left out
+_WIDTH_FOR_BARS = 40  # columns; a narrower terminal displays none
 _NOTEBOOK_WIDTH = 200
 _PERCENT = "100 % "
 _NOT_AT_ONCE = (
-    1e-9  # seconds: tqdm draws a bar at its first refresh, not when it is made and nothing could close it yet
+    1e-9  # seconds; defers drawing from the constructor, where the bar could not be closed yet, to the first refresh
 )
 
 
 class TqdmProgress(Tracker):
     """Displays waits as tqdm bars: on stderr if that is a terminal, or in a notebook.
 
-    `names` maps operations to their names, by a mapping or a function; the default is their ids. With the `session`
-    of the waits the last line counts its requests and, after a 429, the seconds until the next one may leave. Waits
-    that are tracked at the same time share one display. Of more than 15 operations, or more than the terminal has
-    lines, those that were lost, are about to end or changed last are displayed. A display that fails is closed and
+    `names` is a mapping or a function from operations to names; by default ids are displayed. With `session`, that of
+    the waits, the last line counts requests and, after a 429, displays the seconds until the next can be sent. Waits
+    that are tracked at the same time share one display. If there are more than 15 operations, or more than the terminal
+    has lines, those that were lost, are about to end or changed last are displayed. A display that fails is closed and
     logged; the wait continues. `bar` is the tqdm class to draw with (default: `tqdm.auto.tqdm`).
     """
 
@@ -70,7 +70,7 @@ class TqdmProgress(Tracker):
             bar.refresh()
 
     def _close(self) -> None:
-        """Close all bars; the last frame is written above those that the caller may have."""
+        """Close all bars, and write their last frame above any bars of the caller."""
         lines = [str(bar) for bar in self._bars if not (bar.disable or self._is_notebook)]
         with ExitStack() as stack:
             for line in reversed(lines):
@@ -80,8 +80,8 @@ class TqdmProgress(Tracker):
                 stack.callback(bar.close)
 
     def _new_bar(self, row: "Row") -> "tqdm[Any]":
-        """Return a bar on the next free line, below those that the caller may have."""
-        is_disabled = False if self._is_notebook else None  # None: disabled by tqdm if stderr is no terminal
+        """Return a bar on the next free line, below any bars of the caller."""
+        is_disabled = False if self._is_notebook else None  # None: tqdm disables it unless stderr is a terminal
         return self._bar_class(
             total=1.0,
             initial=row.fraction,
@@ -113,7 +113,7 @@ class TqdmProgress(Tracker):
             yield self._text_row(self._footer())
 
     def _total_row(self, board: Board, prefix: str) -> "Row":
-        """Return the row of all operations together; on a very narrow terminal, their count alone."""
+        """Return the row of all operations together, or their count alone if the terminal is very narrow."""
         if len(board.count) > self._state_width(prefix, format_time_left(board.time_remaining)):
             return self._text_row(board.state)
         return self._row(prefix, board)
@@ -128,7 +128,7 @@ class TqdmProgress(Tracker):
         return Row(prefix, one.fraction, text, f"{{desc}} {bar} {{unit}}")
 
     def _state_width(self, prefix: str, time_left: str) -> int:
-        """Return the width that the other parts of a line leave, without the last column of the terminal."""
+        """Return the width that the other parts of a line leave; the last column of the terminal stays empty."""
         bar_width = self._bar_width and self._bar_width + len(" ")
         time_left_width = len(time_left and f", {time_left}")
         return self._columns - 1 - disp_len(f"{prefix} ") - bar_width - len(_PERCENT) - time_left_width
@@ -155,7 +155,7 @@ class TqdmProgress(Tracker):
 
 @frozen
 class Row:
-    """One line: a name, and for a bar its fraction and the text after it."""
+    """One line: a name and, for a bar, its fraction and the text after it."""
 
     name: str
     fraction: float = 1.0

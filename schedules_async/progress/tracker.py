@@ -1,4 +1,4 @@
-"""Tracking waits with bars, whatever draws them."""
+"""The display of tracked waits as bars, independent of the library that draws them."""
 
 import asyncio
 import logging
@@ -17,11 +17,11 @@ Result = TypeVar("Result")
 _LOGGER = logging.getLogger("schedules_async")
 
 _FRAME_INTERVAL = 0.1  # seconds between two frames, at least
-_IDLE_FACTOR = 9  # pause after a frame, times its duration: drawing takes at most a tenth of the time
+_IDLE_FACTOR = 9  # pause after a frame, in multiples of its duration: at most a tenth of the time is spent on drawing
 
 
 class Tracker(ABC):
-    """Displays the waits that are tracked, as long as there is one; a subclass draws."""
+    """Displays waits while at least one is tracked; a subclass draws them."""
 
     _frame: asyncio.Handle | None = None  # the next one; None while nothing is displayed
 
@@ -81,7 +81,7 @@ class Tracker(ABC):
 
     @contextmanager
     def _closing_on_failure(self) -> Iterator[None]:
-        """Close the display if the block raises, for instance as the terminal is gone; rich raises even SystemExit."""
+        """Close the display if the block raises, for instance on a closed terminal; rich can raise even SystemExit."""
         try:
             yield
         except (Exception, SystemExit):
@@ -99,4 +99,4 @@ class Tracker(ABC):
 
     @abstractmethod
     def _close(self) -> None:
-        """Close the display, with the last frame left on the screen."""
+        """Close the display; its last frame remains on the screen."""

@@ -1,8 +1,7 @@
 """Waits on more than one machine: activities and a workflow for Temporal (extra `temporal`).
 
-One process is enough for some 10,000 operations within one quota, and a wait that is resumed costs one poll. Use this
-if a deployment must not forget its waits, if several machines share the work, or if no process may be indispensable.
-Run any number of workers:
+One process is enough for some 10,000 operations within one quota, and resuming a wait costs one poll. Use this module
+if waits must outlive the processes that make them, or if several machines share the work. Run any number of workers:
 
     async with schedules_worker(client, credentials, task_queue="operations", base_url=PRODUCTION):
         await stop.wait()
@@ -14,20 +13,20 @@ the refs, whose `value()` is the final snapshot or the error:
         WaitForOperations.run, WaitRequest.of(refs), id="nightly import", task_queue="operations"
     )
 
-One lost operation never affects another, unless `stop_at_failure`. The queries `progress` and `percent_complete` of the
-workflow return how far it is. Cancelling it ends its waits and touches no operation.
+A lost operation does not affect the others, unless `stop_at_failure` is set. The workflow's queries `progress` and
+`percent_complete` return its progress. Cancelling the workflow ends its waits; the operations continue.
 
-- **Two shapes.** By default an activity is one wait, and holds a slot of its worker (`max_concurrent_activities`,
-  1,000) to the end. With `WaitRequest.of(refs, single_polls=True)` each attempt is one poll, and Temporal waits for the
-  policy's interval: no slot is held in between, which suits tens of thousands of long operations.
+- **Two modes.** By default an activity is one wait, and occupies a slot of its worker (`max_concurrent_activities`,
+  1,000) until it ends. With `WaitRequest.of(refs, single_polls=True)` each attempt is one poll, and Temporal waits for
+  the policy's interval: no slot is occupied in between, which suits tens of thousands of long operations.
 - **The quota** belongs to the client id. Waits keep to the `rate_limits` of their worker's session: divide the quota
-  among the workers. Single polls share it: `polls_per_second=75` limits all workers of the task queue together, a tenth
-  below the Standard tier's 5000 a minute (Community: 1.25, for its 5000 an hour).
-- **A killed worker** is noticed after `heartbeat_timeout` (60 s). Its waits continue elsewhere from the last snapshot,
-  and the first request carries its ETag. A worker that is stopped in good order costs a second or two.
-- **Size.** One workflow takes 1,000 operations, so that its results fit Temporal's payloads; start several for more.
-- **Faults** that are transient (429, 5xx, network, no token to be had) are retried until `timeout`, if there is one.
-  Others end the one wait.
+  among the workers. Single polls share one limit: `polls_per_second=75` holds for all workers of the task queue
+  together, a tenth below the Standard tier's 5000 a minute (use 1.25 for the Community tier's 5000 an hour).
+- **A killed worker** is detected after `heartbeat_timeout` (60 s). Its waits continue on other workers from the last
+  snapshot, whose ETag the first request carries. A worker that shuts down regularly delays them by a second or two.
+- **Size.** One workflow takes at most 1,000 operations, so that its results fit into a payload; start several for more.
+- **Faults** that are transient (429, 5xx, network, no token available) are retried until `timeout`, if there is one.
+  Other errors end only the wait that they concern.
 - **Tokens** stay with the workers: none is in a payload, a history or a log.
 """
 

@@ -47,7 +47,7 @@ class Attempt:
 
     @asynccontextmanager
     async def heartbeats(self) -> AsyncIterator[None]:
-        """Send heartbeats in the background, also while nothing changes."""
+        """Send heartbeats in the background while the block runs, even if nothing changes."""
         task = asyncio.create_task(self._send_heartbeats())
         try:
             yield
@@ -67,8 +67,8 @@ class OperationActivities:
     """The activities of one worker, which share its session.
 
     `snapshots` is the mapping that was passed to the session. During an attempt it contains the snapshot of the
-    previous attempt, so that the first poll is conditional. Single polls learn from the ends that this worker has
-    detected by them; the waits learn with the session.
+    previous attempt, so that the first poll is conditional. Single polls learn from the ends that earlier ones on
+    this worker have detected; waits learn what their session does.
     """
 
     _session: SchedulesSession

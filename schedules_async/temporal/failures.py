@@ -33,5 +33,5 @@ def to_failure(error: Exception, retry_delay: float) -> ApplicationError:
 def _is_retryable(error: Exception) -> bool:
     """Return True if another attempt may succeed: after throttling or a transient fault, or on another worker."""
     if isinstance(error, AuthenticationError):
-        return error.status is None  # without a token; a rejected one will be rejected again
+        return error.status is None  # no token could be obtained; one that was rejected will be rejected again
     return isinstance(error, RateLimitedError | SessionClosedError) or getattr(error, "is_transient", False)

@@ -71,7 +71,7 @@ class HeartbeatDetails:
 
     @classmethod
     def from_json(cls, text: object) -> "HeartbeatDetails":
-        """Return the details that `to_json` wrote; for any other text empty ones, which cost an unconditional poll."""
+        """Return the details that `to_json` wrote; for other text, empty ones, which cost one unconditional poll."""
         try:
             operation = Operation.from_json(text) if isinstance(text, str) else None
             details = cls(operation, _read_polls(text))
@@ -82,7 +82,7 @@ class HeartbeatDetails:
 
 
 def _most_redundant(polls: list[PastPoll]) -> int:
-    """Return the index of the oldest poll that equals both its neighbours, or else of the second."""
+    """Return the index of the oldest poll that equals both its neighbours, or else of the second poll."""
     found = [(poll.status, poll.percent_complete) for poll in polls]
     for index in range(1, len(polls) - _MAX_POLLS // 2):
         if found[index - 1] == found[index] == found[index + 1]:

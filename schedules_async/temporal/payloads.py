@@ -1,4 +1,4 @@
-"""Payloads of activities and workflows: plain JSON types without credentials, which only the workers have."""
+"""Payloads of activities and workflows: plain JSON types, without credentials."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -40,7 +40,7 @@ class Outcome:
     message: str = ""
 
     def value(self) -> Operation | SchedulesError:
-        """Return the final snapshot, also of a failed operation, or the error by which the wait was lost."""
+        """Return the final snapshot, even of a failed operation, or the error that ended the wait."""
         if self.operation:
             return Operation.from_json(self.operation)
         kind = _ERRORS.get(self.error, SchedulesError)
@@ -64,7 +64,7 @@ class RunState:
 
 @dataclass(frozen=True, slots=True)
 class WaitRequest:
-    """The argument of `WaitForOperations`; `of` returns a checked one. `state` is that of the previous run."""
+    """The argument of `WaitForOperations`; create it with `of`, which checks it. `state` is of the previous run."""
 
     refs: list[tuple[str, str]]
     single_polls: bool = False
@@ -123,5 +123,5 @@ class WaitProgress:
 
     @property
     def percent_complete(self) -> float:
-        """The mean over all operations; 100 without any."""
+        """The mean over all operations; 100 if there are none."""
         return sum(self.percents) / len(self.percents) if self.percents else 100.0

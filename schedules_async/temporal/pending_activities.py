@@ -1,6 +1,6 @@
 """Activities that read the heartbeat details of a workflow's pending activities.
 
-The workflow runs them as local activities: one event in its history, however many operations it waits for.
+The workflow runs them as local activities: each adds one event to its history, however many operations it waits for.
 """
 
 from temporalio import activity

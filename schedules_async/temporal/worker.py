@@ -28,7 +28,7 @@ from schedules_async.temporal.activities import OperationActivities
 from schedules_async.temporal.pending_activities import pending_details, pending_percents
 from schedules_async.temporal.workflows import WaitForOperations
 
-_MAX_HEARTBEAT_THROTTLE = timedelta(seconds=1)  # the longest delay of a snapshot to Temporal, and of a cancellation
+_MAX_HEARTBEAT_THROTTLE = timedelta(seconds=1)  # until Temporal has a snapshot, or an activity its cancellation
 
 
 class SessionOptions(TypedDict, total=False):

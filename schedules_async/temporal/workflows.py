@@ -26,7 +26,7 @@ _ONE_MINUTE = timedelta(minutes=1)
 class WaitForOperations:
     """A workflow that waits for operations and returns an outcome for each, in the order of the request.
 
-    The queries `progress` and `percent_complete` return the progress. When Temporal suggests to continue as new,
+    The queries `progress` and `percent_complete` return the progress. When Temporal suggests continuing as new,
     a new run continues the pending waits from their heartbeat details.
     """
 
@@ -83,7 +83,7 @@ class WaitForOperations:
             self._deadline = workflow.now().timestamp() + request.timeout
 
     def _is_run_over(self) -> bool:
-        """Return True if no operation is left to wait for, or another run is to continue."""
+        """Return True if this run has nothing left to wait for, or if a new run is to continue it."""
         is_full = workflow.info().is_continue_as_new_suggested()
         return is_full or self._failure is not None or len(self._outcomes) == len(self._waits)
 
@@ -98,7 +98,7 @@ class WaitForOperations:
             self._percents |= await _run_local(pending_percents)
 
     async def _wait(self, wait: str) -> None:
-        """Wait for one operation; a wait that another run continues has no outcome."""
+        """Wait for one operation and keep its outcome, unless a new run continues the wait."""
         schedule_id, operation_id = self._waits[wait]
         try:
             outcome = Outcome(schedule_id, operation_id, operation=await self._execute(wait))
@@ -138,7 +138,7 @@ def _lost(schedule_id: str, operation_id: str, error: ActivityError) -> Outcome:
     """Return the outcome of a wait that ended without a final snapshot."""
     cause = error.cause
     if isinstance(cause, exceptions.TimeoutError) or error.retry_state is RetryState.TIMEOUT:
-        return Outcome(schedule_id, operation_id, error="OperationTimeoutError", message="not ended within the timeout")
+        return Outcome(schedule_id, operation_id, error="OperationTimeoutError", message="the timeout expired")
     if isinstance(cause, ApplicationError):
         return Outcome(schedule_id, operation_id, error=cause.type or "", message=cause.message)
     return Outcome(schedule_id, operation_id, error="SchedulesError", message=str(cause or error))
