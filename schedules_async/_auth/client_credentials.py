@@ -96,7 +96,7 @@ class ClientCredentials:
         raise TypeError("client credentials hold a secret: they cannot be pickled or copied")
 
     async def get_token(self, *, rejected: str | None = None) -> str:
-        """Return the current token, requested or renewed if that is due; `rejected` is one that met a 401.
+        """Return the current token, after requesting or renewing it if that is due; `rejected` is one that met a 401.
 
         Raise AuthenticationError if no token can be obtained.
         """
@@ -111,9 +111,9 @@ class ClientCredentials:
         return token.text
 
     async def aclose_idle(self) -> None:
-        """End a renewal that nobody waits for any more, so that no task is left.
+        """End a renewal that no caller waits for any more, so that no task is left.
 
-        A closing session calls it. The credentials stay usable.
+        A session that closes calls this. The credentials remain usable.
         """
         await self._renewal.aclose()
 
@@ -122,14 +122,14 @@ class ClientCredentials:
             outcome = await self._renewal.result()
         except RunCancelledError as error:
             raise AuthenticationError(
-                f"no token could be had from {self._endpoint.host}: the request was cancelled"
+                f"no token could be obtained from {self._endpoint.host}: the request was cancelled"
             ) from error
         if isinstance(outcome, AuthenticationError):
             raise copy_error(outcome)
         return outcome.text
 
     async def _renewed_or(self, good: _Token) -> str:
-        """Renew a token that is still valid; return the old one if that fails, or takes long and goes on."""
+        """Renew a token that is still valid; return the old one if that fails, or takes too long and continues."""
         try:
             outcome = await self._renewal.result(_PATIENCE)
         except (TimeoutError, RunCancelledError):
@@ -138,7 +138,7 @@ class ClientCredentials:
         return good.text if isinstance(outcome, AuthenticationError) else outcome.text
 
     async def _renew(self) -> _Token | AuthenticationError:
-        """Request a token, in three attempts at most; return the outcome for all callers that wait."""
+        """Request a token in at most three attempts; return the outcome for all callers that wait."""
         now = self._clock.monotonic()
         if self._refused_until is not None and self._refused_until[0] > now:
             return self._refused_until[1]
@@ -173,7 +173,7 @@ class ClientCredentials:
         now, response = self._clock.monotonic(), fault if isinstance(fault, ResponseError) else ResponseError("")
         count = f" ({attempts} attempts)" if attempts > 1 else ""
         error = AuthenticationError(
-            f"no token could be had from {self._endpoint.host}: {fault}{count}",
+            f"no token could be obtained from {self._endpoint.host}: {fault}{count}",
             code=response.code,
             retry_after=response.retry_after,
         )

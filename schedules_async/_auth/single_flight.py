@@ -31,8 +31,8 @@ class _Run(Generic[Value]):
 class SingleFlight(Generic[Value]):
     """Runs a coroutine function once for all callers that wait at the same time, in a context of its own.
 
-    Cancelling a caller, the first included, costs the others nothing. The last caller to be cancelled ends the run,
-    unless another ran out of patience before.
+    Cancelling a caller, even the first, does not affect the others. Cancelling the last one ends the run, unless an
+    earlier caller has run out of patience.
     """
 
     _start: Callable[[], Coroutine[Any, Any, Value]]
@@ -42,7 +42,7 @@ class SingleFlight(Generic[Value]):
     async def result(self, patience: float = math.inf) -> Value:
         """Return the result of the run under way, or of a new one; each caller gets a copy of its exception.
 
-        Raise TimeoutError after `patience` seconds of the event loop; the run goes on. A run that is cancelled
+        Raise TimeoutError after `patience` seconds of the event loop; the run continues. A run that is cancelled
         from outside is started again, a few times at most; then RunCancelledError is raised.
         """
         loop = asyncio.get_running_loop()

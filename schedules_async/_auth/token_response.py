@@ -47,7 +47,7 @@ def _read_object(body: bytes) -> dict[str, Any]:
     try:
         document = read_json(body)
     except (ValueError, RecursionError):
-        document = None  # what was raised holds the whole body, so it is not chained
+        document = None  # the exception holds the whole body, so it is not chained
     if not isinstance(document, dict):
         raise MalformedResponseError("the answer is not a JSON object")
     return document

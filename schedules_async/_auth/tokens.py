@@ -1,7 +1,7 @@
 """Bearer tokens: their providers, and the renewal of a rejected one, once for all requests.
 
-A new source of tokens is a class with `get_token`, in a module of its own as `client_credentials.py` is. Only a short
-form of it, as text is for a fixed token, needs a branch in `as_token_provider`.
+A new source of tokens is a class with `get_token`, in a module of its own like `client_credentials.py`. Only if it has
+a shorthand, as text is the shorthand of a fixed token, does `as_token_provider` need a branch.
 """
 
 import asyncio

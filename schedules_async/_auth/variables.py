@@ -14,7 +14,7 @@ _TOKEN_URLS = {URL(each.api_url).host: each.token_url for each in (DEV, QA, PROD
 
 
 def read_base_url(variables: Mapping[str, str]) -> str:
-    """Return the URL in SCHEDULES_BASE_URL, by default that of the dev API."""
+    """Return the URL in SCHEDULES_BASE_URL, or that of the dev API if it is not set."""
     return variables.get(BASE_URL, "").strip() or DEV.api_url
 
 

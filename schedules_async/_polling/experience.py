@@ -1,9 +1,9 @@
-"""Predictions for running operations from those of the same session that have ended, its siblings. Pure.
+"""Predictions for a running operation from its siblings: the ended operations of the same session. Pure.
 
-A run is the time from Started to the end. Progress promises a run: the time so far divided by the fraction. An ended
-operation leaves its duration and, for each promise, the ratio of its run to the promised one. Each of the newest fifty
-ratios (in a row for similar fractions), times the newest promise of a running operation, is a vote for when that one
-ends; without progress, each of the newest fifty durations is.
+A run is the time from Started to the end. Progress promises a run: the time so far divided by the fraction. Of an
+ended operation the duration is kept and, for each promise, the ratio of its run to the promised one. Ratios of similar
+fractions form a row. Each of the newest fifty ratios of a row, multiplied by the newest promise of a running operation,
+is a vote for when it ends; without progress, each of the newest fifty durations is a vote.
 """
 
 import math
@@ -12,15 +12,15 @@ from collections.abc import Sequence
 
 from attrs import define, field
 
-_KEPT = 50  # newest values of each row
-_ROWS = 12  # of ratios, by the odds of the fraction: progress is often faster or slower late in a run
+_KEPT = 50  # newest values kept in each row
+_ROWS = 12  # of ratios, by the odds of the fraction, since progress often speeds up or slows down late in a run
 _DURATIONS = _ROWS  # the row of the durations
 _ROW_OF_EVEN_ODDS = 5  # of the fraction 0.5
 _MIN_FRACTION = 0.005  # less progress promises nothing
 _FALL = 0.03  # a larger fall of the fraction means that the operation started again
 _MAX_SPREAD = 16.0  # largest ratio of the quartiles of durations that are typical of the session
 _OWN_VOTES = 2  # votes for the interval of the policy alone
-_LEFT_OUT = 20  # one vote in this many is left out at either end of the range
+_LEFT_OUT = 20  # of this many votes, one is left out at either end of the range
 _GRAIN = 0.002  # of the promised run, added at either end
 
 
@@ -117,7 +117,7 @@ def interval_among(ends: Sequence[float], interval: float, cost: float) -> float
 
 
 def find_range(ends: Sequence[float], low: float, high: float, promised: float) -> tuple[float, float]:
-    """Return the range of nine in ten of the ends, where `low` and `high` of the finish window are two of them."""
+    """Return the range that contains nine in ten of the ends; `low` and `high` of the finish window count as two."""
     votes = sorted((*ends, low, high))
     left_out = len(votes) // _LEFT_OUT
     grain = _GRAIN * promised if left_out else 0.0

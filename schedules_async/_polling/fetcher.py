@@ -42,8 +42,9 @@ class Fetcher:
     async def fetch(self, ref: OperationRef, turn: Turn) -> Fetched:
         """Send one GET for an operation; return the snapshot in the answer, or raise the error that the answer means.
 
-        `turn` is granted; the bearer token is taken as the request leaves. After a 401 one more request is sent with a
-        renewed token, and after a 304 that refers to no held snapshot one without a tag, each in a turn of its own.
+        `turn` has been granted; the bearer token is obtained just before the request leaves. After a 401 one more
+        request is sent with a renewed token, and after a 304 that refers to no held snapshot, one without a tag; each
+        has a turn of its own.
         """
         first = turn
         try:
@@ -77,9 +78,9 @@ class Fetcher:
             self._unusable[ref] += 1
 
     def _find_held(self, ref: OperationRef) -> Operation | None:
-        """Return the snapshot that the session holds, None for anything else that a caller's mapping returns.
+        """Return the snapshot that the session holds, or None if a caller's mapping returns anything else.
 
-        Also None for an operation whose last 304s were unusable: its tag is no longer sent.
+        Also return None for an operation whose last 304s were unusable, so that its tag is no longer sent.
         """
         if self._unusable and self._unusable[ref] >= _MAX_UNUSABLE:
             return None

@@ -16,7 +16,7 @@ _POLLS_WITHOUT_CREDIT = 3  # after such a fall
 _NEWEST_SPEED = 0.5  # weight of the newest speed in the recent speed
 _NEWEST_DEVIATION = 0.75  # weight of the newest deviation in the mean deviation
 _MAX_AGE = 30 * 86400.0  # seconds; an older timestamp means an unset date or a wrong clock
-_MAX_LAG = 2.0  # seconds by which a Date lags: it is cut to whole seconds, and takes time to arrive
+_MAX_LAG = 2.0  # seconds by which a Date may lag: it is truncated to whole seconds and takes time to arrive
 
 
 @frozen
@@ -161,12 +161,12 @@ def _mix(old: float | None, new: float, weight: float) -> float:
 
 @define(eq=False, repr=False)
 class Progress:
-    """The progress of one operation as of its last poll, by which every polling policy decides.
+    """The progress of one operation as of its last poll, from which every polling policy decides.
 
     `age` is the time in seconds since the operation was created, by the service's clock, or since the first poll if
     that is unknown. `remaining` is the finish window, None without credible progress. `polls_in_window` is the number
     of polls since the window opened. `ends` are the predictions from siblings (ended operations of the session), in
-    seconds after the last poll and in ascending order; none without siblings.
+    seconds after the last poll and in ascending order; empty without siblings.
     """
 
     age: float = field(init=False, default=0.0)
@@ -236,7 +236,7 @@ class Progress:
             experience.learn(self._promises, self.age + elapsed, self._run + elapsed)
 
     def _seconds_to_end(self, updated_at: datetime | None, now: float) -> float:
-        """Return the seconds from the last poll to the end at `updatedAt`; if unknown, half of those to `now`."""
+        """Return the seconds from the last poll to `updatedAt`, the end; if that is unknown, half of those to `now`."""
         elapsed, late = now - self._last_poll_at, self._clock.seconds_since(updated_at, now + _MAX_LAG)
         if late is None or late > elapsed + 2 * _MAX_LAG:
             return elapsed / 2

@@ -52,10 +52,10 @@ _MAX_CANCELLATIONS = 20
 
 
 class PollCancelledError(Exception):
-    """The task of a poll was cancelled from outside, as by frameworks that cancel all tasks of the loop."""
+    """The task of a poll was cancelled from outside, for instance by a framework that cancels all tasks."""
 
 
-# Outcomes that say nothing about the operation: the poll is made again.
+# Outcomes that reveal nothing about the operation, so that the poll is repeated.
 _INCONCLUSIVE = (NotSentError, StaleConnectionError, PollCancelledError)
 
 
@@ -87,7 +87,7 @@ class Subscriber(ABC):
 
     @abstractmethod
     def conclude(self, operation: Operation, now: float, *, is_change: bool) -> Ending | None:
-        """Return the outcome with which a snapshot ends this subscriber, None if it waits on."""
+        """Return the outcome with which a snapshot ends this subscriber, None if it continues to wait."""
 
     def stalls_at(self) -> float:
         """Return the time from which an unchanged snapshot ends this subscriber."""
@@ -135,14 +135,14 @@ class Poller:
     def join(self, subscriber: Subscriber) -> None:
         """Add a subscriber; it starts from the newest snapshot if the poller is in use.
 
-        For the first one after all others have left, the next poll is planned from the last one.
+        If it is the first since all others left, its next poll is planned from the time of the last poll.
         """
         now, is_in_use = self._pool.timers.now(), bool(self._subscribers)
         subscriber.has_snapshot = False
         subscriber.due = subscriber.deadline = now
         if subscriber.policy is not None and self._polled_at > -math.inf:
             self._plan(subscriber, subscriber.policy, {})
-        if subscriber.policy is None:  # it does not wait for the backoff delay of waits
+        if subscriber.policy is None:  # a single fetch ignores the backoff delay of waits
             self._faults, self._retry_at = 0, -math.inf
         if not is_in_use:
             self._found_running_at = -math.inf
@@ -209,7 +209,7 @@ class Poller:
             del outcome  # avoid a cycle of an exception, its traceback and this frame
 
     def _on_done(self, turn: Turn, task: "asyncio.Task[None]") -> None:
-        """Settle for a task that did not: it was cancelled from outside, perhaps before it began, or it failed."""
+        """Settle a fetch whose task has not: it was cancelled from outside, perhaps before it began, or it failed."""
         turn.give_back()
         if self._turn is turn:
             self._turn = self._task = None
@@ -219,7 +219,7 @@ class Poller:
             self.end_all(error)
 
     def _on_cancelled(self) -> Exception:
-        """Return the outcome of a cancellation from outside: the poll is made again, but not for ever."""
+        """Return the outcome of a cancellation from outside: the poll is repeated, a limited number of times."""
         self._cancellations += 1
         self._retry_at = self._pool.timers.now() + self._pool.retry.base * self._pool.random()
         if self._cancellations <= _MAX_CANCELLATIONS:
@@ -312,7 +312,7 @@ class Poller:
             self._faults, self._retry_at = 0, -math.inf
 
     def _judge(self, subscriber: Subscriber, outcome: Outcome, now: float, *, is_change: bool) -> Ending | None:
-        """Return the outcome with which a fetch ends a subscriber, None if it waits on."""
+        """Return the outcome with which a fetch ends a subscriber, None if it continues to wait."""
         if isinstance(outcome, (*_INCONCLUSIVE, RateLimitedError)):
             return None
         if isinstance(outcome, ResponseError | TransportError) and outcome.is_transient:
@@ -363,7 +363,7 @@ class Poller:
         stretched = interval = _check_interval(policy, policy.interval(progress, self._seed, sample))
         if load > 1:
             stretched = _check_interval(policy, policy.interval(progress, self._seed, sample, load))
-        progress.ends = ()  # too much to keep for each of thousands
+        progress.ends = ()  # too large to keep for thousands of operations
         return interval, min(max(stretched - interval, 0.0), pool.one_round)
 
     def _emit(self, outcome: Outcome, now: float, seconds: float, *, is_change: bool) -> None:
@@ -477,7 +477,7 @@ class PollerPool:
         return error if error is not None and self.queue.limiter.closed_until > self.timers.now() else None
 
     def join(self, ref: OperationRef, subscriber: Subscriber, former: Poller | None = None) -> Poller:
-        """Add a subscriber to the poller of an operation: the one in use, else the one that it left, else a new one."""
+        """Add a subscriber to the poller of an operation: that in use, else `former`, which it left, or a new one."""
         poller = self._pollers.get(ref) or former or Poller(ref, self)
         poller.join(subscriber)
         self._pollers[ref] = poller
@@ -498,7 +498,7 @@ class PollerPool:
             task.cancel()
 
     def set_demand(self, poller: Poller, polls_per_second: float) -> None:
-        """Set how often a poller would poll if the budget had room for all."""
+        """Set how often a poller would poll without rate limits."""
         self.queue.demand += polls_per_second - poller.demand
         poller.demand = polls_per_second
 

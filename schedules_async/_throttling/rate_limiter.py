@@ -12,11 +12,11 @@ from schedules_async._clock import to_seconds
 _SHARE_OF_KNOWN_RATE = 0.97
 _FIRST_RATE, _HIGHEST_RATE = 5.0, 1000.0  # requests a second, for an unknown quota
 _LOWEST_RATE = 1.0
-_GROWTHS = (1.0, 0.05)  # of the rate each second: before any 429, and after the first one
-_LEAST_GROWTH, _GROWTH_TIME = 0.5, 20.0  # later: in 20 s by as much as since the last cut, at least 0.5
-_FIRST_CUT = 0.5  # to this share of the rate, at the first 429
-_CUT = 0.95  # at later ones
-_LARGEST_CUT = 0.8  # the lowest share at a 429 of a short window
+_GROWTHS = (1.0, 0.05)  # each second, as a share of the rate: before any 429, and after the first
+_LEAST_GROWTH, _GROWTH_TIME = 0.5, 20.0  # after later ones: in 20 s, by the growth since the last cut, at least 0.5
+_FIRST_CUT = 0.5  # the share of the rate that remains at the first 429
+_CUT = 0.95  # at later 429s
+_LARGEST_CUT = 0.8  # the least share that remains at a 429 of a short window
 _LONGEST_SHORT_WINDOW = 2.0  # seconds
 _SHORTEST_ROUND = 1.0  # seconds between two cuts
 _SHARE_OF_ACCEPTED = 0.95
@@ -57,9 +57,9 @@ STANDARD_TIER = (RateLimit(5000, 60),)
 
 @define(eq=False, repr=False)
 class Window:
-    """The requests that count in one rate limit: each from when it is sent until `per` after its answer.
+    """The requests that count in one rate limit: each counts from when it is sent until `per` seconds after its answer.
 
-    So the limit holds at the service too, however long requests are in flight.
+    The limit therefore holds at the service too, however long requests are in flight.
     """
 
     limit: RateLimit
@@ -80,8 +80,8 @@ class Window:
     def lasting_rate(self, now: float, in_flight: int) -> float:
         """Return the rate that this limit allows in the long run; infinity if a faster limit decides.
 
-        Half of a slower limit may leave at the faster one's rate. The rest is spread so that it is never used up: the
-        free requests last until the first, a quarter, half ... of the counted ones have left the window.
+        Half of the requests of a slower limit may leave at the faster limit's rate. The others are spread so that
+        some always remain: the free ones last until the first, a quarter, half ... of those counted leave the window.
         """
         self._forget(now)
         held = len(self.answered)
@@ -108,9 +108,9 @@ class RateLimiter:
 
     Requests are spread evenly at the lower of the declared rate and the learned one. A 429 closes the gate until
     `closed_until` and lowers the learned rate, once for all requests sent before that cut. An answer raises the rate
-    only if the rate had held requests back, as it says nothing about the quota otherwise. At most `max_in_flight`
-    requests are in flight: few at first, one more with each answer, and with each twentieth of a second without
-    one. During an outage (transient faults in a row) a few requests a second probe the service.
+    only if the rate had held requests back, since otherwise it reveals nothing about the quota. At most
+    `max_in_flight` requests are in flight: few at first, one more after each answer, and after each twentieth of a
+    second without an answer. During an outage (transient faults in a row) a few requests a second probe the service.
     """
 
     limits: Sequence[RateLimit]
@@ -209,8 +209,8 @@ class RateLimiter:
     def _growth(self) -> float:
         """The increase of the rate, in requests per second, during one second.
 
-        It is a share of the rate until the second cut. Then it is alike for all sessions that share a quota, so that
-        their shares become fair, and grows until the next cut.
+        Until the second cut it is a share of the rate. Then it is the same for all sessions that share a quota, so that
+        their shares become fair, and it increases until the next cut.
         """
         if self._cuts < len(_GROWTHS):
             return self.rate * _GROWTHS[self._cuts]
@@ -237,10 +237,10 @@ class RateLimiter:
         return True
 
     def _cut(self, now: float, until: float) -> None:
-        """Lower the rate, to a little less than what was accepted from one opening of the gate to the next.
+        """Lower the rate to a fixed share or, if less, to just below the rate accepted since the gate last opened.
 
-        That is what a quota in fixed windows allows. It is ignored after little demand and, for short windows, where
-        it is less exact as Retry-After is rounded up, at the first 429, while the rate still grows fast.
+        The accepted rate measures a quota in fixed windows. It is ignored if demand was low, and at the first 429 if
+        the window is short: there it is inexact, as Retry-After is rounded up and the rate still grows fast.
         """
         rate = self.rate * (_CUT if self._cuts else _FIRST_CUT)
         is_short = until - now <= _LONGEST_SHORT_WINDOW

@@ -16,7 +16,7 @@ class Turn:
     """One request's place in the queue; once granted, its permission to leave, which has to be given back.
 
     It is due at `due`. Of the turns that are due, the one with the earliest `deadline` goes first: the time by which
-    the request should leave, however far it yields to others.
+    the request should leave, even if it yields to others.
     """
 
     due: float
@@ -105,7 +105,7 @@ class RequestQueue:
         self.dispatch()
 
     async def next_turn(self, turn: Turn) -> Turn:
-        """Wait for one more turn of the same deadline and urgency."""
+        """Return one more turn, once it is granted, with the same deadline and urgency."""
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         following = self.request(-math.inf, turn.deadline, partial(_resolve, granted), is_urgent=turn.is_urgent)
         try:

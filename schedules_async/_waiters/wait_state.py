@@ -124,7 +124,7 @@ class OperationSubscriber(Subscriber):
         return self._poller.time_remaining if self._poller is not None and self._wait.consumers else None
 
     def join(self, pool: PollerPool, first_use: float, away: float) -> None:
-        """Join the poller of the operation; the `away` seconds without a consumer do not count as a stall."""
+        """Join the poller of the operation; `away`, the seconds without a consumer, do not count towards a stall."""
         self.not_found_until = first_use + (self.policy.not_found_grace if self.policy is not None else 0.0)
         if self._quiet_since == -math.inf:
             self._quiet_since, self._closed_before = first_use, self._wait.closed_seconds
@@ -148,7 +148,7 @@ class OperationSubscriber(Subscriber):
         return self.faults >= retry.attempts and now - self.first_fault_at >= retry.max_outage
 
     def conclude(self, operation: Operation, now: float, *, is_change: bool) -> Ending | None:
-        """Return the final snapshot, or the error of a stall that this poll found; None if the wait goes on."""
+        """Return the final snapshot, or the error of a stall that this poll detected; None if the wait continues."""
         if operation.is_done:
             return operation
         if is_change:
@@ -183,7 +183,7 @@ class OperationSubscriber(Subscriber):
             self._wait.on_member_end()
 
     def time_out(self, problem: Exception | None) -> None:
-        """End this operation for this wait with OperationTimeoutError; other waits go on."""
+        """End this operation for this wait with OperationTimeoutError; other waits continue."""
         self.leave()
         problem = problem or self.last_problem
         state = "no answer was ever received" if self.latest is None else _describe(self.latest)
@@ -251,7 +251,7 @@ class WaitState:
         return _failure(outcome) if self.options.check and outcome.is_failed else outcome
 
     def add_consumer(self, *, wakes_on_change: bool) -> Consumer:
-        """Return a new consumer, which first reads the snapshots so far; the first one starts the timeout."""
+        """Return a new consumer, which first reads the newest snapshots; the first consumer starts the timeout."""
         consumer = Consumer(OrderedDict() if wakes_on_change else None)
         consumer.on_change(member for member in self.members.values() if member.is_presentable)
         if not self.unfinished:

@@ -97,7 +97,7 @@ class Waiter(Coroutine[Any, Any, Result], AsyncIterable[Operation]):
         return self._state.checkpoint(is_group=isinstance(self, GroupWaiter))
 
     async def aclose(self) -> None:
-        """End every use of this waiter: iterations end, awaits raise WaitError. Operations and other waits go on."""
+        """End every use of this waiter: iterations end, awaits raise WaitError. Operations and other waits continue."""
         self._is_used = True
         self._state.close()
 
@@ -110,7 +110,7 @@ class Waiter(Coroutine[Any, Any, Result], AsyncIterable[Operation]):
         return self._drive("throw", *error)
 
     def close(self) -> None:
-        """Close the coroutine of the running task, if it drives one; those of other tasks go on."""
+        """Close the coroutine of the running task, if it drives one; those of other tasks continue."""
         self._is_used = True
         coroutine = self._driven.pop(_find_task(), None)
         if coroutine is not None:
@@ -137,8 +137,8 @@ class OperationWaiter(Waiter[Operation]):
     """A wait for one operation: await it for the final snapshot, or iterate over its changes.
 
     It is a coroutine too, for `create_task`, `TaskGroup`, `gather` and `wait_for`. Creating one sends nothing;
-    a second await returns the remembered outcome. Cancelling a wait touches neither the operation nor its other waits.
-    One that is dropped unused causes a RuntimeWarning, as a coroutine does.
+    a second await returns the remembered outcome. Cancelling a wait affects neither the operation nor its other waits.
+    A waiter that is dropped unused causes a RuntimeWarning, as a coroutine does.
     """
 
     __slots__ = ("_member",)
@@ -256,8 +256,8 @@ def _count_lost(refs: list[OperationRef], count: int) -> str:
 class ChangeIterator(AsyncIterator[Operation]):
     """One iteration over a wait: the newest snapshots first, then each change; each final snapshot once.
 
-    A cancelled `anext` loses nothing: the polling goes on, and the next `anext` returns what was missed. Closing or
-    dropping the iterator leaves the wait, as happens when the `async for` of a cancelled task unwinds.
+    A cancelled `anext` loses nothing: polling continues, and the next `anext` returns the change that was missed.
+    Closing or dropping the iterator leaves the wait, as happens when the `async for` of a cancelled task unwinds.
     """
 
     _state: WaitState

@@ -152,7 +152,7 @@ async def test_answer_of_the_proxy_is_called_that(clock: FakeClock, status: int,
         with pytest.raises(AuthenticationError) as caught:
             await credentials.get_token()
     said = f"cannot reach ims.example:443: the proxy {proxy.removeprefix('http://')} answered {status_line(status)}"
-    assert str(caught.value) == f"no token could be had from ims.example: {said}{count}"
+    assert str(caught.value) == f"no token could be obtained from ims.example: {said}{count}"
     assert isinstance(caught.value.__cause__, TransportError)
     assert caught.value.status is None
 
@@ -262,7 +262,7 @@ async def test_renewals_cancelled_from_outside_are_no_cancellation(
     server.interrupt_tokens(*[stall()] * 3)
     call = asyncio.create_task(credentials.get_token())
     await cancel_renewals(server, before | {call})
-    with pytest.raises(AuthenticationError, match=r"no token could be had .*: the request was cancelled"):
+    with pytest.raises(AuthenticationError, match=r"no token could be obtained .*: the request was cancelled"):
         await call
     good = await credentials.get_token()
     await clock.sleep(3240)
@@ -388,7 +388,7 @@ async def test_failing_identity_server_is_an_authentication_error(
     server.interrupt_tokens(*[answer] * 4)
     session = make_session(auth=server.credentials())
     ref = server.script_operation(DONE)
-    with pytest.raises(AuthenticationError, match=r"no token could be had from 127\.0\.0\.1: .") as caught:
+    with pytest.raises(AuthenticationError, match=r"no token could be obtained from 127\.0\.0\.1: .") as caught:
         await session.get_operation(*ref)
     assert (len(server.token_requests), server.requests) == (requests, [])
     assert (caught.value.status, caught.value.ref) == (None, ref)
@@ -420,14 +420,14 @@ async def test_identity_servers_bytes_are_never_shown(
         await credentials.get_token()
     frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
     shown = f"{caught.value!r} {vars(caught.value)} {caught.value.__cause__!r} {caplog.text}" + "".join(frames.format())
-    assert "no token could be had from 127.0.0.1" in shown
+    assert "no token could be obtained from 127.0.0.1" in shown
     assert SECRET not in shown
 
 
 async def test_each_caller_gets_its_own_error(server: FakeSchedules, credentials: ClientCredentials) -> None:
     server.interrupt_tokens(oauth_error("invalid_client"))
     results = await asyncio.gather(*(credentials.get_token() for _ in range(5)), return_exceptions=True)
-    assert {str(result) for result in results} == {"no token could be had from 127.0.0.1: 400 invalid_client"}
+    assert {str(result) for result in results} == {"no token could be obtained from 127.0.0.1: 400 invalid_client"}
     assert len({id(result) for result in results}) == 5
     assert len(server.token_requests) == 1
     assert await credentials.get_token() == "test-token-1"

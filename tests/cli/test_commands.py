@@ -289,7 +289,7 @@ async def test_get_uses_client_credentials_of_the_environment() -> None:
         env["SCHEDULES_CLIENT_SECRET"] = "canary-wrong"
         result = await asyncio.to_thread(invoke, "get", str(ref), env=env)
     assert result.exit_code == 4
-    assert result.errors.startswith("schedules-async: no token could be had from 127.0.0.1: ")
+    assert result.errors.startswith("schedules-async: no token could be obtained from 127.0.0.1: ")
     assert "canary" not in result.errors
 
 
