@@ -1,4 +1,4 @@
-"""Wait in production: the environment names the service and the identity, timeouts bound the wait, the log reports it.
+"""Wait in production: the environment configures service and credentials, timeouts bound the wait, the log reports it.
 
     python examples/in_production.py SCHEDULE_ID/OPERATION_ID ...
 

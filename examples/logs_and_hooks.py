@@ -1,4 +1,4 @@
-"""Observe a session by its log and by a hook of your own."""
+"""Observe a session through its log and a hook of your own."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ from schedules_async.testing import FakeSchedules
 counts: Counter[str] = Counter()
 
 
-def count(event: Event) -> None:  # called on the event loop: must be fast, and not async
+def count(event: Event) -> None:  # called by the event loop: must be fast and must not be async
     counts[type(event).__name__] += 1
     match event:
         case Throttled(was_open=True):
@@ -33,5 +33,5 @@ async def main() -> None:
 
 
 logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stdout)
-logging.getLogger("schedules_async").setLevel(logging.DEBUG)  # INFO leaves out polls
+logging.getLogger("schedules_async").setLevel(logging.DEBUG)  # polls are logged at DEBUG only
 asyncio.run(main())

@@ -2,7 +2,7 @@
 
     python examples/proxy_and_certificates.py [--proxy http://HOST:PORT] [--authority FILE.pem] OPERATION ...
 
-Each OPERATION is `SCHEDULE_ID/OPERATION_ID` or a URL; the credentials are SCHEDULES_CLIENT_ID and
+Each OPERATION is `SCHEDULE_ID/OPERATION_ID` or a URL; the credentials are read from SCHEDULES_CLIENT_ID and
 SCHEDULES_CLIENT_SECRET. Without operations it uses an embedded server.
 """
 
@@ -23,7 +23,7 @@ from schedules_async.testing import FakeSchedules
 async def open_session(
     client_id: str, secret: str, service: Environment, proxy: str | None, authority: str | None
 ) -> AsyncGenerator[SchedulesSession, None]:
-    """Open a session whose requests, those for tokens included, use the proxy and trust the authority."""
+    """Open a session whose requests, including those for tokens, use the proxy and trust the authority."""
     context = ssl.create_default_context()
     if authority is not None:
         context.load_verify_locations(authority)  # in addition to the authorities of the system
@@ -51,7 +51,7 @@ async def use_embedded_server(proxy: str | None, authority: str | None) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("operations", nargs="*", metavar="OPERATION")
-    parser.add_argument("--proxy", help="the URL of the proxy, with its name and password if it needs them")
+    parser.add_argument("--proxy", help="the URL of the proxy, with user name and password if it requires them")
     parser.add_argument("--authority", help="a file with the certificates of the authority")
     options = parser.parse_args()
     if options.operations:

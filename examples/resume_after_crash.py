@@ -11,7 +11,7 @@ from schedules_async.testing import FakeSchedules
 
 
 async def wait_for_all(session: SchedulesSession, file: CheckpointFile, urls: list[str]) -> None:
-    """Wait for all operations, from the checkpoint if there is one."""
+    """Wait for all operations; resume from the checkpoint if there is one."""
     saved = file.load()
     wait = session.wait_for_operations(urls) if saved is None else session.resume(saved)
     try:
@@ -29,7 +29,7 @@ async def run_worker(path: str, base_url: str, *urls: str) -> None:
 
 
 async def start_worker(server: FakeSchedules, *arguments: str, kill_at: str) -> None:
-    """Run a worker in a process of its own, and kill it once it prints a text."""
+    """Run a worker in a process of its own, and kill it once it prints `kill_at`."""
     environment = {**os.environ, "SCHEDULES_TOKEN": server.token}
     command = (sys.executable, __file__, *arguments)
     process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE)

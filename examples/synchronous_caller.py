@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 class LoopThread:
-    """An event loop that runs in a thread within the `with` block."""
+    """An event loop that runs in a thread while the `with` block does."""
 
     def __enter__(self) -> Self:
         self.loop = asyncio.new_event_loop()

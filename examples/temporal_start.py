@@ -62,7 +62,7 @@ async def main() -> None:
             SCHEDULES_TOKEN=service.token,
         ):
             await print_progress(engine, refs)
-    await asyncio.sleep(0.1)  # the threads of the SDK crash an interpreter that exits first (temporalio/sdk-python#300)
+    await asyncio.sleep(0.1)  # the SDK's threads crash an interpreter that exits first (temporalio/sdk-python#300)
 
 
 asyncio.run(main())

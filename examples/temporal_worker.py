@@ -1,6 +1,6 @@
-"""Run a worker, one of any number. Each waits on behalf of every workflow of the task queue.
+"""Run a worker. Any number of workers can share a task queue, and each serves all of its workflows.
 
-The token stays with the worker: TEMPORAL_ADDRESS, SCHEDULES_BASE_URL and SCHEDULES_TOKEN come from the environment.
+The environment has to contain TEMPORAL_ADDRESS, SCHEDULES_BASE_URL and SCHEDULES_TOKEN; the token stays in the worker.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ async def main() -> None:
     ):
         print("working", flush=True)
         await stop.wait()
-    await asyncio.sleep(0.1)  # the threads of the SDK crash an interpreter that exits first (temporalio/sdk-python#300)
+    await asyncio.sleep(0.1)  # the SDK's threads crash an interpreter that exits first (temporalio/sdk-python#300)
 
 
 asyncio.run(main())

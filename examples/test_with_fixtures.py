@@ -9,7 +9,7 @@ pytestmark = pytest.mark.asyncio  # or pytest.mark.anyio; not needed in the mode
 
 
 async def export_report(session: SchedulesSession, schedule_id: str, operation_id: str) -> str:
-    """Represent the code under test."""
+    """Stand in for the code under test."""
     try:
         operation = await session.wait_for_operation(schedule_id, operation_id, timeout=3600)
     except OperationFailedError as error:
@@ -33,7 +33,7 @@ async def test_failed_operation_gets_no_report(
 async def test_exhausted_quota_only_delays_the_report(
     fake_schedules: FakeSchedules, schedules_session: SchedulesSession
 ) -> None:
-    fake_schedules.quota = 2  # requests a minute; more are answered 429
+    fake_schedules.quota = 2  # requests a minute; others are answered with 429
     ref = fake_schedules.start_operation(duration=300)
     assert (await export_report(schedules_session, *ref)).startswith("report")
     assert schedules_session.stats.throttled > 0

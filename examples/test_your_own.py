@@ -7,7 +7,7 @@ from schedules_async.testing import FakeClock, FakeSchedules, fault, operation_a
 
 
 async def clone_schedule(session: SchedulesSession, schedule_id: str, operation_id: str) -> Operation:
-    """Represent the code under test."""
+    """Stand in for the code under test."""
     return await session.wait_for_operation(schedule_id, operation_id, timeout=3600)
 
 

@@ -2,8 +2,8 @@
 
     python examples/textual_app.py [SCHEDULE_ID/OPERATION_ID ...] [--seconds SECONDS]
 
-Without ids it displays operations of an embedded server, where "bridge/archive" is left to be added. With ids it uses
-the service, with the token in SCHEDULES_TOKEN, or SCHEDULES_CLIENT_ID and SCHEDULES_CLIENT_SECRET; set
+Without ids it displays operations of an embedded server, and you can add "bridge/archive". With ids it uses the
+service, and authenticates with SCHEDULES_TOKEN, or SCHEDULES_CLIENT_ID and SCHEDULES_CLIENT_SECRET; set
 SCHEDULES_BASE_URL for any service other than the dev API.
 
 Each row iterates over a wait in a worker of its own. When the row is removed, Textual cancels the worker and with it
@@ -174,7 +174,7 @@ def format_remaining(remaining: TimeRemaining | None) -> str:
 async def open_operations(
     named: list[OperationRef],
 ) -> AsyncGenerator[tuple[SchedulesSession, list[OperationRef]], None]:
-    """Yield a session with the service and the named operations, or else with an embedded server and its own."""
+    """Yield a session and the named operations or, without any, a session and operations of an embedded server."""
     if named:
         async with SchedulesSession.from_env() as session:
             yield session, named

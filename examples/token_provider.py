@@ -7,7 +7,7 @@ from schedules_async.testing import FakeSchedules
 
 
 class Vault:
-    """Called before every request; `rejected` is the token that was just answered 401, if any."""
+    """A token provider, called before every request; `rejected` is the token that just met a 401, if any."""
 
     def __init__(self, *tokens: str) -> None:
         self.tokens = list(tokens)

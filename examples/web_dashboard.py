@@ -2,12 +2,12 @@
 
     python examples/web_dashboard.py [SCHEDULE_ID/OPERATION_ID ...] [--port PORT] [--seconds SECONDS]
 
-Without ids it displays operations of an embedded server. With ids it uses the service, with the token in
+Without ids it displays operations of an embedded server. With ids it uses the service, and authenticates with
 SCHEDULES_TOKEN, or SCHEDULES_CLIENT_ID and SCHEDULES_CLIENT_SECRET; set SCHEDULES_BASE_URL for any service other than
 the dev API.
 
-All browsers iterate over the same waits: a hundred browsers cost the requests of one, a new browser receives the state
-at once, an ended operation costs no more requests, and nothing is polled while no browser is connected.
+All browsers iterate over the same waits: a hundred browsers cause as many requests as one, a new browser receives the
+state at once, an operation that has ended causes no further requests, and nothing is polled without a browser.
 """
 
 import argparse
@@ -57,7 +57,7 @@ class Dashboard:
     def __init__(self, session: SchedulesSession, refs: Sequence[OperationRef]) -> None:
         self.session = session
         self.refs = refs
-        self.waiters: dict[OperationRef, OperationWaiter] = {}  # shared by all browsers, begun for the first one
+        self.waiters: dict[OperationRef, OperationWaiter] = {}  # shared by all browsers, created for the first one
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -128,7 +128,7 @@ def describe(waiter: OperationWaiter) -> dict[str, object]:
 async def open_operations(
     named: list[OperationRef],
 ) -> AsyncGenerator[tuple[SchedulesSession, list[OperationRef]], None]:
-    """Yield a session with the service and the named operations, or else with an embedded server and its own."""
+    """Yield a session and the named operations or, without any, a session and operations of an embedded server."""
     if named:
         async with SchedulesSession.from_env() as session:
             yield session, named
