@@ -124,7 +124,7 @@ class OperationSubscriber(Subscriber):
         return self._poller.time_remaining if self._poller is not None and self._wait.consumers else None
 
     def join(self, pool: PollerPool, first_use: float, away: float) -> None:
-        """Join the poller of the operation; `away`, the seconds without a consumer, do not count towards a stall."""
+        """Join the poller of the operation; the `away` seconds without a consumer do not count towards a stall."""
         self.not_found_until = first_use + (self.policy.not_found_grace if self.policy is not None else 0.0)
         if self._quiet_since == -math.inf:
             self._quiet_since, self._closed_before = first_use, self._wait.closed_seconds
