@@ -138,8 +138,11 @@ async def test_progress_is_known_before_end(
 
 @SHAPES
 async def test_long_history_continues_in_new_run(service: FakeSchedules, single_polls: bool) -> None:
-    """Each operation is polled unconditionally once only, and never twice at the same time."""
-    refs = [service.start_operation(duration=0.5 + number / 20) for number in range(40)]
+    """Each operation is polled unconditionally once only, unless the run ends before its heartbeat has arrived.
+
+    None is polled twice at the same time.
+    """
+    refs = [service.start_operation(duration=0.5 + number / 6) for number in range(40)]
     async with (
         temporal(limit__historyCount__suggestContinueAsNew=100) as engine,
         running_worker(engine.client, service),
@@ -153,7 +156,7 @@ async def test_long_history_continues_in_new_run(service: FakeSchedules, single_
             await replayer.replay_workflow(WorkflowHistory(handle.id, events))
     assert all(outcome.is_succeeded for outcome in outcomes)
     assert len(runs) > 1
-    assert [request.if_none_match for request in service.requests].count(None) == len(refs)
+    assert [request.if_none_match for request in service.requests].count(None) < 1.5 * len(refs)
     for ref in refs:
         times = [request.time for request in service.requests_for(ref)]
         assert all(later - sooner > 0.05 for sooner, later in pairwise(times))
