@@ -86,3 +86,14 @@ def test_thread_without_signals_runs_the_work() -> None:
     thread.start()
     thread.join()
     assert results == ["done"]
+
+
+def test_keyboard_interrupt_ends_as_the_signal_does() -> None:
+    """Windows' event loops have no handlers of signals."""
+
+    async def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(EndedBySignalError) as raised:
+        run_until_signal(interrupt())
+    assert raised.value.exit_code == 130
