@@ -2,7 +2,6 @@
 
 import asyncio
 import contextvars
-import math
 import os
 import random
 from collections import Counter, OrderedDict
@@ -17,9 +16,8 @@ from yarl import URL
 from schedules_async._auth.environments import DEV, Environment
 from schedules_async._auth.tokens import Auth, Tokens, as_token_provider
 from schedules_async._auth.variables import read_auth, read_base_url
-from schedules_async._clock import Clock, Seconds, Timers, to_clock, to_seconds
+from schedules_async._clock import Clock, Seconds, Timers, to_clock
 from schedules_async._hooks import Hooks
-from schedules_async._http.borrowed import check_borrowed
 from schedules_async._http.retry import RetryPolicy
 from schedules_async._http.transport import Transport
 from schedules_async._http.urls import check_base_url
@@ -90,6 +88,9 @@ class SchedulesSession:
     ValueError: an unusable token: empty, or with a character outside 0x21-0x7E (pass it without 'Bearer ')
     """
 
+    _pool: PollerPool | None = None  # from the first use on
+    _is_closed = False
+
     def __init__(
         self,
         auth: Auth,
@@ -111,14 +112,10 @@ class SchedulesSession:
         self._polling = _expect(PollingPolicy, "polling", polling)
         self._retry = _expect(RetryPolicy, "retry", retry)
         self._clock = to_clock(clock)
-        self._transport = Transport(
-            self._base_url, _check_request_timeout(request_timeout), _check_http(http), self._may_leave
-        )
-        self._limiter = RateLimiter(_check_rate_limits(rate_limits), self._transport.max_connections)
+        self._transport = Transport(self._base_url, request_timeout, http, self._may_leave)
+        self._limiter = RateLimiter(rate_limits, self._transport.max_connections)
         self._snapshots = RecentSnapshots(self._count_in_use) if snapshots is None else _check_snapshots(snapshots)
         self._counts = Counter[str]()
-        self._pool: PollerPool | None = None
-        self._is_closed = False
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:
@@ -357,12 +354,6 @@ def _other_loop() -> ValueError:
     return ValueError("a session belongs to one event loop, and this is another")
 
 
-def _check_rate_limits(limits: Sequence[RateLimit]) -> list[RateLimit]:
-    if isinstance(limits, RateLimit) or not isinstance(limits, Iterable):
-        raise TypeError(f"rate_limits must be a sequence of RateLimit, not {type(limits).__name__}")
-    return [_expect(RateLimit, "each of rate_limits", limit) for limit in limits]
-
-
 def _expect(kind: type[Value], name: str, value: object) -> Value:
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
@@ -374,17 +365,3 @@ def _check_snapshots(value: MutableMapping[OperationRef, Operation]) -> MutableM
     if isinstance(value, type) or not all(map(callable, methods)):
         raise TypeError(f"snapshots must be a MutableMapping, not {type(value).__name__}")
     return value
-
-
-def _check_request_timeout(value: Seconds) -> float:
-    seconds = to_seconds(value)
-    if math.isnan(seconds) or seconds <= 0:
-        raise ValueError(f"request_timeout must be positive, and is {seconds}")
-    return seconds
-
-
-def _check_http(http: aiohttp.ClientSession | None) -> aiohttp.ClientSession | None:
-    borrowed = check_borrowed(http)
-    if borrowed is not None and borrowed.closed:
-        raise ValueError("the borrowed http session is closed")
-    return borrowed

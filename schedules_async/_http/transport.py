@@ -10,6 +10,7 @@ import aiohttp
 from attrs import define, field
 from yarl import URL
 
+from schedules_async._clock import Seconds, to_seconds
 from schedules_async._http.aiohttp_gaps import (
     NotRepeatedError,
     NotSentError,
@@ -19,7 +20,7 @@ from schedules_async._http.aiohttp_gaps import (
     make_request_class,
 )
 from schedules_async._http.body import read_whole, to_transport_error
-from schedules_async._http.borrowed import Proxy, find_proxy, open_client
+from schedules_async._http.borrowed import Proxy, check_borrowed, find_proxy, open_client
 from schedules_async._http.responses import COMMON_HEADERS, Answer, redact, request_headers
 from schedules_async._operations.ref import OperationRef
 
@@ -39,6 +40,20 @@ class StaleConnectionError(Exception):
     """The server closed a kept-alive connection just as the request left; another connection may be used."""
 
 
+def _to_request_timeout(value: Seconds) -> float:
+    seconds = to_seconds(value)
+    if math.isnan(seconds) or seconds <= 0:
+        raise ValueError(f"request_timeout must be positive, and is {seconds}")
+    return seconds
+
+
+def _check_open(http: aiohttp.ClientSession | None) -> aiohttp.ClientSession | None:
+    borrowed = check_borrowed(http)
+    if borrowed is not None and borrowed.closed:
+        raise ValueError("the borrowed http session is closed")
+    return borrowed
+
+
 @define(eq=False, repr=False)
 class Transport:
     """Sends GET requests to one API and reads the answers, each within `request_timeout` seconds.
@@ -49,8 +64,8 @@ class Transport:
     """
 
     _base_url: str
-    _request_timeout: float
-    _borrowed: aiohttp.ClientSession | None
+    _request_timeout: float = field(converter=_to_request_timeout)
+    _borrowed: aiohttp.ClientSession | None = field(converter=_check_open)
     _may_leave: Callable[[], bool]
     _http: aiohttp.ClientSession | None = field(init=False, default=None)
     _proxy: Proxy | None = field(init=False, default=None)

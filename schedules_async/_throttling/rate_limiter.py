@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from attrs import define, field, frozen
 from attrs.validators import ge, instance_of
@@ -97,6 +97,16 @@ class Window:
         )
 
 
+def _check_rate_limits(limits: Sequence[RateLimit]) -> tuple[RateLimit, ...]:
+    if isinstance(limits, RateLimit) or not isinstance(limits, Iterable):
+        raise TypeError(f"rate_limits must be a sequence of RateLimit, not {type(limits).__name__}")
+    checked = tuple(limits)
+    for limit in checked:
+        if not isinstance(limit, RateLimit):
+            raise TypeError(f"each of rate_limits must be a RateLimit, not {type(limit).__name__}")
+    return checked
+
+
 def _make_windows(limits: Sequence[RateLimit]) -> list[Window]:
     fastest = max(limits, key=lambda limit: limit.calls / limit.per, default=None)
     return [Window(limit, limit is fastest) for limit in limits]
@@ -113,7 +123,7 @@ class RateLimiter:
     second without an answer. During an outage (transient faults in a row) a few requests a second probe the service.
     """
 
-    limits: Sequence[RateLimit]
+    limits: Sequence[RateLimit] = field(converter=_check_rate_limits)
     max_in_flight: float = MAX_IN_FLIGHT
     closed_until: float = field(init=False, default=-math.inf)
     in_flight: int = field(init=False, default=0)
