@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from click.shell_completion import shell_complete
 from rich.console import Console
 
-from schedules_async import DEV, PRODUCTION, CheckpointFile, RetryPolicy, SchedulesError, __version__
+from schedules_async import DEV, PRODUCTION, CheckpointFile, OperationRef, RetryPolicy, SchedulesError, __version__
 from schedules_async._auth.variables import BASE_URL, CLIENT_ID, CLIENT_SECRET, TOKEN, TOKEN_URL
 from schedules_async._waiters.checkpoint import Checkpoint
 from schedules_async.cli.arguments import (
@@ -218,28 +218,41 @@ def wait(
     from a checkpoint.
     """
     file = None if checkpoint is None else CheckpointFile(checkpoint)
-    saved = None if file is None else load_checkpoint(file, [target.ref for target in targets])
-    if not targets and saved is None:
-        raise click.UsageError("Missing argument 'REF': an operation, or - to read them from standard input.")
+    plan = _make_plan([target.ref for target in targets], file, timeout, stall_timeout)
     service, names = _make_service(targets, base_url, token, max_outage), find_names(targets)
-    plan = Checkpoint(
-        refs=tuple(target.ref for target in targets) if saved is None else saved.refs,
+    output = _make_output(names, service.secrets, file, as_json=as_json, quiet=quiet)
+    try:
+        _run(wait_for_all(service, plan, output), service, names, is_verbose=is_verbose)
+    except EndedBySignalError as ended:
+        raise CommandError(_how_to_resume(file), exit_code=ended.exit_code) from ended
+
+
+def _make_plan(
+    refs: Sequence[OperationRef], file: CheckpointFile | None, timeout: float, stall_timeout: float
+) -> Checkpoint:
+    """Return the wait that a checkpoint file has saved, or else a new one for the operations."""
+    saved = None if file is None else load_checkpoint(file, refs)
+    if not refs and saved is None:
+        raise click.UsageError("Missing argument 'REF': an operation, or - to read them from standard input.")
+    return Checkpoint(
+        refs=tuple(refs) if saved is None else saved.refs,
         saved={} if saved is None else saved.saved,
         is_group=True,
         check=False,
         timeout=timeout,
         stall_timeout=stall_timeout,
     )
+
+
+def _make_output(
+    names: Names, secrets: tuple[str, ...], file: CheckpointFile | None, *, as_json: bool, quiet: bool
+) -> Output:
     console = Console(stderr=True)
     has_bars = not quiet and is_live(console) and sys.stdout.isatty() is not as_json  # JSON on a terminal excludes bars
     report = Report() if quiet or has_bars else Lines(names)
     if as_json:
-        report = JsonLines(names, service.secrets, is_final_only=quiet)
-    output = Output(report, names, console if has_bars else None, file)
-    try:
-        _run(wait_for_all(service, plan, output), service, names, is_verbose=is_verbose)
-    except EndedBySignalError as ended:
-        raise CommandError(_how_to_resume(file), exit_code=ended.exit_code) from ended
+        report = JsonLines(names, secrets, is_final_only=quiet)
+    return Output(report, names, console if has_bars else None, file)
 
 
 def _how_to_resume(file: CheckpointFile | None) -> str:

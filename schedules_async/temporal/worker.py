@@ -1,7 +1,7 @@
 """A Temporal worker with one session; only the session has the token."""
 
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, TypedDict, Unpack
@@ -62,17 +62,10 @@ async def schedules_worker(
     `max_concurrent_activities` waits, or single polls, run at the same time.
     """
     snapshots: dict[OperationRef, Operation] = {}
-    options = session_options.copy()
-    options["retry"] = evolve(options.get("retry", RetryPolicy()), max_retry_after=0.0)
+    options = _without_sleep(session_options)
     async with SchedulesSession(auth, snapshots=snapshots, **options) as session:
-        activities = OperationActivities(
-            session,
-            snapshots,
-            options.get("polling", PollingPolicy()),
-            options.get("clock", SystemClock()),
-            random.Random().random,
-        )
-        worker = Worker(
+        activities = _make_activities(session, snapshots, options)
+        async with Worker(
             client,
             task_queue=task_queue,
             workflows=[WaitForOperations],
@@ -81,6 +74,17 @@ async def schedules_worker(
             max_task_queue_activities_per_second=polls_per_second,
             max_heartbeat_throttle_interval=_MAX_HEARTBEAT_THROTTLE,
             **(worker_options or {}),
-        )
-        async with worker:
+        ) as worker:
             yield worker
+
+
+def _without_sleep(options: SessionOptions) -> SessionOptions:
+    """Return options with which single fetches do not sleep through a 429: Temporal schedules the next attempt."""
+    return {**options, "retry": evolve(options.get("retry", RetryPolicy()), max_retry_after=0.0)}
+
+
+def _make_activities(
+    session: SchedulesSession, snapshots: MutableMapping[OperationRef, Operation], options: SessionOptions
+) -> OperationActivities:
+    polling, clock = options.get("polling", PollingPolicy()), options.get("clock", SystemClock())
+    return OperationActivities(session, snapshots, polling, clock, random.Random().random)
