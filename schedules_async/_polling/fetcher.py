@@ -113,11 +113,15 @@ class Fetcher:
 
     async def _send_again(self, ref: OperationRef, turn: Turn, token: BearerToken, held: Operation | None) -> Reading:
         """Send the second request of a fetch; if its connection is stale, repeat this one alone."""
-        while True:
-            try:
-                return await self._send(ref, turn, token, held)
-            except StaleConnectionError:
-                turn = await self._queue.next_turn(turn)
+        latest = turn
+        try:
+            while True:
+                try:
+                    return await self._send(ref, latest, token, held)
+                except StaleConnectionError:
+                    latest = await self._queue.next_turn(latest)
+        finally:
+            turn.seconds = latest.seconds
 
     def _learn(self, ref: OperationRef, outcome: Fetched | SchedulesError, sent: float) -> None:
         """Learn from an answer; a 429, or a 503 with Retry-After, closes the gate for the whole session."""

@@ -15,6 +15,7 @@ from schedules_async import (
     STANDARD_TIER,
     AuthenticationError,
     MalformedResponseError,
+    NotFoundError,
     OperationGroupError,
     OperationRef,
     OperationTimeoutError,
@@ -26,6 +27,7 @@ from schedules_async import (
     ServerError,
     TransportError,
 )
+from schedules_async.events import Event, Polled
 from schedules_async.testing import FakeClock, FakeSchedules, fault, not_modified, operation_answer, throttled
 
 DONE = operation_answer("Succeeded")
@@ -411,3 +413,38 @@ async def test_stale_connection_does_not_repeat_the_first_request(
             await session.get_operation("schedule", "operation")
         assert session.stats.requests == 3
     assert len(answered) == 2
+
+
+class HandMovedClock:
+    """A clock that a server moves while a request is in flight, for which a FakeClock waits."""
+
+    reading = 0.0
+
+    def monotonic(self) -> float:
+        return self.reading
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError(f"nothing sleeps for {seconds} s")
+
+
+async def test_seconds_are_those_of_the_last_request() -> None:
+    """The second request of the fetch met a stale connection, and was sent once more."""
+    clock, connections, polled = HandMovedClock(), [], list[float]()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        if len(connections) == 1:
+            writer.write(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 0\r\n\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+        else:
+            clock.reading += 3
+            writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    def note(event: Event) -> None:
+        polled.extend([event.seconds] if isinstance(event, Polled) else [])
+
+    async with serve(answer) as url, SchedulesSession("token", base_url=url, clock=clock, hooks=[note]) as session:
+        with pytest.raises(NotFoundError):
+            await session.get_operation("schedule", "operation")
+    assert polled == [3.0]
