@@ -213,16 +213,15 @@ class Timers:
             self._sleeper.add_done_callback(self._on_sleeper_done, context=self._context)
 
     async def _sleep(self) -> None:
-        ticked_at, reading = 0.0, math.nan
+        advanced_at = self._loop.time()
         while self._sleeps_until < math.inf:
             before, failures = self.now(), self._failures
             if before < self._sleeps_until:
-                if before != reading:
-                    ticked_at, reading = self._loop.time(), before
                 await self._clock.sleep(self._sleeps_until - before)
                 now = self.now()
-                has_failed = self._failures > failures  # then `now` is the last reading that succeeded
-                if now == before and not has_failed and self._loop.time() - ticked_at > _LONGEST_TICK:
+                if now != before or self._failures > failures:  # after a failure `now` is the last good reading
+                    advanced_at = self._loop.time()
+                elif self._loop.time() - advanced_at > _LONGEST_TICK:
                     self._fail(RuntimeError("the clock did not advance while it slept"))
                 if now < self._sleeps_until:
                     await asyncio.sleep(0)  # a clock that does not advance must not block the event loop
