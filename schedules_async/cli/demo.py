@@ -14,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from schedules_async import Operation, OperationProgress, OperationRef, PollingPolicy, RateLimit, SchedulesSession
+from schedules_async.cli.reports import Lines
+from schedules_async.events import Hook
 from schedules_async.progress import RichProgress
 from schedules_async.progress.rich_bars import is_live
 from schedules_async.progress.text import describe_error, describe_operation, format_stats
@@ -77,16 +79,17 @@ class Member:
 
 async def run_demo(seconds: float, console: Console) -> None:
     """Run the server and the six operations, wait for all at once, and print a summary."""
-    async with FakeSchedules() as server, open_session(server) as session:
+    hooks = [] if is_live(console) else [Lines({}).on_event]
+    async with FakeSchedules() as server, open_session(server, hooks) as session:
         names = {start(server, part, seconds): part.name for part in PROGRAMME}
         asyncio.get_running_loop().call_later(_BURST_AT * seconds, server.interrupt, *_BURST)
         members = await wait_with_output(names, session, console)
         summarize(members, server, session, console)
 
 
-def open_session(server: FakeSchedules) -> SchedulesSession:
+def open_session(server: FakeSchedules, hooks: Sequence[Hook] = ()) -> SchedulesSession:
     """Return a session that polls often."""
-    return SchedulesSession(server.token, base_url=server.url, polling=_POLLING, rate_limits=(_RATE_LIMIT,))
+    return server.session(polling=_POLLING, rate_limits=(_RATE_LIMIT,), hooks=hooks)
 
 
 def start(server: FakeSchedules, part: DemoOperation, seconds: float, ref: OperationRef | None = None) -> OperationRef:

@@ -321,6 +321,7 @@ def test_demo_without_terminal_prints_plain_lines() -> None:
     assert all(f" {name} " in lines for name in ("steady", "in steps", "stuck at 99 %", "silent", "S-curve"))
     assert lines.count("Succeeded") == 5
     assert "Failed: Rule 7 needs a calendar" in lines
+    assert "throttled, 1 s left\n" in lines
     assert summary.count("Succeeded") == 5
     assert " saved by 304" in summary
     assert " answered 429" in summary
