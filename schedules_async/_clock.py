@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol, cast
 
 from attrs import define, field
 
@@ -68,47 +68,35 @@ def to_seconds(value: Seconds) -> float:
 
 @define(eq=False, repr=False)
 class Timer:
-    """One callback that waits in a queue, to be called once unless it is cancelled."""
+    """One callback in a queue, to be called once unless it is cancelled."""
 
     when: float
     callback: Callable[[], None] | None  # None once called or cancelled
-    _queue: "TimerQueue[Timer]"
+    _queue: "TimerQueue"
 
     def cancel(self) -> None:
         """Cancel the callback; do nothing if it was called or cancelled before."""
         if self.callback is not None:
             self.callback = None
-            self._queue.cancelled(self)
-
-    def call(self) -> None:
-        """Call the callback, unless it was called or cancelled before."""
-        callback, self.callback = self.callback, None
-        if callback is not None:
-            callback()
-
-
-AnyTimer = TypeVar("AnyTimer", bound=Timer)
-
-
-def _ignore(_: Timer) -> None:
-    """Do nothing: the default callback for a cancelled timer."""
+            self._queue.on_cancel(self)
 
 
 @define(eq=False, repr=False)
-class TimerQueue(Generic[AnyTimer]):
-    """A queue of timers by ascending key, first in, first out for equal keys; cancelled ones are removed lazily."""
+class TimerQueue:
+    """Timers by ascending `when`, first in, first out for equal ones; cancelled ones are removed lazily."""
 
-    _on_cancel: Callable[[Timer], None] = _ignore
-    _heap: list[tuple[float, int, AnyTimer]] = field(init=False, factory=list)
+    _heap: list[tuple[float, int, Timer]] = field(init=False, factory=list)
     _numbers: "itertools.count[int]" = field(init=False, factory=itertools.count)
     _cancelled: int = field(init=False, default=0)
 
-    def add(self, key: float, timer: AnyTimer) -> None:
-        """Add a pending timer."""
-        heapq.heappush(self._heap, (key, next(self._numbers), timer))
+    def add(self, when: float, callback: Callable[[], None]) -> Timer:
+        """Return a new timer, which is in the queue."""
+        timer = Timer(when, callback, self)
+        heapq.heappush(self._heap, (when, next(self._numbers), timer))
+        return timer
 
-    def first(self) -> AnyTimer | None:
-        """Return the pending timer with the lowest key, None if there is none."""
+    def first(self) -> Timer | None:
+        """Return the earliest pending timer, None if there is none."""
         while self._heap:
             timer = self._heap[0][2]
             if timer.callback is not None:
@@ -117,18 +105,19 @@ class TimerQueue(Generic[AnyTimer]):
             self._cancelled -= 1
         return None
 
-    def pop(self) -> AnyTimer:
-        """Remove the timer that `first` returned."""
-        return heapq.heappop(self._heap)[2]
+    def pop(self) -> Callable[[], None]:
+        """Remove the timer that `first` returned; return its callback, which is to be called now."""
+        timer = heapq.heappop(self._heap)[2]
+        callback, timer.callback = timer.callback, None
+        return cast("Callable[[], None]", callback)
 
-    def cancelled(self, timer: Timer) -> None:
+    def on_cancel(self, _: Timer) -> None:
         """Count a cancelled timer; remove all such timers once they are more than half."""
         self._cancelled += 1
         if self._cancelled > len(self._heap) // 2:
             self._heap = [entry for entry in self._heap if entry[2].callback is not None]
             heapq.heapify(self._heap)
             self._cancelled = 0
-        self._on_cancel(timer)
 
 
 def _ignore_failure(_: BaseException) -> None:
@@ -136,7 +125,7 @@ def _ignore_failure(_: BaseException) -> None:
 
 
 @define(eq=False, repr=False)
-class Timers:
+class Timers(TimerQueue):
     """The timers of one session on its injected clock, all served by a single sleeping task.
 
     The task lives only while a timer is pending, sleeps until the earliest one, and runs in `context`. If it is
@@ -151,7 +140,6 @@ class Timers:
     now: Callable[[], float] = field(init=False)  # the time of the session
     _last: float = field(init=False)  # the last reading of the clock
     _offset: float = field(init=False, default=0.0)
-    _queue: TimerQueue[Timer] = field(init=False)
     _sleeper: "asyncio.Task[None] | None" = field(init=False, default=None)
     _sleeps_until: float = field(init=False, default=math.inf)
     _arming: asyncio.Handle | None = field(init=False, default=None)
@@ -163,7 +151,6 @@ class Timers:
         except asyncio.CancelledError as error:
             raise RuntimeError("the clock raised CancelledError") from error
         self.now = time.monotonic if type(self._clock) is SystemClock else self._read
-        self._queue = TimerQueue(self._on_cancel)
 
     def _read(self) -> float:
         """Return the clock's reading without its steps backwards; if the clock fails, return its last reading."""
@@ -183,13 +170,14 @@ class Timers:
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         """Call `callback` on the event loop once the clock reads `when`; infinity is never."""
-        timer = Timer(when, callback, self._queue)
-        self._queue.add(when, timer)
+        timer = self.add(when, callback)
         if when < self._sleeps_until:
             self._arm_soon()
         return timer
 
-    def _on_cancel(self, timer: Timer) -> None:
+    def on_cancel(self, timer: Timer) -> None:
+        """Count a cancelled timer; sleep for another one if this was the earliest."""
+        super().on_cancel(timer)
         if timer.when <= self._sleeps_until:
             self._arm_soon()
 
@@ -200,7 +188,7 @@ class Timers:
 
     def _arm(self) -> None:
         self._arming = None
-        first = self._queue.first()
+        first = self.first()
         until = math.inf if first is None else first.when
         if self._sleeper is not None:
             if until == self._sleeps_until:
@@ -228,17 +216,15 @@ class Timers:
                     continue
                 self._failures = 0
             self._call_due()
-            first = self._queue.first()
+            first = self.first()
             self._sleeps_until = math.inf if first is None else first.when
 
     def _call_due(self) -> None:
-        """Call every timer that is due; those that a callback adds are called next time."""
-        now, due = self.now(), list[Timer]()
-        while (timer := self._queue.first()) is not None and timer.when <= now:
-            due.append(self._queue.pop())
-        for timer in due:
+        """Call every timer that is due."""
+        now = self.now()
+        while (timer := self.first()) is not None and timer.when <= now:
             try:
-                timer.call()
+                self.pop()()
             except Exception as error:
                 context = {"message": "a timer of a schedules_async session raised", "exception": error}
                 self._loop.call_exception_handler(context)
@@ -254,7 +240,7 @@ class Timers:
                 self._fail(error)
         elif not task.cancelling():
             self._fail(RuntimeError("the clock's sleep raised CancelledError"))
-        if self._queue.first() is not None and self._arming is None and not self._loop.is_closed():
+        if self.first() is not None and self._arming is None and not self._loop.is_closed():
             # Not at once: the event loop may be shutting down, and would find a pending task.
             self._arming = self._loop.call_later(_RESTART_DELAY, self._arm, context=self._context)
 

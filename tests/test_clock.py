@@ -116,7 +116,7 @@ async def test_cancelled_timers_do_not_accumulate(clock: FakeClock) -> None:
     for number in range(1000):
         timers.call_at(3600 + number, lambda: called.append(0)).cancel()
         await asyncio.sleep(0)
-    assert len(timers._queue._heap) < 10
+    assert len(timers._heap) < 10
     await clock.sleep(6000)
     assert called == [1]
 

@@ -26,23 +26,19 @@ class Turn:
     _queue: "RequestQueue"
     granted_at: float = field(init=False, default=math.nan)
     seconds: float = field(init=False, default=0.0)  # the time that the last request took
-    _timer: Timer | None = field(init=False, default=None)
+    timer: Timer | None = field(init=False, default=None)  # until it is granted
     _is_held: bool = field(init=False, default=False)  # granted, and not given back
-
-    def wait(self, timer: Timer) -> None:
-        """Wait for a timer, which `withdraw` cancels."""
-        self._timer = timer
 
     def leave(self) -> None:
         """Grant this turn at `dispatched_at`, and count its request as sent."""
-        self._timer, self._is_held = None, True
+        self.timer, self._is_held = None, True
         self.granted_at = self._queue.dispatched_at
         self._queue.limiter.send(self.granted_at)
         self._grant(self)
 
     def withdraw(self) -> None:
         """Leave the queue; do nothing if the turn was granted."""
-        timer, self._timer = self._timer, None
+        timer, self.timer = self.timer, None
         if timer is not None:
             timer.cancel()
             self._queue.dispatch()  # the alarm may have been for this turn alone
@@ -69,8 +65,8 @@ class RequestQueue:
     timers: Timers
     dispatched_at: float = field(init=False, default=-math.inf)  # when the last turn was granted
     demand: float = field(init=False, default=0.0)  # polls a second that all pollers would make without limits
-    _urgent: TimerQueue[Timer] = field(init=False, factory=TimerQueue)
-    _due: TimerQueue[Timer] = field(init=False, factory=TimerQueue)
+    _urgent: TimerQueue = field(init=False, factory=TimerQueue)
+    _due: TimerQueue = field(init=False, factory=TimerQueue)
     _was_urgent: bool = field(init=False, default=False)
     _alarm: Timer | None = field(init=False, default=None)
 
@@ -88,7 +84,7 @@ class RequestQueue:
         """Return a turn; call `grant` with it once it is due and a request may leave, perhaps before this returns."""
         turn, now = Turn(due, deadline, is_urgent, grant, self), self.timers.now()
         if due > now:
-            turn.wait(self.timers.call_at(due, partial(self._enter, turn)))
+            turn.timer = self.timers.call_at(due, partial(self._enter, turn))
         elif self._due.first() is None and self._urgent.first() is None and self.limiter.earliest(now) <= now:
             self.dispatched_at, self._was_urgent = now, is_urgent
             turn.leave()
@@ -98,10 +94,7 @@ class RequestQueue:
 
     def _enter(self, turn: Turn) -> None:
         """Add a turn that is due to those that wait for the rate limiter, behind earlier deadlines."""
-        queue = self._urgent if turn.is_urgent else self._due
-        timer = Timer(turn.deadline, turn.leave, queue)
-        queue.add(turn.deadline, timer)
-        turn.wait(timer)
+        turn.timer = (self._urgent if turn.is_urgent else self._due).add(turn.deadline, turn.leave)
         self.dispatch()
 
     async def next_turn(self, turn: Turn) -> Turn:
@@ -118,23 +111,20 @@ class RequestQueue:
 
     def dispatch(self) -> None:
         """Grant turns for as long as requests may leave, and set the alarm for the next one."""
-        while True:
-            urgent, due = self._urgent.first(), self._due.first()
-            is_urgent = urgent is not None and (due is None or not self._was_urgent)
-            if urgent is None and due is None:
-                return self._set_alarm(math.inf)
+        at = math.inf
+        while (urgent := self._urgent.first()) is not None or self._due.first() is not None:
             now = self.timers.now()
             at = self.limiter.earliest(now)
             if at > now:
-                return self._set_alarm(at)
-            self.dispatched_at, self._was_urgent = now, is_urgent
-            (self._urgent if is_urgent else self._due).pop().call()
-
-    def _set_alarm(self, at: float) -> None:
-        if self._alarm is not None:
-            if self._alarm.when == at and self._alarm.callback is not None:
+                break
+            is_urgent = urgent is not None and (self._due.first() is None or not self._was_urgent)
+            self.dispatched_at, self._was_urgent, at = now, is_urgent, math.inf
+            (self._urgent if is_urgent else self._due).pop()()
+        alarm = self._alarm
+        if alarm is not None:
+            if alarm.when == at and alarm.callback is not None:
                 return
-            self._alarm.cancel()
+            alarm.cancel()
         self._alarm = self.timers.call_at(at, self.dispatch) if at < math.inf else None
 
 

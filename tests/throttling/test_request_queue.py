@@ -224,7 +224,7 @@ def test_withdrawn_turns_take_no_room(queue: Queue, due: float, is_urgent: bool)
     left = weakref.WeakSet[Turn | Timer | None]()
     for _ in range(20_000):
         turn = queue.request("b", due, is_urgent=is_urgent)
-        left.update((turn, turn._timer))
+        left.update((turn, turn.timer))
         turn.withdraw()
     del turn
     assert len(left) <= 10
@@ -237,7 +237,7 @@ def test_crowd_of_withdrawn_turns_takes_no_room(queue: Queue) -> None:
     queue.close_gate(1800.0)
     queue.request("a")
     turns = [queue.request("b", deadline=float(number % 7)) for number in range(1000)]
-    left = weakref.WeakSet[Turn | Timer | None]([*turns, *(turn._timer for turn in turns)])
+    left = weakref.WeakSet[Turn | Timer | None]([*turns, *(turn.timer for turn in turns)])
     for turn in turns:
         turn.withdraw()
     turns.clear()
