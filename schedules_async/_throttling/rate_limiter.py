@@ -68,14 +68,10 @@ class Window:
 
     def earliest(self, now: float, in_flight: int, last_sent: float) -> float:
         """Return when the next request may leave; infinity while that depends on an answer."""
-        self._forget(now)
+        rate = self.lasting_rate(now, in_flight)
         if in_flight + len(self.answered) >= self.limit.calls:
             return self.answered[0] + self.limit.per if self.answered else math.inf
-        return now if self.is_fastest else max(now, last_sent + 1 / self.lasting_rate(now, in_flight))
-
-    def _forget(self, now: float) -> None:
-        while self.answered and self.answered[0] + self.limit.per <= now:
-            self.answered.popleft()
+        return max(now, last_sent + 1 / rate)
 
     def lasting_rate(self, now: float, in_flight: int) -> float:
         """Return the rate that this limit allows in the long run; infinity if a faster limit decides.
@@ -83,7 +79,8 @@ class Window:
         Half of the requests of a slower limit may leave at the faster limit's rate. The others are spread so that
         some always remain: the free ones last until the first, a quarter, half ... of those counted leave the window.
         """
-        self._forget(now)
+        while self.answered and self.answered[0] + self.limit.per <= now:
+            self.answered.popleft()
         held = len(self.answered)
         free = self.limit.calls - in_flight - held
         if self.is_fastest or free > self.limit.calls / 2:
@@ -212,19 +209,12 @@ class RateLimiter:
         if self._is_rate_binding and now >= self.closed_until:
             self._is_rate_binding = False
             self._credit, self._credited_at = self._credit_at(now), now
-            self.rate = min(self.rate + seconds * self._growth, self._known_rate)
+            # After the second cut the growth is the same for all sessions that share a quota: their shares become fair.
+            growth = max(self.rate - self._rate_after_cut, _LEAST_GROWTH) / _GROWTH_TIME
+            if self._cuts < len(_GROWTHS):
+                growth = self.rate * _GROWTHS[self._cuts]
+            self.rate = min(self.rate + seconds * growth, self._known_rate)
         return was_outage
-
-    @property
-    def _growth(self) -> float:
-        """The increase of the rate, in requests per second, during one second.
-
-        Until the second cut it is a share of the rate. Then it is the same for all sessions that share a quota, so that
-        their shares become fair, and it increases until the next cut.
-        """
-        if self._cuts < len(_GROWTHS):
-            return self.rate * _GROWTHS[self._cuts]
-        return max(self.rate - self._rate_after_cut, _LEAST_GROWTH) / _GROWTH_TIME
 
     def fault(self) -> None:
         """Count a transient fault."""
