@@ -5,7 +5,8 @@ import contextvars
 import os
 import random
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, MutableMapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast, overload
 
@@ -160,9 +161,10 @@ class SchedulesSession:
             await self._transport.aclose()
             return
         self._is_closed = True
-        steps = [self._tokens.aclose, self._transport.aclose]
+        steps: list[Callable[[], Coroutine[Any, Any, None]]] = [self._tokens.aclose, self._transport.aclose]
         if pool is not None:
             steps = [pool.aclose, self._tokens.aclose, pool.timers.aclose, self._transport.aclose]
+        steps.append(partial(asyncio.sleep, 0))  # after which the hooks have been called
         failure: BaseException | None = None
         for step in steps:
             try:
@@ -171,7 +173,6 @@ class SchedulesSession:
                 raise
             except BaseException as error:  # a cancellation too: the remaining steps are still taken
                 failure = error
-        self._hooks.deliver()
         if failure is not None:
             raise failure
 
