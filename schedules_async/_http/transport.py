@@ -70,7 +70,7 @@ class Transport:
     _http: aiohttp.ClientSession | None = field(init=False, default=None)
     _proxy: Proxy | None = field(init=False, default=None)
     _is_closed: bool = field(init=False, default=False)
-    _attempts: "dict[asyncio.Task[Any], _Attempt]" = field(init=False, factory=dict)
+    _timeouts: "dict[asyncio.Task[Any], asyncio.Timeout]" = field(init=False, factory=dict)
 
     @property
     def max_connections(self) -> float:
@@ -101,23 +101,24 @@ class Transport:
     async def _send(self, ref: OperationRef, token: Secret, tag: str | None) -> Answer | BaseException:
         """Return the answer or an exception, to be raised without the frames of aiohttp that hold the token."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())
-        self._attempts[task] = attempt = _Attempt(self._request_timeout, task)
-        attempt.resume()
+        url, headers = _to_url(self._base_url, ref), request_headers(token.text, tag)
+        timeout = self._timeouts[task] = asyncio.timeout(self._request_timeout)
         try:
-            http = self._http or self._open()
-            response = await http.get(
-                _to_url(self._base_url, ref), headers=request_headers(token.text, tag), allow_redirects=False
-            )
-            return redact(token.text, await read_whole(response, self._proxy))
+            async with timeout:
+                response = await (self._http or self._open()).get(url, headers=headers, allow_redirects=False)
+                return redact(token.text, await read_whole(response, self._proxy))
         except NotRepeatedError as error:
             return StaleConnectionError() if error.is_stale else error.fault
         except asyncio.CancelledError as error:
-            return attempt.explain(error)
+            if task.cancelling():
+                return error
+            return ConnectionAbortedError("the connection was closed while the request was under way")
         except Exception as error:
+            if timeout.expired():
+                return TimeoutError(f"no complete answer within {self._request_timeout:g} s")
             return error
         finally:
-            attempt.pause()
-            del self._attempts[task]
+            del self._timeouts[task]
 
     @property
     def _is_borrowed_closed(self) -> bool:
@@ -147,56 +148,24 @@ class Transport:
         """Return a trace config that stops the timeout of a request while it waits for a free connection."""
 
         async def pause(*_: object) -> None:
-            self._find_attempt().pause()
+            self._find_timeout().reschedule(None)
 
         async def resume(*_: object) -> None:
-            self._find_attempt().resume()
+            self._find_timeout().reschedule(asyncio.get_running_loop().time() + self._request_timeout)
 
         trace = aiohttp.TraceConfig()
         trace.on_connection_queued_start.append(pause)
         trace.on_connection_queued_end.append(resume)
         return trace
 
-    def _find_attempt(self) -> "_Attempt":
-        return self._attempts[cast("asyncio.Task[Any]", asyncio.current_task())]
+    def _find_timeout(self) -> asyncio.Timeout:
+        return self._timeouts[cast("asyncio.Task[Any]", asyncio.current_task())]
 
     async def aclose(self) -> None:
         """Close what was opened here; a borrowed session's connector stays open."""
         http, self._http, self._is_closed = self._http, None, True
         if http is not None:
             await http.close()
-
-
-@define(eq=False, repr=False)
-class _Attempt:
-    """The timeout of one request, whose task is cancelled when it expires."""
-
-    _seconds: float
-    task: "asyncio.Task[Any]"
-    _timer: asyncio.TimerHandle | None = field(init=False, default=None)
-    _is_overdue: bool = field(init=False, default=False)
-
-    def resume(self) -> None:
-        """Start the timeout anew."""
-        if self._seconds < math.inf:
-            self._timer = self.task.get_loop().call_later(self._seconds, self._cancel)
-
-    def pause(self) -> None:
-        """Stop the timeout."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _cancel(self) -> None:
-        self._is_overdue = True
-        self.task.cancel()
-
-    def explain(self, error: asyncio.CancelledError) -> BaseException:
-        """Return what a cancellation means: a timeout, a cancelled task, or a closed connection."""
-        if self._is_overdue and self.task.uncancel() == 0:
-            return TimeoutError(f"no complete answer within {self._seconds:g} s")
-        if self.task.cancelling():
-            return error
-        return ConnectionAbortedError("the connection was closed while the request was under way")
 
 
 def _new_connector() -> aiohttp.TCPConnector:
