@@ -11,13 +11,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from schedules_async._operations.base_errors import MalformedResponseError, SchedulesError, copy_error
 from schedules_async._operations.fields import is_same_tag, parse_http_date, parse_retry_after, parse_tag
-from schedules_async._operations.operation import (
-    Operation,
-    is_well_formed,
-    read_document,
-    read_json,
-    structure_operation,
-)
+from schedules_async._operations.operation import Operation, read_document, read_json, structure_operation, to_text
 from schedules_async._operations.ref import OperationRef
 from schedules_async._version import __version__
 from schedules_async.errors import (
@@ -133,10 +127,11 @@ def read_answer(ref: OperationRef, held: Operation | None, answer: Answer) -> Re
     """Return what an answer means, given the snapshot whose tag was sent."""
     outcome: Fetched | SchedulesError
     try:
-        if answer.status == 200:
-            outcome = _read_ok(ref, answer)
-        elif answer.status == 304:
-            outcome = _read_not_modified(held, answer)
+        if answer.status in (200, 304):
+            operation = _read_ok(ref, answer) if answer.status == 200 else _find_unmodified(held, answer)
+            is_kept = "Cache-Control" not in answer.headers or _may_keep(answer.headers)
+            date = parse_http_date(answer.headers.get("Date", ""))
+            outcome = Fetched(operation, answer.status == 304, is_kept, _retry_after(answer), date)
         elif answer.status < 300:
             outcome = MalformedResponseError(f"unexpected status {answer.status}")
         else:
@@ -148,7 +143,7 @@ def read_answer(ref: OperationRef, held: Operation | None, answer: Answer) -> Re
     return Reading(answer.status, outcome)
 
 
-def _read_ok(ref: OperationRef, answer: Answer) -> Fetched:
+def _read_ok(ref: OperationRef, answer: Answer) -> Operation:
     if answer.problem is not None:
         raise MalformedResponseError(answer.problem)
     document = read_document(answer.body)
@@ -156,8 +151,7 @@ def _read_ok(ref: OperationRef, answer: Answer) -> Fetched:
     if named != ref.operation_id and not _is_same_guid(named, ref.operation_id):
         raise MalformedResponseError(f"the answer is about another operation than {ref.operation_id!r}")
     tag = parse_tag(answer.headers.getall("ETag", ()))
-    operation = structure_operation({**document, "id": ref.operation_id}, ref.schedule_id, tag)
-    return _to_fetched(operation, answer)
+    return structure_operation({**document, "id": ref.operation_id}, ref.schedule_id, tag)
 
 
 def _is_same_guid(named: object, wanted: str) -> bool:
@@ -165,27 +159,12 @@ def _is_same_guid(named: object, wanted: str) -> bool:
     return isinstance(named, str) and _GUID.fullmatch(named) is not None and named.lower() == wanted.lower()
 
 
-def _read_not_modified(held: Operation | None, answer: Answer) -> Fetched:
+def _find_unmodified(held: Operation | None, answer: Answer) -> Operation:
     """Return the held snapshot itself (RFC 9110 section 15.4.5); a tag of the answer must match it weakly."""
-    if held is None or not _is_usable(held, answer):
-        raise MalformedResponseError("304 to an unconditional request, or with the tag of another snapshot")
-    return _to_fetched(held, answer, is_not_modified=True)
-
-
-def _is_usable(held: Operation | None, answer: Answer) -> bool:
-    """Return True if a 304 can refer to the snapshot whose tag was sent."""
-    if held is None or held.etag is None:
-        return False
-    if answer.headers.get("ETag") == held.etag:
-        return True
     tag = parse_tag(answer.headers.getall("ETag", ()))
-    return tag is None or is_same_tag(tag, held.etag)
-
-
-def _to_fetched(operation: Operation, answer: Answer, *, is_not_modified: bool = False) -> Fetched:
-    date = parse_http_date(answer.headers.get("Date", ""))
-    is_kept = "Cache-Control" not in answer.headers or _may_keep(answer.headers)
-    return Fetched(operation, is_not_modified, is_kept, _retry_after(answer), date)
+    if held is None or held.etag is None or (tag is not None and not is_same_tag(tag, held.etag)):
+        raise MalformedResponseError("304 to an unconditional request, or with the tag of another snapshot")
+    return held
 
 
 def _may_keep(headers: Headers) -> bool:
@@ -221,8 +200,8 @@ def read_error(answer: Answer) -> ResponseError:
         target=facts.target,
         details=details,
         retry_after=retry_after,
-        correlation_id=_text(answer.headers.get("x-correlation-id")),
-        limits={name: value for name in _LIMIT_HEADERS if (value := _text(answer.headers.get(name))) is not None},
+        correlation_id=to_text(answer.headers.get("x-correlation-id")),
+        limits={name: value for name in _LIMIT_HEADERS if (value := to_text(answer.headers.get(name))) is not None},
     )
 
 
@@ -249,8 +228,4 @@ def _read_envelope(body: bytes) -> tuple[ErrorDetail, tuple[ErrorDetail, ...]]:
 def _read_detail(value: object) -> ErrorDetail:
     if not isinstance(value, dict):
         return ErrorDetail()
-    return ErrorDetail(*(_text(value.get(name)) for name in ("code", "message", "target")))
-
-
-def _text(value: object) -> str | None:
-    return value if is_well_formed(value) else None
+    return ErrorDetail(*(to_text(value.get(name)) for name in ("code", "message", "target")))

@@ -59,21 +59,16 @@ def parse_timestamp(text: str) -> datetime | None:
 @lru_cache(maxsize=16)
 def parse_http_date(text: str) -> datetime | None:
     """Return the datetime of an HTTP-date in any of its three forms (RFC 9110 section 5.6.7), else None."""
-    for form in _HTTP_DATES:
-        if match := form.fullmatch(text):
-            return _from_fields(match.groupdict())
-    return None
-
-
-def _from_fields(fields: dict[str, str]) -> datetime | None:
-    year, second = int(fields["year"]), int(fields["second"])
+    fields = next((match for form in _HTTP_DATES if (match := form.fullmatch(text))), None)
+    if fields is None:
+        return None
+    year, month = int(fields["year"]), _MONTHS.index(fields["month"]) + 1
     if len(fields["year"]) == 2:
         year += 2000 if year < 70 else 1900
-    month = _MONTHS.index(fields["month"]) + 1
-    hour, minute = int(fields["hour"]), int(fields["minute"])
-    leap = timedelta(seconds=1 if second == 60 else 0)
+    day, hour, minute, second = (int(fields[name]) for name in ("day", "hour", "minute", "second"))
+    is_leap = second == 60
     try:
-        return datetime(year, month, int(fields["day"]), hour, minute, second - (second == 60), tzinfo=UTC) + leap
+        return datetime(year, month, day, hour, minute, second - is_leap, tzinfo=UTC) + timedelta(seconds=is_leap)
     except (ValueError, OverflowError):
         return None
 

@@ -6,7 +6,7 @@ import sys
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
-from typing import Any, TypeGuard
+from typing import Any
 
 from attrs import Factory, field, frozen
 from cattrs import Converter
@@ -87,7 +87,7 @@ class Operation:
     @property
     def is_done(self) -> bool:
         """True if the status is final."""
-        return self.is_succeeded or self.is_failed
+        return self.status in (OperationStatus.SUCCEEDED, OperationStatus.FAILED)
 
     @property
     def is_succeeded(self) -> bool:
@@ -191,21 +191,22 @@ def structure_operation(document: dict[str, Any], schedule_id: object, etag: str
         raise MalformedResponseError(f"the operation breaks the contract: {error}") from error
 
 
-def is_well_formed(value: object) -> TypeGuard[str]:
-    """Return True if a value is text without lone surrogates."""
+def to_text(value: object) -> str | None:
+    """Return a value that is text without lone surrogates, None for any other."""
     if not isinstance(value, str):
-        return False
+        return None
     try:
         value.encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        return None
+    return value
 
 
 def _read_text(value: object, _: object) -> str:
-    if not is_well_formed(value):
+    text = to_text(value)
+    if text is None:
         raise TypeError(f"expected text, not {_kind(value)}")
-    return value
+    return text
 
 
 def _read_number(value: object, _: object) -> float:

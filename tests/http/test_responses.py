@@ -26,7 +26,7 @@ from schedules_async._http.responses import (
     request_headers,
 )
 from schedules_async._operations.base_errors import MalformedResponseError, SchedulesError
-from schedules_async._operations.operation import Operation, OperationStatus, is_well_formed
+from schedules_async._operations.operation import Operation, OperationStatus, to_text
 from schedules_async._operations.ref import OperationRef
 from schedules_async._version import __version__
 from schedules_async.errors import (
@@ -526,7 +526,7 @@ def check_facts(error: SchedulesError) -> None:
         assert error.retry_after is None or 0 <= error.retry_after <= 1e9
         texts += [error.code, error.message, error.target, error.correlation_id, *getattr(error, "limits", {}).values()]
         texts += [text for detail in error.details for text in astuple(detail)]
-    assert all(text is None or is_well_formed(text) for text in texts)
+    assert all(text == to_text(text) for text in texts)
 
 
 @pytest.mark.parametrize(

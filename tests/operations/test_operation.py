@@ -13,8 +13,8 @@ from schedules_async._operations.base_errors import MalformedResponseError
 from schedules_async._operations.operation import (
     Operation,
     OperationStatus,
-    is_well_formed,
     structure_operation,
+    to_text,
 )
 from schedules_async._operations.ref import OperationRef
 
@@ -387,5 +387,5 @@ def test_fraction_is_between_zero_and_one(status: str, percent: float, fraction:
     ],
     ids=ascii,
 )
-def test_only_text_without_lone_surrogates_is_well_formed(value: object, expected: bool) -> None:
-    assert is_well_formed(value) is expected
+def test_only_text_without_lone_surrogates_is_returned(value: object, expected: bool) -> None:
+    assert to_text(value) == (value if expected else None)
