@@ -130,7 +130,12 @@ class Fetcher:
         elif isinstance(outcome, ResponseError) and outcome.is_transient:
             self._queue.limiter.fault()
         else:
-            self._accept(self._queue.timers.now())
+            now, since = self._queue.timers.now(), self._outage_since
+            if since is not None:
+                self._hooks.emit(OutageEnded(now - since))
+                self._outage_since = None
+            if self._queue.limiter.accept(now):
+                self.on_recovery()
 
     def begin_outage(self, now: float) -> bool:
         """Note a retry; return True for the first one since the service last answered."""
@@ -138,13 +143,6 @@ class Fetcher:
             return False
         self._outage_since = now
         return True
-
-    def _accept(self, now: float) -> None:
-        if self._outage_since is not None:
-            self._hooks.emit(OutageEnded(now - self._outage_since))
-            self._outage_since = None
-        if self._queue.limiter.accept(now):
-            self.on_recovery()
 
     def _throttle(self, ref: OperationRef, error: ResponseError, sent: float) -> None:
         self._counts["throttled"] += 1

@@ -110,7 +110,7 @@ class Poller:
     _pool: "PollerPool"
     latest: Operation | None = field(init=False, default=None)
     _seed: float = field(init=False)  # of the jitter
-    demand: float = field(init=False, default=0.0)  # polls a second
+    _demand: float = field(init=False, default=0.0)  # polls a second, without rate limits; a part of the queue's
     _subscribers: dict[Subscriber, None] = field(init=False, factory=dict)
     _turn: Turn | None = field(init=False, default=None)  # in the queue, or of the fetch under way
     _task: "asyncio.Task[None] | None" = field(init=False, default=None)
@@ -162,12 +162,18 @@ class Poller:
         """Remove subscribers; if none are left, end the polling."""
         for subscriber in subscribers:
             self._subscribers.pop(subscriber, None)
-        if not self._subscribers:
-            turn, self._turn = self._turn, None
-            task, self._task = self._task, None
-            self._pool.forget(self, task)
-            if turn is not None:
-                turn.withdraw()
+        if self._subscribers:
+            return
+        pool, turn, self._turn = self._pool, self._turn, None
+        if pool.pollers.get(self.ref) is self:
+            del pool.pollers[self.ref]
+        pool.queue.demand -= self._demand
+        self._demand = 0.0
+        task, self._task = self._task, None
+        if task is not None:
+            pool.cancel(task)
+        if turn is not None:
+            turn.withdraw()
 
     def _schedule(self) -> None:
         """Request a turn for the earliest poll that any subscriber wants, unless a fetch is under way."""
@@ -250,7 +256,8 @@ class Poller:
             if isinstance(outcome, Fetched) and (is_change or not subscriber.has_snapshot):
                 subscriber.has_snapshot = True
                 subscriber.on_change(outcome.operation)
-        self._end(endings)
+        for subscriber, ending in endings.items():
+            subscriber.on_end(copy_error(ending, self.ref) if isinstance(ending, BaseException) else ending)
 
     def _observe(self, fetched: Fetched, now: float) -> bool:
         """Update the progress from a snapshot, if there are waits; return whether the snapshot has changed."""
@@ -258,8 +265,7 @@ class Poller:
         if all(subscriber.policy is None for subscriber in self._subscribers):
             return False
         if operation.is_done:
-            self._measure_delay(fetched, now)
-            self._teach(fetched, now)
+            self._observe_end(fetched, now)
         else:
             self._found_running_at = now
             self._progress = self._progress or Progress()
@@ -270,21 +276,22 @@ class Poller:
             self._pool.counts["updates"] += 1
         return is_change
 
-    def _measure_delay(self, fetched: Fetched, now: float) -> None:
-        """Record the detection delay of the end, if an earlier poll found the operation running."""
+    def _observe_end(self, fetched: Fetched, now: float) -> None:
+        """Record the detection delay, and learn from the end unless all intervals are fixed.
+
+        Do nothing if no earlier poll found the operation running.
+        """
         ended, longest = fetched.operation.updated_at, now - self._found_running_at
-        if ended is not None and fetched.date is not None and longest < math.inf:
+        if self._progress is None or longest == math.inf:
+            return
+        if ended is not None and fetched.date is not None:
             delay = max((fetched.date - ended).total_seconds(), 0.0)
             if delay <= longest + _DATE_RESOLUTION:
                 delay, before = min(delay, longest), self._pool.delay
                 mean = before.mean + (delay - before.mean) / (before.count + 1)
                 self._pool.delay = DetectionDelay(before.count + 1, mean, max(before.max, delay))
-
-    def _teach(self, fetched: Fetched, now: float) -> None:
-        """Learn from the end, if a poll found the operation running and not all intervals are fixed."""
-        if self._progress is None or self._found_running_at == -math.inf:
-            return
-        if any(subscriber.policy is not None and _is_variable(subscriber.policy) for subscriber in self._subscribers):
+        policies = [subscriber.policy for subscriber in self._subscribers if subscriber.policy is not None]
+        if any(policy.min_interval < policy.max_predicted_interval for policy in policies):
             self._progress.teach(self._pool.experience, fetched.operation, now, fetched.date)
 
     def _count_faults(self, outcome: Outcome, now: float) -> None:
@@ -339,7 +346,9 @@ class Poller:
             except BaseException as error:  # raised by the caller's own policy
                 endings[subscriber] = to_callers_error(error)
         if intervals:
-            self._pool.set_demand(self, 1 / min(interval for interval, _ in intervals.values()))
+            demand = 1 / min(interval for interval, _ in intervals.values())
+            self._pool.queue.demand += demand - self._demand
+            self._demand = demand
         return endings
 
     def _plan(self, subscriber: Subscriber, policy: PollingPolicy, intervals: dict[int, tuple[float, float]]) -> None:
@@ -387,10 +396,6 @@ class Poller:
             if is_change and isinstance(outcome, Fetched):
                 hooks.emit(Changed(outcome.operation))
 
-    def _end(self, endings: dict[Subscriber, Ending]) -> None:
-        for subscriber, ending in endings.items():
-            subscriber.on_end(copy_error(ending, self.ref) if isinstance(ending, BaseException) else ending)
-
     def end_all(self, ending: BaseException) -> None:
         """End every subscriber."""
         self._finish(tuple(self._subscribers), ending)
@@ -404,7 +409,8 @@ class Poller:
     def _finish(self, subscribers: tuple[Subscriber, ...], ending: BaseException) -> None:
         self._remove(subscribers)
         self._schedule()
-        self._end(dict.fromkeys(subscribers, ending))
+        for subscriber in subscribers:
+            subscriber.on_end(copy_error(ending, self.ref))
 
     def retry_now(self, now: float) -> None:
         """End the backoff delay, because the service answers again."""
@@ -428,10 +434,6 @@ def _add_attempts(error: SchedulesError, attempts: int) -> SchedulesError:
 def _is_cancelling() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def _is_variable(policy: PollingPolicy) -> bool:
-    return policy.min_interval < policy.max_predicted_interval
 
 
 def _check_interval(policy: PollingPolicy, interval: object) -> float:
@@ -458,12 +460,12 @@ class PollerPool:
     context: contextvars.Context
     delay: DetectionDelay = field(init=False, factory=DetectionDelay)
     experience: Experience = field(init=False, factory=Experience)
-    _pollers: dict[OperationRef, Poller] = field(init=False, factory=dict)
+    pollers: dict[OperationRef, Poller] = field(init=False, factory=dict)
     _cancelled: "set[asyncio.Task[None]]" = field(init=False, factory=set)
     _throttled_by: ResponseError | None = field(init=False, default=None)
 
     def __len__(self) -> int:
-        return len(self._pollers)
+        return len(self.pollers)
 
     @property
     def one_round(self) -> float:
@@ -478,35 +480,25 @@ class PollerPool:
 
     def join(self, ref: OperationRef, subscriber: Subscriber, former: Poller | None = None) -> Poller:
         """Add a subscriber to the poller of an operation: that in use, else `former`, which it left, or a new one."""
-        poller = self._pollers.get(ref) or former or Poller(ref, self)
+        poller = self.pollers.get(ref) or former or Poller(ref, self)
         poller.join(subscriber)
-        self._pollers[ref] = poller
+        self.pollers[ref] = poller
         error = self.throttled_by
         if error is not None:
             poller.end_impatient(error, self.queue.limiter.closed_until, self.timers.now())
         return poller
 
-    def forget(self, poller: Poller, task: "asyncio.Task[None] | None") -> None:
-        """Drop a poller that has no subscribers, and cancel its fetch."""
-        if self._pollers.get(poller.ref) is poller:
-            del self._pollers[poller.ref]
-        self.queue.demand -= poller.demand
-        poller.demand = 0.0
-        if task is not None:
-            self._cancelled.add(task)
-            task.add_done_callback(self._cancelled.discard, context=self.context)
-            task.cancel()
-
-    def set_demand(self, poller: Poller, polls_per_second: float) -> None:
-        """Set how often a poller would poll without rate limits."""
-        self.queue.demand += polls_per_second - poller.demand
-        poller.demand = polls_per_second
+    def cancel(self, task: "asyncio.Task[None]") -> None:
+        """Cancel a fetch, for whose end `aclose` waits."""
+        self._cancelled.add(task)
+        task.add_done_callback(self._cancelled.discard, context=self.context)
+        task.cancel()
 
     def on_throttled(self, error: ResponseError) -> None:
         """End every subscriber of the session that does not wait until the gate opens."""
         self._throttled_by = error
         until, now = self.queue.limiter.closed_until, self.timers.now()
-        for poller in tuple(self._pollers.values()):
+        for poller in tuple(self.pollers.values()):
             poller.end_impatient(error, until, now)
 
     def __attrs_post_init__(self) -> None:
@@ -524,12 +516,12 @@ class PollerPool:
     def on_recovery(self) -> None:
         """Poll every operation that waits for a backoff delay at once, within the limits: an outage is over."""
         now = self.timers.now()
-        for poller in tuple(self._pollers.values()):
+        for poller in tuple(self.pollers.values()):
             poller.retry_now(now)
 
     def end_all(self, error: BaseException) -> None:
         """End every subscriber of every poller with a copy of an error."""
-        for poller in tuple(self._pollers.values()):
+        for poller in tuple(self.pollers.values()):
             poller.end_all(error)
 
     async def aclose(self) -> None:

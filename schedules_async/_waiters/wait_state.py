@@ -242,13 +242,14 @@ class WaitState:
 
     def results(self) -> list[Operation | Exception]:
         """Return the outcome of each operation that has ended, in the order asked; each exception is a new copy."""
-        outcomes = [self.members[ref].outcome for ref in self.refs]
-        return [self._to_result(outcome) for outcome in outcomes if outcome is not None]
-
-    def _to_result(self, outcome: Operation | Exception) -> Operation | Exception:
-        if isinstance(outcome, Exception):
-            return copy_error(outcome)
-        return _failure(outcome) if self.options.check and outcome.is_failed else outcome
+        results = list[Operation | Exception]()
+        for ref in self.refs:
+            outcome = self.members[ref].outcome
+            if isinstance(outcome, Exception):
+                results.append(copy_error(outcome))
+            elif outcome is not None:
+                results.append(_failure(outcome) if self.options.check and outcome.is_failed else outcome)
+        return results
 
     def add_consumer(self, *, wakes_on_change: bool) -> Consumer:
         """Return a new consumer, which first reads the newest snapshots; the first consumer starts the timeout."""
@@ -294,29 +295,21 @@ class WaitState:
                 self._leave(consumer.interruption)
 
     def _leave(self, interruption: BaseException | None = None) -> None:
-        self._emit_end(interruption)
+        """Leave every poller; emit WaitEnded once for each WaitBegun, unless the event loop was closed meanwhile."""
+        pool, begun, self._begun = self._pool, self._begun, None
         if self._timer is not None:
             self._timer.cancel()
-        if self._pool is not None:
-            self._left_at = self._pool.timers.now()
+        if pool is None:
+            return
+        self._left_at = now = pool.timers.now()
+        if self.unfinished:
             for member in self._open_members():
                 member.leave()
-
-    def _emit_end(self, interruption: BaseException | None = None) -> None:
-        """Emit WaitEnded once for each WaitBegun, unless the event loop was closed meanwhile."""
-        begun, self._begun = self._begun, None
-        if begun is None or self._pool is None or self._pool.loop.is_closed():
-            return
-        outcomes = [member.outcome for member in self.members.values() if member.outcome is not None]
-        self._pool.hooks.emit(
-            WaitEnded(
-                begun,
-                self._pool.timers.now() - self._begun_at,
-                sum(member.polls for member in self.members.values()) - self._polls_before,
-                tuple(copy_error(one) if isinstance(one, Exception) else one for one in outcomes),
-                interruption,
-            )
-        )
+        if begun is not None and not pool.loop.is_closed():
+            polls = sum(member.polls for member in self.members.values()) - self._polls_before
+            outcomes = [member.outcome for member in self.members.values() if member.outcome is not None]
+            copies = tuple(copy_error(one) if isinstance(one, Exception) else one for one in outcomes)
+            pool.hooks.emit(WaitEnded(begun, now - self._begun_at, polls, copies, interruption))
 
     def _open_members(self) -> list[OperationSubscriber]:
         return [member for member in self.members.values() if member.outcome is None]

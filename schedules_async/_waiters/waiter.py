@@ -266,24 +266,21 @@ class ChangeIterator(AsyncIterator[Operation]):
     _is_over: bool = field(init=False, default=False)
 
     async def __anext__(self) -> Operation:
-        while not isinstance(step := self._step(), Operation):
+        while True:
+            if self._is_over or (self._consumer is None and self._state.is_closed):
+                raise StopAsyncIteration
+            if self._consumer is None:
+                self._consumer = self._state.add_consumer(wakes_on_change=True)
+            change = self._consumer.read()
+            if change is not None:
+                return change
+            if not self._state.unfinished or self._consumer.interruption is not None:
+                self._end(self._consumer)
             try:
-                await step.news()
+                await self._consumer.news()
             except asyncio.CancelledError:
                 del self  # a kept traceback must not keep this iteration, and so the polling, alive
                 raise
-        return step
-
-    def _step(self) -> Operation | Consumer:
-        """Return an unread snapshot, or else the consumer to wait for; raise what ends the iteration."""
-        if self._is_over or (self._consumer is None and self._state.is_closed):
-            raise StopAsyncIteration
-        if self._consumer is None:
-            self._consumer = self._state.add_consumer(wakes_on_change=True)
-        change = self._consumer.read()
-        if change is None and (not self._state.unfinished or self._consumer.interruption is not None):
-            self._end(self._consumer)
-        return change or self._consumer
 
     def _end(self, consumer: Consumer) -> Never:
         self._is_over = True
