@@ -36,6 +36,7 @@ class OperationStatus(StrEnum):
 
 _LARGEST_NUMBER = sys.float_info.max
 _STATUSES = {status.value: status for status in OperationStatus}
+_FINAL = (OperationStatus.SUCCEEDED, OperationStatus.FAILED)
 
 
 def _spell_status(operation: "Operation") -> str:
@@ -87,7 +88,7 @@ class Operation:
     @property
     def is_done(self) -> bool:
         """True if the status is final."""
-        return self.status in (OperationStatus.SUCCEEDED, OperationStatus.FAILED)
+        return self.status in _FINAL
 
     @property
     def is_succeeded(self) -> bool:

@@ -57,6 +57,8 @@ class PollCancelledError(Exception):
 
 # Outcomes that reveal nothing about the operation, so that the poll is repeated.
 _INCONCLUSIVE = (NotSentError, StaleConnectionError, PollCancelledError)
+_RETRIED = (*_INCONCLUSIVE, RateLimitedError)
+_ABOUT_OPERATION = (Fetched, NotFoundError)
 
 
 @define(eq=False, repr=False)
@@ -109,7 +111,7 @@ class Poller:
     ref: OperationRef
     _pool: "PollerPool"
     latest: Operation | None = field(init=False, default=None)
-    _seed: float = field(init=False)  # of the jitter
+    _seed: float | None = field(init=False, default=None)  # of the jitter
     _demand: float = field(init=False, default=0.0)  # polls a second, without rate limits; a part of the queue's
     _subscribers: dict[Subscriber, None] = field(init=False, factory=dict)
     _turn: Turn | None = field(init=False, default=None)  # in the queue, or of the fetch under way
@@ -122,10 +124,6 @@ class Poller:
     _retry_at: float = field(init=False, default=-math.inf)
     _problem: SchedulesError | None = field(init=False, default=None)  # of the last fetch
     _cancellations: int = field(init=False, default=0)  # of fetches from outside, since the last outcome
-
-    @_seed.default
-    def _find_seed(self) -> float:
-        return jitter_seed(self.ref)
 
     @property
     def time_remaining(self) -> TimeRemaining | None:
@@ -241,11 +239,11 @@ class Poller:
         now, subscribers = self._pool.timers.now(), tuple(self._subscribers)
         is_change = isinstance(outcome, Fetched) and self._observe(outcome, now)
         self._count_faults(outcome, now)
-        endings = dict[Subscriber, Ending]()
+        endings: dict[Subscriber, Ending] = {}
         for subscriber in subscribers:
             if (ending := self._judge(subscriber, outcome, now, is_change=is_change)) is not None:
                 endings[subscriber] = ending
-        if isinstance(outcome, Fetched | NotFoundError):
+        if isinstance(outcome, _ABOUT_OPERATION):
             self._polled_at, self._postponement = now, outcome.retry_after or 0.0
             if len(endings) < len(subscribers):
                 endings |= self._plan_all([one for one in subscribers if one not in endings])
@@ -320,7 +318,7 @@ class Poller:
 
     def _judge(self, subscriber: Subscriber, outcome: Outcome, now: float, *, is_change: bool) -> Ending | None:
         """Return the outcome with which a fetch ends a subscriber, None if it continues to wait."""
-        if isinstance(outcome, (*_INCONCLUSIVE, RateLimitedError)):
+        if isinstance(outcome, _RETRIED):
             return None
         if isinstance(outcome, ResponseError | TransportError) and outcome.is_transient:
             delay = getattr(outcome, "retry_after", None) or 0.0
@@ -367,18 +365,19 @@ class Poller:
     def _decide(self, policy: PollingPolicy) -> tuple[float, float]:
         """Return the interval of a policy, and how long the poll may yield to others: at most one round."""
         progress, pool = self._progress or Progress(), self._pool
-        sample, load = pool.random(), pool.queue.load
+        seed, sample, load = self._seed or jitter_seed(self.ref), pool.random(), pool.queue.load
+        self._seed = seed
         progress.consult(pool.experience)
-        stretched = interval = _check_interval(policy, policy.interval(progress, self._seed, sample))
+        stretched = interval = _check_interval(policy, policy.interval(progress, seed, sample))
         if load > 1:
-            stretched = _check_interval(policy, policy.interval(progress, self._seed, sample, load))
+            stretched = _check_interval(policy, policy.interval(progress, seed, sample, load))
         progress.ends = ()  # too large to keep for thousands of operations
         return interval, min(max(stretched - interval, 0.0), pool.one_round)
 
     def _emit(self, outcome: Outcome, now: float, seconds: float, *, is_change: bool) -> None:
         """Emit the events of a fetch, to be delivered later; the fetcher emits that of a 429."""
         hooks = self._pool.hooks
-        if isinstance(outcome, (*_INCONCLUSIVE, RateLimitedError)):
+        if isinstance(outcome, _RETRIED):
             return
         if self._subscribers and self._retry_at > -math.inf and isinstance(outcome, SchedulesError):
             self._pool.counts["retried"] += 1

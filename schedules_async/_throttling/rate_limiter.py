@@ -4,7 +4,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from attrs import define, field, frozen
+from attrs import define, field, frozen, setters
 from attrs.validators import ge, instance_of
 
 from schedules_async._clock import to_seconds
@@ -109,7 +109,7 @@ def _make_windows(limits: Sequence[RateLimit]) -> list[Window]:
     return [Window(limit, limit is fastest) for limit in limits]
 
 
-@define(eq=False, repr=False)
+@define(eq=False, repr=False, on_setattr=setters.NO_OP)  # else attrs would call hooks at each assignment
 class RateLimiter:
     """When the next request of a session may leave.
 
