@@ -172,8 +172,8 @@ MUTATIONS = (
     Mutation(
         "in flight: the time in the connector's queue counts",
         "_http/transport",
-        "            self._find_attempt().pause()",
-        "            self._find_attempt()",
+        "            self._find_timeout().reschedule(None)",
+        "            self._find_timeout()",
         ("http/test_transport",),
     ),
     Mutation(
@@ -207,22 +207,22 @@ MUTATIONS = (
     Mutation(
         "queue: urgent turns go first every time",
         "_throttling/request_queue",
-        "(due is None or not self._was_urgent)",
+        "(self._due.first() is None or not self._was_urgent)",
         "True",
         ("throttling/test_request_queue",),
     ),
     Mutation(
         "queue: urgent turns wait for those that are due",
         "_throttling/request_queue",
-        "(due is None or not self._was_urgent)",
-        "due is None",
+        "(self._due.first() is None or not self._was_urgent)",
+        "self._due.first() is None",
         ("throttling/test_request_queue", "polling/test_budget"),
     ),
     Mutation(
         "queue: first come, first served",
         "_throttling/request_queue",
-        "queue.add(turn.deadline, timer)",
-        "queue.add(0.0, timer)",
+        ".add(turn.deadline, turn.leave)",
+        ".add(0.0, turn.leave)",
         ("throttling/test_request_queue",),
     ),
     Mutation(
