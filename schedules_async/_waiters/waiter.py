@@ -4,7 +4,7 @@ import asyncio
 import warnings
 from abc import abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Coroutine, Generator, Iterable
-from typing import Any, Generic, Never, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from attrs import define, field
 
@@ -266,40 +266,35 @@ class ChangeIterator(AsyncIterator[Operation]):
     _is_over: bool = field(init=False, default=False)
 
     async def __anext__(self) -> Operation:
-        while True:
-            if self._is_over or (self._consumer is None and self._state.is_closed):
-                raise StopAsyncIteration
-            if self._consumer is None:
-                self._consumer = self._state.add_consumer(wakes_on_change=True)
-            change = self._consumer.read()
+        state = self._state
+        while not self._is_over and (self._consumer is not None or not state.is_closed):
+            consumer = self._consumer = self._consumer or state.add_consumer(wakes_on_change=True)
+            change = consumer.read()
             if change is not None:
                 return change
-            if not self._state.unfinished or self._consumer.interruption is not None:
-                self._end(self._consumer)
+            if not state.unfinished or consumer.interruption is not None:
+                self._leave()
+                if not state.unfinished:
+                    self._conclude()
+                elif not state.is_closed:
+                    consumer.raise_interruption()
+                break
             try:
-                await self._consumer.news()
+                await consumer.news()
             except asyncio.CancelledError:
-                del self  # a kept traceback must not keep this iteration, and so the polling, alive
+                del self, state, consumer  # a kept traceback must not keep the polling alive
                 raise
-
-    def _end(self, consumer: Consumer) -> Never:
-        self._is_over = True
-        self._leave()
-        if not self._state.unfinished:
-            self._conclude()
-        elif not self._state.is_closed:
-            consumer.raise_interruption()
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
         """End this iteration, also for a task that awaits its next change."""
-        self._is_over = True
         consumer = self._consumer
         self._leave()
         if consumer is not None:
             consumer.wake()
 
     def _leave(self) -> None:
+        self._is_over = True
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             self._state.remove_consumer(consumer)
