@@ -24,22 +24,23 @@ from schedules_async.cli.arguments import (
     parse_targets,
     read_token_file,
 )
-from schedules_async.cli.checkpoint_option import load_checkpoint
-from schedules_async.cli.demo import run_demo
-from schedules_async.cli.exit_codes import (
+from schedules_async.cli.demo import run_demo, serve_operations
+from schedules_async.cli.interrupts import EndedBySignalError, run_until_signal
+from schedules_async.cli.reports import (
     CLOSED_PIPE,
     INTERRUPTED,
     SERVICE_ERROR,
     USAGE,
     CommandError,
+    JsonLines,
+    Lines,
+    Names,
+    Report,
     to_command_error,
 )
-from schedules_async.cli.interrupts import EndedBySignalError, run_until_signal
-from schedules_async.cli.reports import JsonLines, Lines, Names, Report
-from schedules_async.cli.serve_command import serve_operations
 from schedules_async.cli.service import Service
 from schedules_async.cli.streams import discard_output, logging_to_stderr, usable_streams
-from schedules_async.cli.wait_command import Output, fetch, wait_for_all
+from schedules_async.cli.wait_command import Output, fetch, load_checkpoint, wait_for_all
 from schedules_async.progress.rich_bars import is_live
 from schedules_async.progress.text import printable
 

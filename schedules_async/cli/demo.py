@@ -1,9 +1,17 @@
-"""The command `demo`: six operations with different progress on an embedded server, over real HTTP."""
+"""The commands `demo` and `serve`: operations with different progress on an embedded server, over real HTTP."""
 
 import asyncio
+import errno
+import os
+import shlex
+import shutil
+import socket
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from ipaddress import ip_address
+from itertools import cycle, islice
 from statistics import fmean
 from typing import Literal
 
@@ -12,9 +20,11 @@ from attrs import define, field, frozen
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from yarl import URL
 
 from schedules_async import Operation, OperationProgress, OperationRef, PollingPolicy, RateLimit, SchedulesSession
-from schedules_async.cli.reports import Lines
+from schedules_async._auth.variables import BASE_URL, TOKEN
+from schedules_async.cli.reports import SERVICE_ERROR, CommandError, Lines
 from schedules_async.events import Hook
 from schedules_async.progress import RichProgress
 from schedules_async.progress.rich_bars import is_live
@@ -26,6 +36,10 @@ _RATE_LIMIT = RateLimit(30, 1.0)
 _BURST = (throttled(1.0, delay=0.6),) * 3  # delayed, so that several requests in flight are throttled
 _BURST_AT = 0.4  # of the duration
 _NAME_WIDTH = 13
+
+_NAME = "schedules-async"
+_SCHEDULE = "play"
+_MAX_LISTED = 8
 
 
 @frozen
@@ -143,3 +157,50 @@ def summarize(members: Sequence[Member], server: FakeSchedules, session: Schedul
     delays = [member.delay for member in members if member.delay is not None]
     mean = f"Mean detection delay: {fmean(delays):.2f} s.\n" if delays else ""
     console.print(f"{format_stats(session.stats)}.\n{mean}One operation fails on purpose.")
+
+
+async def serve_operations(operations: int, seconds: float, quota: int | None, host: str, port: int) -> None:
+    """Serve operations of all kinds until interrupted; print the command that waits for them."""
+    server = FakeSchedules(quota=quota, host=host, port=port)
+    try:
+        await server.start()
+    except OSError as error:
+        raise CommandError(_describe(error, host, port), exit_code=SERVICE_ERROR) from error
+    try:
+        refs = start_all(server, operations, seconds)
+        click.echo(f"{operations} operations on {server.url}, all end within {seconds:g} s. In another terminal, run:")
+        click.echo(f"\n  {wait_command_line(server, refs)}\n\nPress Ctrl-C to stop the service.")
+        await asyncio.Event().wait()
+    finally:
+        await server.close()
+
+
+def _describe(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {port} is already in use: choose another with --port, or omit it for any free port."
+    # From Python 3.13 on, asyncio raises an OSError without a number if no address could be assigned.
+    reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or errno.EADDRNOTAVAIL)
+    return f"Cannot listen on {host}, port {port}: {reason}."
+
+
+def start_all(server: FakeSchedules, count: int, seconds: float) -> list[OperationRef]:
+    """Start operations like those of the demo; later ones take longer."""
+    return [
+        start(server, part, seconds * (1 + number / count) / 2, OperationRef(_SCHEDULE, str(number)))
+        for number, part in enumerate(islice(cycle(PROGRAMME), count), 1)
+    ]
+
+
+def wait_command_line(server: FakeSchedules, refs: Sequence[OperationRef], path: str | None = None) -> str:
+    """Return the shell command that waits for the operations; `path` is where the program is looked up."""
+    program = _NAME if shutil.which(_NAME, path=path) else f"{shlex.quote(sys.executable)} -m schedules_async"
+    command = f"{BASE_URL}={_reachable(server.url)} {TOKEN}={server.token} {program} wait"
+    if len(refs) > _MAX_LISTED:
+        return f"seq -f {_SCHEDULE}/%.0f {len(refs)} | {command} -"
+    return f"{command} {' '.join(map(str, refs))}"
+
+
+def _reachable(url: str) -> str:
+    """Return the URL at which this machine reaches a server, even one that listens on all addresses."""
+    host = ip_address(URL(url).host or "")
+    return str(URL(url).with_host("127.0.0.1" if host.version == 4 else "::1")) if host.is_unspecified else url

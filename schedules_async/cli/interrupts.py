@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from contextlib import ExitStack, suppress
 from typing import Any, TypeVar
 
-from schedules_async.cli.exit_codes import CommandError
+from schedules_async.cli.reports import CommandError
 
 Value = TypeVar("Value")
 
