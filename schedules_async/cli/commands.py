@@ -2,18 +2,17 @@
 
 import os
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from click.core import ParameterSource
 from click.shell_completion import shell_complete
 from rich.console import Console
 
-from schedules_async import DEV, PRODUCTION, CheckpointFile, OperationRef, RetryPolicy, SchedulesError, __version__
+from schedules_async import DEV, PRODUCTION, CheckpointFile, RetryPolicy, SchedulesError, __version__
 from schedules_async._auth.variables import BASE_URL, CLIENT_ID, CLIENT_SECRET, TOKEN, TOKEN_URL
-from schedules_async._waiters.checkpoint import Checkpoint
 from schedules_async.cli.arguments import (
     Target,
     check_hosts,
@@ -25,26 +24,23 @@ from schedules_async.cli.arguments import (
     read_token_file,
 )
 from schedules_async.cli.demo import run_demo, serve_operations
-from schedules_async.cli.interrupts import EndedBySignalError, run_until_signal
+from schedules_async.cli.interrupts import run_until_signal
 from schedules_async.cli.reports import (
     CLOSED_PIPE,
     INTERRUPTED,
     SERVICE_ERROR,
-    USAGE,
-    CommandError,
     JsonLines,
     Lines,
     Names,
     Report,
-    to_command_error,
+    describe_errors,
+    find_exit_code,
 )
 from schedules_async.cli.service import Service
 from schedules_async.cli.streams import discard_output, logging_to_stderr, usable_streams
-from schedules_async.cli.wait_command import Output, fetch, load_checkpoint, wait_for_all
+from schedules_async.cli.wait_command import fetch, make_plan, wait_for_all
 from schedules_async.progress.rich_bars import is_live
 from schedules_async.progress.text import printable
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 _NAME = "schedules-async"
 _COMPLETION = "_SCHEDULES_ASYNC_COMPLETE"
@@ -84,36 +80,53 @@ Examples:
   schedules-async wait --checkpoint import.json - < operations.txt
 """
 _SERVICE_OPTIONS = (
-    click.option(
-        "--base-url",
+    click.Option(
+        ["--base-url"],
         metavar="URL",
         type=parse_base_url,
         envvar=BASE_URL,
         show_envvar=True,
         default=DEV.api_url,
-        show_default=True,
         help="Base URL of the service; the token is sent to this host only.",
     ),
-    click.option(
-        "--token-file",
-        "token",
+    click.Option(
+        ["--token-file", "token"],
         metavar="PATH",
         type=click.Path(path_type=Path),
         callback=read_token_file,
         help=f"Read the token from a file instead of ${TOKEN} or client credentials.",
     ),
-    click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line."),
-    click.option("--verbose", "-v", "is_verbose", is_flag=True, help="Write a log of all requests to stderr."),
+    click.Option(["--json", "as_json"], is_flag=True, help="Print JSON, one object per line."),
+    click.Option(["--verbose", "-v", "is_verbose"], is_flag=True, help="Write a log of all requests to stderr."),
 )
 
 
-def _with_service(command: Command) -> Command:
-    for option in reversed(_SERVICE_OPTIONS):
-        command = option(command)
-    return command
+def _duration(name: str, default: str, text: str) -> click.Option:
+    show_default = default != "inf"
+    return click.Option(
+        [name], metavar="DURATION", type=parse_duration, default=default, show_default=show_default, help=text
+    )
 
 
-@click.group(invoke_without_command=True, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+_WAIT_OPTIONS = (
+    _duration("--timeout", "inf", "Give up after this long."),
+    _duration("--stall-timeout", "inf", "Give up on an operation that has not changed for this long."),
+    _duration("--max-outage", "5m", "Give up on an operation that could not be fetched for this long."),
+    click.Option(
+        ["--checkpoint"],
+        metavar="FILE",
+        type=click.Path(dir_okay=False, path_type=CheckpointFile),
+        help="Save progress to FILE and resume from it if it exists; deleted once all operations have ended.",
+    ),
+    click.Option(["--quiet", "-q"], is_flag=True, help="Print errors only; with --json, final states too."),
+)
+
+
+@click.group(
+    invoke_without_command=True,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+)
 @click.version_option(__version__, prog_name=_NAME)
 @click.pass_context
 def commands(context: click.Context) -> None:
@@ -123,7 +136,7 @@ def commands(context: click.Context) -> None:
 
 
 @commands.command()
-@click.option("--seconds", metavar="N", type=click.IntRange(2, 25), default=12, show_default=True, help="Duration.")
+@click.option("--seconds", metavar="N", type=click.IntRange(2, 25), default=12, help="Duration.")
 def demo(seconds: int) -> None:
     """Wait for six operations on an embedded server.
 
@@ -134,21 +147,12 @@ def demo(seconds: int) -> None:
 
 
 @commands.command()
-@click.option(
-    "--operations",
-    metavar="N",
-    type=click.IntRange(1, 100_000),
-    default=6,
-    show_default=True,
-    help="Number of operations.",
-)
-@click.option(
-    "--seconds", metavar="N", type=click.IntRange(1), default=60, show_default=True, help="Time until all have ended."
-)
+@click.option("--operations", metavar="N", type=click.IntRange(1, 100_000), default=6, help="Number of operations.")
+@click.option("--seconds", metavar="N", type=click.IntRange(1), default=60, help="Time until all have ended.")
 @click.option("--quota", metavar="N", type=click.IntRange(0), help="Allowed requests per minute; others get a 429.")
-@click.option("--host", metavar="HOST", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--host", metavar="HOST", default="127.0.0.1", help="Address to listen on.")
 @click.option(
-    "--port", metavar="N", type=click.IntRange(0, 65535), default=0, help="Port to listen on.  [default: any free port]"
+    "--port", metavar="N", type=click.IntRange(0, 65535), default=0, show_default="any free", help="Port to listen on."
 )
 def serve(operations: int, seconds: int, quota: int | None, host: str, port: int) -> None:
     """Run a fake service for experiments.
@@ -158,58 +162,33 @@ def serve(operations: int, seconds: int, quota: int | None, host: str, port: int
     run_until_signal(serve_operations(operations, seconds, quota, host, port))
 
 
-@commands.command()
+@commands.command(params=[*_SERVICE_OPTIONS])
 @click.argument("target", metavar="REF", type=parse_target)
-@_with_service
-def get(target: Target, base_url: str, token: str | None, *, as_json: bool, is_verbose: bool) -> None:
+def get(target: Target, base_url: str, token: str | None, *, as_json: bool, is_verbose: bool) -> int:
     """Print the current state of one operation.
 
     REF is SCHEDULE_ID/OPERATION_ID or the URL of an operation; NAME=REF prints NAME in place of the ids.
     """
     service, names = _make_service([target], base_url, token), find_names([target])
     report = JsonLines(names, service.secrets) if as_json else Lines(names)
-    _run(fetch(service, target.ref, report), service, names, is_verbose=is_verbose)
+    return _run(fetch(service, target.ref, report), service, names, is_verbose=is_verbose)
 
 
-@commands.command(epilog=_WAIT_EPILOG)
+@commands.command(epilog=_WAIT_EPILOG, params=[*_SERVICE_OPTIONS, *_WAIT_OPTIONS])
 @click.argument("targets", metavar="REF...", nargs=-1, callback=parse_targets)
-@_with_service
-@click.option("--timeout", metavar="DURATION", type=parse_duration, default="inf", help="Give up after this long.")
-@click.option(
-    "--stall-timeout",
-    metavar="DURATION",
-    type=parse_duration,
-    default="inf",
-    help="Give up on an operation that has not changed for this long.",
-)
-@click.option(
-    "--max-outage",
-    metavar="DURATION",
-    type=parse_duration,
-    default="5m",
-    show_default=True,
-    help="Give up on an operation that could not be fetched for this long.",
-)
-@click.option(
-    "--checkpoint",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Save progress to FILE and resume from it if it exists; deleted once all operations have ended.",
-)
-@click.option("--quiet", "-q", is_flag=True, help="Print errors only; with --json, final states too.")
 def wait(
     *,
-    targets: tuple[Target, ...],
+    targets: Sequence[Target],
     base_url: str,
     token: str | None,
     timeout: float,
     stall_timeout: float,
     max_outage: float,
-    checkpoint: Path | None,
+    checkpoint: CheckpointFile | None,
     as_json: bool,
     quiet: bool,
     is_verbose: bool,
-) -> None:
+) -> int:
     """Wait until operations have ended.
 
     REF is SCHEDULE_ID/OPERATION_ID or the URL of an operation; NAME=REF displays NAME in place of the ids; - reads
@@ -218,47 +197,28 @@ def wait(
     or a number with a unit, as in 90s, 10m, 2h or 1d. Timeouts count from the start of the command, even if it resumes
     from a checkpoint.
     """
-    file = None if checkpoint is None else CheckpointFile(checkpoint)
-    plan = _make_plan([target.ref for target in targets], file, timeout, stall_timeout)
+    plan = make_plan([target.ref for target in targets], checkpoint, timeout, stall_timeout)
     service, names = _make_service(targets, base_url, token, max_outage), find_names(targets)
-    output = _make_output(names, service.secrets, file, as_json=as_json, quiet=quiet)
+    report, console = _choose_output(names, service.secrets, as_json=as_json, quiet=quiet)
+    work = wait_for_all(service, plan, report, console, checkpoint)
     try:
-        _run(wait_for_all(service, plan, output), service, names, is_verbose=is_verbose)
-    except EndedBySignalError as ended:
-        raise CommandError(_how_to_resume(file), exit_code=ended.exit_code) from ended
+        return _run(work, service, names, is_verbose=is_verbose)
+    except click.exceptions.Exit as ended:
+        resume = "keep waiting" if checkpoint is None else f"resume from {checkpoint.path}"
+        sentence = f"The operations continue on the service; run the same command again to {resume}."
+        return _fail([f"Interrupted. {sentence}"], ended.exit_code)
 
 
-def _make_plan(
-    refs: Sequence[OperationRef], file: CheckpointFile | None, timeout: float, stall_timeout: float
-) -> Checkpoint:
-    """Return the wait that a checkpoint file has saved, or else a new one for the operations."""
-    saved = None if file is None else load_checkpoint(file, refs)
-    if not refs and saved is None:
-        raise click.UsageError("Missing argument 'REF': an operation, or - to read them from standard input.")
-    return Checkpoint(
-        refs=tuple(refs) if saved is None else saved.refs,
-        saved={} if saved is None else saved.saved,
-        is_group=True,
-        check=False,
-        timeout=timeout,
-        stall_timeout=stall_timeout,
-    )
-
-
-def _make_output(
-    names: Names, secrets: tuple[str, ...], file: CheckpointFile | None, *, as_json: bool, quiet: bool
-) -> Output:
+def _choose_output(
+    names: Names, secrets: tuple[str, ...], *, as_json: bool, quiet: bool
+) -> tuple[Report, Console | None]:
+    """Return what is reported, and the console to display bars on, if any."""
     console = Console(stderr=True)
     has_bars = not quiet and is_live(console) and sys.stdout.isatty() is not as_json  # JSON on a terminal excludes bars
-    report = Report() if quiet or has_bars else Lines(names)
+    report = Report(names) if quiet or has_bars else Lines(names)
     if as_json:
         report = JsonLines(names, secrets, is_final_only=quiet)
-    return Output(report, names, console if has_bars else None, file)
-
-
-def _how_to_resume(file: CheckpointFile | None) -> str:
-    resume = "keep waiting" if file is None else f"resume from {file.path}"
-    return f"Interrupted. The operations continue on the service; run the same command again to {resume}."
+    return report, console if has_bars else None
 
 
 def _make_service(
@@ -267,19 +227,17 @@ def _make_service(
     """Return the service; raise a usage error if a REF is a URL of another one and --base-url does not decide."""
     if click.get_current_context().get_parameter_source("base_url") is not ParameterSource.COMMANDLINE:
         check_hosts(targets, base_url)
-    retry = RetryPolicy() if max_outage is None else RetryPolicy(max_outage=max_outage)
-    return Service(base_url, token, retry)
+    return Service(base_url, token, RetryPolicy() if max_outage is None else RetryPolicy(max_outage=max_outage))
 
 
-def _run(work: Coroutine[Any, Any, list[Exception]], service: Service, names: Names, *, is_verbose: bool) -> None:
-    """Run the work of a command; raise a CommandError for the errors that it returns or raises."""
+def _run(work: Coroutine[Any, Any, list[Exception]], service: Service, names: Names, *, is_verbose: bool) -> int:
+    """Run the work of a command; print the errors that it returns or raises, and return the exit code."""
     try:
         with logging_to_stderr(is_verbose=is_verbose):
             errors = run_until_signal(work)
     except (SchedulesError, ValueError, TypeError) as error:
         errors = [error]
-    if errors:
-        raise to_command_error(errors, service.secrets, names)
+    return _fail(describe_errors(errors, service.secrets, names), find_exit_code(errors))
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -297,26 +255,18 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _run_command(arguments: list[str]) -> int:
-    try:
-        return _invoke(arguments)
-    except CommandError as error:
-        return _fail(error.sentences, error.exit_code)
-    except click.ClickException as error:
-        return _fail([error.format_message()], USAGE)
-    except OSError as error:
-        return _fail_on_os_error(error)
-
-
-def _invoke(arguments: list[str]) -> int:
     """Run a command without click's own handling of closed pipes and interrupts."""
     if instruction := os.environ.get(_COMPLETION):
         return shell_complete(commands, {}, _NAME, _COMPLETION, instruction)
     try:
         with commands.make_context(_NAME, arguments) as context:
-            commands.invoke(context)
+            return commands.invoke(context) or 0
     except click.exceptions.Exit as exited:
         return exited.exit_code
-    return 0
+    except click.ClickException as error:
+        return _fail([error.format_message()], error.exit_code)
+    except OSError as error:
+        return _fail_on_os_error(error)
 
 
 def _fail(sentences: Sequence[str], exit_code: int) -> int:

@@ -16,15 +16,15 @@ from statistics import fmean
 from typing import Literal
 
 import click
-from attrs import define, field, frozen
+from attrs import define, frozen
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 from yarl import URL
 
 from schedules_async import Operation, OperationProgress, OperationRef, PollingPolicy, RateLimit, SchedulesSession
 from schedules_async._auth.variables import BASE_URL, TOKEN
-from schedules_async.cli.reports import SERVICE_ERROR, CommandError, Lines
+from schedules_async.cli.reports import CommandError, Lines
 from schedules_async.events import Hook
 from schedules_async.progress import RichProgress
 from schedules_async.progress.rich_bars import is_live
@@ -60,35 +60,35 @@ class DemoOperation:
 PROGRAMME = (
     DemoOperation("steady", 0.75, "linear", ("Reading tasks", "Copying tasks", "Copying links")),
     DemoOperation("in steps", 0.85, "steps", ("Baseline 1", "Baseline 2", "Baseline 3", "Baseline 4"), queued=0.1),
-    DemoOperation("stuck at 99 %", 0.95, lambda fraction: min(180 * fraction, 99.0), ("Importing", "Tidying up")),
+    DemoOperation("stuck at 99 %", 0.95, lambda x: min(180 * x, 99.0), ("Importing", "Tidying up")),
     DemoOperation("silent", 0.6, "none", ("Calculating",), queued=0.2),
-    DemoOperation(
-        "S-curve",
-        1.0,
-        lambda fraction: 100 * fraction**2 * (3 - 2 * fraction),
-        ("Warming up", "Exporting", "Compressing"),
-    ),
-    DemoOperation(
-        "failing", 0.55, lambda fraction: 63 * fraction, ("Checking rules",), fails_with="Rule 7 needs a calendar"
-    ),
+    DemoOperation("S-curve", 1.0, lambda x: 100 * x**2 * (3 - 2 * x), ("Warming up", "Exporting", "Compressing")),
+    DemoOperation("failing", 0.55, lambda x: 63 * x, ("Checking rules",), fails_with="Rule 7 needs a calendar"),
 )
 
 
 @define(eq=False)
 class Member:
-    """One operation of the demo while it runs: its changes so far and, at the end, its result and detection delay."""
+    """One operation of the demo while it runs: its changes so far and, at the end, its detection delay."""
 
     name: str
     progress: OperationProgress
-    result: str = field(init=False, default="")
-    changes: int = field(init=False, default=0)
-    delay: float | None = field(init=False, default=None)
+    changes: int = 0
+    delay: float | None = None
 
     def add(self, change: Operation) -> None:
         """Count a change; at the end, measure the detection delay (the server uses the clock of this machine)."""
         self.changes += 1
         if change.is_done and change.updated_at is not None:
             self.delay = max((datetime.now(UTC) - change.updated_at).total_seconds(), 0.0)
+
+    @property
+    def result(self) -> str:
+        """How the operation has ended, or the error by which it was lost; empty while it runs."""
+        outcome = self.progress.outcome
+        if isinstance(outcome, Operation):
+            return describe_operation(outcome)
+        return "" if outcome is None else describe_error(outcome)
 
 
 async def run_demo(seconds: float, console: Console) -> None:
@@ -124,10 +124,8 @@ async def wait_with_output(names: dict[OperationRef, str], session: SchedulesSes
     """Wait for all at once; display bars where the terminal can draw them, elsewhere print a line for each change."""
     waiter = session.wait_for_operations(names, check=False)
     members = {member.ref: Member(names[member.ref], member) for member in waiter.members}
-    progress = RichProgress(names=names, session=session, console=console)
-    has_bars = is_live(console)
-    loop = asyncio.get_running_loop()
-    started = loop.time()
+    has_bars, loop = is_live(console), asyncio.get_running_loop()
+    progress, started = RichProgress(names=names, session=session, console=console), loop.time()
     with progress.showing(waiter) if has_bars else nullcontext():
         async for change in waiter:
             member = members[change.ref]
@@ -135,25 +133,18 @@ async def wait_with_output(names: dict[OperationRef, str], session: SchedulesSes
             if not has_bars:
                 state = describe_operation(change, member.progress.time_remaining)
                 click.echo(f"{loop.time() - started:5.1f} s  {member.name:<{_NAME_WIDTH}}  {state}")
-    for member, outcome in zip(members.values(), await waiter, strict=True):
-        member.result = describe_operation(outcome) if isinstance(outcome, Operation) else describe_error(outcome)
     return list(members.values())
 
 
 def summarize(members: Sequence[Member], server: FakeSchedules, session: SchedulesSession, console: Console) -> None:
     """Print how each operation ended, and its polls, changes and detection delay."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("operation")
-    table.add_column("result")
-    for heading in ("polls", "changes", "detection delay"):
-        table.add_column(heading, justify="right")
+    counts = (Column(heading, justify="right") for heading in ("polls", "changes", "detection delay"))
+    table = Table("operation", "result", *counts, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for member in members:
         polls = len(server.requests_for(member.progress.ref))
         delay = "" if member.delay is None else f"{member.delay:.2f} s"
         table.add_row(Text(member.name), Text(member.result), str(polls), str(member.changes), delay)
-    console.print()
-    console.print(table)
-    console.print()
+    console.print("", table, "")
     delays = [member.delay for member in members if member.delay is not None]
     mean = f"Mean detection delay: {fmean(delays):.2f} s.\n" if delays else ""
     console.print(f"{format_stats(session.stats)}.\n{mean}One operation fails on purpose.")
@@ -165,7 +156,7 @@ async def serve_operations(operations: int, seconds: float, quota: int | None, h
     try:
         await server.start()
     except OSError as error:
-        raise CommandError(_describe(error, host, port), exit_code=SERVICE_ERROR) from error
+        raise CommandError(_describe(error, host, port)) from error
     try:
         refs = start_all(server, operations, seconds)
         click.echo(f"{operations} operations on {server.url}, all end within {seconds:g} s. In another terminal, run:")
@@ -191,9 +182,9 @@ def start_all(server: FakeSchedules, count: int, seconds: float) -> list[Operati
     ]
 
 
-def wait_command_line(server: FakeSchedules, refs: Sequence[OperationRef], path: str | None = None) -> str:
-    """Return the shell command that waits for the operations; `path` is where the program is looked up."""
-    program = _NAME if shutil.which(_NAME, path=path) else f"{shlex.quote(sys.executable)} -m schedules_async"
+def wait_command_line(server: FakeSchedules, refs: Sequence[OperationRef]) -> str:
+    """Return the shell command that waits for the operations."""
+    program = _NAME if shutil.which(_NAME) else f"{shlex.quote(sys.executable)} -m schedules_async"
     command = f"{BASE_URL}={_reachable(server.url)} {TOKEN}={server.token} {program} wait"
     if len(refs) > _MAX_LISTED:
         return f"seq -f {_SCHEDULE}/%.0f {len(refs)} | {command} -"

@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from contextlib import ExitStack, suppress
 from typing import Any, TypeVar
 
-from schedules_async.cli.reports import CommandError
+from click.exceptions import Exit
 
 Value = TypeVar("Value")
 
@@ -14,19 +14,15 @@ _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 _SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]  # Windows lacks SIGHUP
 
 
-class EndedBySignalError(CommandError):
-    """A signal has ended the command; the exit code is the one that a shell reports for such a process."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(exit_code=128 + number)
-
-
 def run_until_signal(work: Coroutine[Any, Any, Value]) -> Value:
-    """Run a coroutine; on a signal cancel it, wait for its cleanup, and raise EndedBySignalError."""
+    """Run a coroutine; on a signal cancel it, wait for its cleanup, and raise click's Exit.
+
+    The exit code is the one that a shell reports for a process which the signal has ended.
+    """
     try:
         return asyncio.run(_run_until_signal(work))
     except KeyboardInterrupt as error:
-        raise EndedBySignalError(signal.SIGINT) from error
+        raise Exit(128 + signal.SIGINT) from error
 
 
 async def _run_until_signal(work: Coroutine[Any, Any, Value]) -> Value:
@@ -49,4 +45,4 @@ async def _run_until_signal(work: Coroutine[Any, Any, Value]) -> Value:
         except asyncio.CancelledError as error:
             if not received:
                 raise
-            raise EndedBySignalError(received[0]) from error
+            raise Exit(128 + received[0]) from error

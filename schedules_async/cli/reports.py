@@ -9,60 +9,41 @@ import click
 from attrs import frozen
 
 from schedules_async import Operation, OperationRef, TimeRemaining
-from schedules_async.errors import (
-    AuthenticationError,
-    OperationFailedError,
-    OperationStalledError,
-    OperationTimeoutError,
-    SchedulesError,
-)
+from schedules_async.errors import OperationFailedError, OperationStalledError, OperationTimeoutError, SchedulesError
 from schedules_async.events import Event, Throttled
 from schedules_async.progress.text import describe_error, describe_operation, error_reason, printable
 
 FAILED, USAGE, TIMEOUT, SERVICE_ERROR, INTERRUPTED, CLOSED_PIPE = 1, 2, 3, 4, 130, 141
 
+Names = Mapping[OperationRef, str]
+
 _SHORTEST_SECRET = 8  # characters; a shorter text may occur in the command's own messages
-_EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
-    (OperationFailedError, FAILED),
-    (OperationTimeoutError, TIMEOUT),
-    (OperationStalledError, TIMEOUT),
-    (SchedulesError, SERVICE_ERROR),
-    (ValueError, USAGE),
-    (TypeError, USAGE),
-)
+_EXIT_CODES: dict[type[Exception], int] = {
+    OperationFailedError: FAILED,
+    OperationTimeoutError: TIMEOUT,
+    OperationStalledError: TIMEOUT,
+    SchedulesError: SERVICE_ERROR,
+}
 
 
-class CommandError(Exception):
-    """An error that ends the command, with a sentence for each cause and the exit code."""
+class CommandError(click.ClickException):
+    """An error of the system that ends the command, such as a port that is in use."""
 
-    def __init__(self, *sentences: str, exit_code: int) -> None:
-        super().__init__(*sentences)
-        self.sentences = sentences
-        self.exit_code = exit_code
+    exit_code = SERVICE_ERROR
 
 
-def to_command_error(
-    errors: Iterable[Exception], secrets: Iterable[str], names: Mapping[OperationRef, str] | None = None
-) -> CommandError:
-    """Return the errors of the library as one CommandError without secrets, with the highest of their exit codes.
+def find_exit_code(errors: Iterable[Exception]) -> int:
+    """Return the highest of the exit codes of errors, 0 without an error."""
+    codes = (next((_EXIT_CODES[kind] for kind in _EXIT_CODES if isinstance(error, kind)), USAGE) for error in errors)
+    return max(codes, default=0)
 
-    An AuthenticationError is reported once, since it concerns all operations. A sentence contains the name of an
-    operation instead of its ids, if it has one.
+
+def describe_errors(errors: Iterable[Exception], secrets: Iterable[str], names: Names) -> list[str]:
+    """Return a sentence for each error, without secrets, and with the name of an operation instead of its ids.
+
+    A sentence that does not name an operation, for instance that the token was rejected, is returned once.
     """
-    causes = list(errors)
-    exit_code = max(next(code for kind, code in _EXIT_CODES if isinstance(error, kind)) for error in causes)
-    sentences = dict.fromkeys(redact(_describe(each, names or {}), secrets) for each in causes)
-    return CommandError(*sentences, exit_code=exit_code)
-
-
-def _describe(error: Exception, names: Mapping[OperationRef, str]) -> str:
-    if isinstance(error, AuthenticationError):
-        return error_reason(error)
-    text = describe_error(error)
-    ref = error.ref if isinstance(error, SchedulesError) else None
-    if ref is None or ref not in names:
-        return text
-    return printable(names[ref]) + text.removeprefix(printable(str(ref)))
+    return list(dict.fromkeys(redact(describe_error(error, names), secrets) for error in errors))
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
@@ -73,11 +54,11 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
-Names = Mapping[OperationRef, str]
-
-
+@frozen
 class Report:
     """What a command prints about operations and events; this base class prints nothing."""
+
+    names: Names
 
     def on_change(self, operation: Operation, remaining: TimeRemaining | None = None) -> None:
         """Print a new snapshot."""
@@ -89,14 +70,11 @@ class Report:
         """Print an event of the session."""
 
 
-@frozen
 class Lines(Report):
     """Prints a line for each change, and for each time that the service starts to throttle the session.
 
     A lost operation adds no line here, because an error on stderr reports it.
     """
-
-    names: Names
 
     def on_change(self, operation: Operation, remaining: TimeRemaining | None = None) -> None:
         """Print the state of the operation."""
@@ -113,7 +91,6 @@ class Lines(Report):
 class JsonLines(Report):
     """Prints an object for each change, or with `is_final_only` for each operation once it has ended."""
 
-    names: Names
     secrets: tuple[str, ...]
     is_final_only: bool = False
 

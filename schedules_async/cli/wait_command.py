@@ -1,17 +1,17 @@
 """The commands `get` and `wait`: fetching one operation, and waiting for many, with a checkpoint in a file."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager, nullcontext, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import click
-from attrs import frozen
+from attrs import evolve
 from rich.console import Console
 
 from schedules_async import CheckpointFile, GroupWaiter, Operation, OperationRef, OperationWaiter, SchedulesError
 from schedules_async._waiters.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from schedules_async.cli.reports import SERVICE_ERROR, USAGE, CommandError, Names, Report
+from schedules_async.cli.reports import CommandError, Report
 from schedules_async.cli.service import Service
 from schedules_async.errors import OperationFailedError
 from schedules_async.progress import RichProgress
@@ -19,6 +19,67 @@ from schedules_async.progress import RichProgress
 AnyWaiter = OperationWaiter | GroupWaiter[Any]
 
 _IDLE_FACTOR = 9  # pause after a save, in multiples of its duration: at most a tenth of the time is spent on saving
+
+
+async def fetch(service: Service, ref: OperationRef, report: Report) -> list[Exception]:
+    """Fetch one operation and report it; return an error if it has failed or could not be fetched, else nothing."""
+    outcome: Operation | SchedulesError
+    try:
+        async with service.open() as session:
+            outcome = await session.get_operation(*ref)
+            report.on_change(outcome)
+    except SchedulesError as error:
+        outcome = error
+    return _find_errors({ref: outcome}, report)
+
+
+async def wait_for_all(
+    service: Service,
+    plan: Checkpoint,
+    report: Report,
+    console: Console | None = None,
+    file: CheckpointFile | None = None,
+) -> list[Exception]:
+    """Wait for operations and report each change; return an error for each operation that did not succeed.
+
+    Display bars on `console`, and save the checkpoint to `file`, unless they are None.
+    """
+    async with service.open(report.on_event) as session:
+        waiter = session.resume(write_checkpoint(plan))
+        members = {member.ref: member for member in waiter.members}
+        progress = RichProgress(names=report.names, session=session, console=console)
+        bars = nullcontext() if console is None else progress.showing(waiter)
+        saving = nullcontext() if file is None else checkpointed(waiter, file)
+        with saving, bars:
+            async for operation in waiter:
+                report.on_change(operation, members[operation.ref].time_remaining)
+    return _find_errors({ref: member.outcome for ref, member in members.items()}, report)
+
+
+def _find_errors(outcomes: Mapping[OperationRef, Operation | Exception | None], report: Report) -> list[Exception]:
+    """Report the operations that were lost; return their errors, and one for each operation that has failed."""
+    errors: list[Exception] = []
+    for ref, outcome in outcomes.items():
+        if isinstance(outcome, Exception):
+            report.on_loss(ref, outcome)
+            errors.append(outcome)
+        elif outcome is not None and outcome.is_failed:
+            text = f"{ref} failed: {outcome.failure_description or 'no reason given'}"
+            errors.append(OperationFailedError(text, ref=ref, operation=outcome))
+    return errors
+
+
+def make_plan(
+    refs: Sequence[OperationRef], file: CheckpointFile | None, timeout: float, stall_timeout: float
+) -> Checkpoint:
+    """Return the wait that a checkpoint file has saved, or else a new one for the operations."""
+    plan = Checkpoint(tuple(refs), {}, is_group=True, check=False, timeout=timeout, stall_timeout=stall_timeout)
+    saved = None if file is None else load_checkpoint(file, refs)
+    if saved is not None:
+        return evolve(plan, refs=saved.refs, saved=saved.saved)
+    if not refs:
+        raise click.UsageError("Missing argument 'REF': an operation, or - to read them from standard input.")
+    return plan
 
 
 def load_checkpoint(file: CheckpointFile, refs: Iterable[OperationRef]) -> Checkpoint | None:
@@ -38,17 +99,16 @@ def load_checkpoint(file: CheckpointFile, refs: Iterable[OperationRef]) -> Check
     return saved
 
 
-@asynccontextmanager
-async def checkpointed(waiter: AnyWaiter, file: CheckpointFile) -> AsyncIterator[None]:
+@contextmanager
+def checkpointed(waiter: AnyWaiter, file: CheckpointFile) -> Iterator[None]:
     """Save the checkpoint of a wait while the block runs; delete the file at the end if every operation has ended.
 
-    Raise CommandError before the block runs if the file cannot be replaced.
+    Raise a usage error before the block runs if the file cannot be replaced.
     """
     try:
         file.save(waiter)
     except OSError as error:
-        sentence = f"The checkpoint file {file.path} cannot be replaced: {error.strerror}."
-        raise CommandError(sentence, exit_code=USAGE) from error
+        raise click.UsageError(f"The checkpoint file {file.path} cannot be replaced: {error.strerror}.") from error
     saving = asyncio.create_task(_save_changes(waiter, file))
     try:
         yield
@@ -65,7 +125,7 @@ def _save_or_remove(waiter: AnyWaiter, file: CheckpointFile) -> None:
             file.save(waiter)
     except OSError as error:
         sentence = f"The checkpoint file {file.path} could not be updated at the end: {error.strerror}."
-        raise CommandError(sentence, exit_code=SERVICE_ERROR) from error
+        raise CommandError(sentence) from error
 
 
 async def _save_changes(waiter: AnyWaiter, file: CheckpointFile) -> None:
@@ -76,54 +136,3 @@ async def _save_changes(waiter: AnyWaiter, file: CheckpointFile) -> None:
         with suppress(OSError):
             file.save(waiter)
         await asyncio.sleep(_IDLE_FACTOR * (loop.time() - before))
-
-
-@frozen
-class Output:
-    """Where a wait writes: to a report, as bars with `names` to a console, and to a checkpoint file."""
-
-    report: Report
-    names: Names
-    console: Console | None = None
-    file: CheckpointFile | None = None
-
-
-async def fetch(service: Service, ref: OperationRef, report: Report) -> list[Exception]:
-    """Fetch one operation and report it; return an error if it has failed or could not be fetched, else nothing."""
-    outcome: Operation | SchedulesError
-    try:
-        async with service.open() as session:
-            outcome = await session.get_operation(*ref)
-            report.on_change(outcome)
-    except SchedulesError as error:
-        outcome = error
-    return _find_errors({ref: outcome}, report)
-
-
-async def wait_for_all(service: Service, plan: Checkpoint, output: Output) -> list[Exception]:
-    """Wait for operations and report each change; return an error for each operation that did not succeed."""
-    report, console = output.report, output.console
-    async with service.open(report.on_event) as session:
-        waiter = session.resume(write_checkpoint(plan))
-        members = {member.ref: member for member in waiter.members}
-        progress = RichProgress(names=output.names, session=session, console=console)
-        bars = nullcontext() if console is None else progress.showing(waiter)
-        saving = nullcontext() if output.file is None else checkpointed(waiter, output.file)
-        async with saving:
-            with bars:
-                async for operation in waiter:
-                    report.on_change(operation, members[operation.ref].time_remaining)
-    return _find_errors({ref: member.outcome for ref, member in members.items()}, report)
-
-
-def _find_errors(outcomes: Mapping[OperationRef, Operation | Exception | None], report: Report) -> list[Exception]:
-    """Report the operations that were lost; return their errors, and one for each operation that has failed."""
-    errors: list[Exception] = []
-    for ref, outcome in outcomes.items():
-        if isinstance(outcome, Exception):
-            report.on_loss(ref, outcome)
-            errors.append(outcome)
-        elif outcome is not None and outcome.is_failed:
-            text = f"{ref} failed: {outcome.failure_description or 'no reason given'}"
-            errors.append(OperationFailedError(text, ref=ref, operation=outcome))
-    return errors

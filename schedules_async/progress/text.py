@@ -1,7 +1,7 @@
 """Text for terminals: operations, errors, times and request counts, each as one line without control characters."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from attrs import frozen
 
@@ -10,6 +10,7 @@ from schedules_async import (
     MalformedResponseError,
     NotFoundError,
     Operation,
+    OperationRef,
     OperationStatus,
     PermissionDeniedError,
     RateLimitedError,
@@ -123,12 +124,16 @@ def failure_reason(operation: Operation) -> str:
     return printable(operation.failure_description or "") or "no reason given"
 
 
-def describe_error(error: Exception) -> str:
-    """Return what an error means, preceded by the operation that it concerns, if any."""
-    if isinstance(error, SchedulesError) and error.ref is not None:
-        colon = "" if isinstance(error, WaitError) else ":"
-        return printable(f"{error.ref}{colon} {error_reason(error)}")
-    return error_reason(error)
+def describe_error(error: Exception, names: Mapping[OperationRef, str] = {}) -> str:
+    """Return what an error means, preceded by the name or the ids of the operation that it concerns, if any.
+
+    An AuthenticationError concerns all operations.
+    """
+    ref = error.ref if isinstance(error, SchedulesError) and not isinstance(error, AuthenticationError) else None
+    if ref is None:
+        return error_reason(error)
+    colon = "" if isinstance(error, WaitError) else ":"
+    return f"{printable(names.get(ref) or str(ref))}{colon} {error_reason(error)}"
 
 
 def error_reason(error: Exception) -> str:

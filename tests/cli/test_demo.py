@@ -8,6 +8,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
+from environment import environment
 from rich.console import Console
 
 from schedules_async import OperationRef, SchedulesSession
@@ -137,7 +138,8 @@ async def test_command_line_uses_installed_program_and_stays_short(tmp_path: Pat
         program = "schedules-async"
         (tmp_path / program).touch(0o755)
     async with FakeSchedules() as server:
-        command = wait_command_line(server, start_all(server, 500, 60), str(tmp_path))
+        with environment(PATH=str(tmp_path)):
+            command = wait_command_line(server, start_all(server, 500, 60))
         variables = f"SCHEDULES_BASE_URL={server.url} SCHEDULES_TOKEN={server.token}"
     assert command == f"seq -f play/%.0f 500 | {variables} {program} wait -"
 

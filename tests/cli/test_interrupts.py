@@ -3,8 +3,9 @@ import signal
 import threading
 
 import pytest
+from click.exceptions import Exit
 
-from schedules_async.cli.interrupts import EndedBySignalError, run_until_signal
+from schedules_async.cli.interrupts import run_until_signal
 
 
 async def raise_signals(*numbers: int) -> None:
@@ -37,7 +38,7 @@ def test_signal_ends_the_work_after_its_cleanup(numbers: tuple[int, ...], exit_c
             await asyncio.sleep(0)
             cleaned.append(True)
 
-    with pytest.raises(EndedBySignalError) as raised:
+    with pytest.raises(Exit) as raised:
         run_until_signal(work())
     assert (raised.value.exit_code, cleaned) == (exit_code, [True])
     assert [signal.getsignal(number) for number in numbers] == handlers
@@ -94,6 +95,6 @@ def test_keyboard_interrupt_ends_as_the_signal_does() -> None:
     async def interrupt() -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(EndedBySignalError) as raised:
+    with pytest.raises(Exit) as raised:
         run_until_signal(interrupt())
     assert raised.value.exit_code == 130

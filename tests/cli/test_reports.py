@@ -3,7 +3,7 @@ import json
 import pytest
 
 from schedules_async import Operation, OperationRef, TimeRemaining
-from schedules_async.cli.reports import JsonLines, Lines, Report, to_command_error
+from schedules_async.cli.reports import JsonLines, Lines, Report, describe_errors, find_exit_code
 from schedules_async.errors import (
     AuthenticationError,
     NotFoundError,
@@ -35,7 +35,7 @@ REF = OperationRef("s", "o")
     ],
 )
 def test_error_class_determines_exit_code(error: Exception, exit_code: int) -> None:
-    assert to_command_error([error], ()).exit_code == exit_code
+    assert find_exit_code([error]) == exit_code
 
 
 @pytest.mark.parametrize(
@@ -47,22 +47,21 @@ def test_error_class_determines_exit_code(error: Exception, exit_code: int) -> N
     ],
 )
 def test_several_errors_have_highest_code_and_all_sentences(errors: list[SchedulesError], exit_code: int) -> None:
-    error = to_command_error(errors, ())
-    assert error.exit_code == exit_code
-    assert [sentence[-1] for sentence in error.sentences] == [str(each) for each in errors]
+    assert find_exit_code(errors) == exit_code
+    assert describe_errors(errors, (), {}) == [str(each) for each in errors]
 
 
 def test_token_error_is_reported_once_without_the_token() -> None:
     error = AuthenticationError("401 Unauthorized (no such token: a-secret, of: another-one)", ref=REF, status=401)
-    assert to_command_error([error, error], ("a-secret", "another-one")).sentences == (
-        "the token was rejected: 401 Unauthorized (no such token: [secret], of: [secret])",
-    )
+    assert describe_errors([error, error], ("a-secret", "another-one"), {}) == [
+        "the token was rejected: 401 Unauthorized (no such token: [secret], of: [secret])"
+    ]
 
 
 def test_short_secret_leaves_the_sentence_whole() -> None:
     """A word of the sentence is more likely than a secret of under eight characters."""
     error = AuthenticationError("401 Unauthorized", ref=REF, status=401)
-    assert to_command_error([error], ("token",)).sentences == ("the token was rejected: 401 Unauthorized",)
+    assert describe_errors([error], ("token",), {}) == ["the token was rejected: 401 Unauthorized"]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +75,7 @@ def test_short_secret_leaves_the_sentence_whole() -> None:
     ],
 )
 def test_named_operation_is_called_by_its_name(error: Exception, sentence: str) -> None:
-    assert to_command_error([error], (), {REF: "Import\n"}).sentences == (sentence,)
+    assert describe_errors([error], (), {REF: "Import\n"}) == [sentence]
 
 
 REF, OTHER = OperationRef("s", "o"), OperationRef("s", "p")
@@ -134,5 +133,5 @@ def test_error_without_answer_has_no_status(capsys: pytest.CaptureFixture[str], 
 
 
 def test_quiet_report_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    report_all(Report())
+    report_all(Report({}))
     assert capsys.readouterr().out == ""

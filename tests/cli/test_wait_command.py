@@ -3,6 +3,7 @@ from pathlib import Path
 
 import click
 import pytest
+from attrs import field, frozen
 
 from schedules_async import (
     CheckpointFile,
@@ -13,9 +14,9 @@ from schedules_async import (
     TimeRemaining,
 )
 from schedules_async._waiters.checkpoint import Checkpoint, read_checkpoint
-from schedules_async.cli.reports import CommandError, Report
+from schedules_async.cli.reports import CommandError, Names, Report
 from schedules_async.cli.service import Service
-from schedules_async.cli.wait_command import Output, checkpointed, fetch, load_checkpoint, wait_for_all
+from schedules_async.cli.wait_command import checkpointed, fetch, load_checkpoint, wait_for_all
 from schedules_async.errors import NotFoundError, OperationFailedError, OperationStalledError, OperationTimeoutError
 from schedules_async.testing import FakeSchedules, operation_answer
 
@@ -41,7 +42,7 @@ async def test_file_is_saved_after_each_change_then_deleted(
 ) -> None:
     path, waiter = tmp_path / "wait.json", begin(server, session)
     saved = []
-    async with checkpointed(waiter, CheckpointFile(path)):
+    with checkpointed(waiter, CheckpointFile(path)):
         saved.append(percents(path))
         async for _ in waiter:
             for _ in range(5):  # until the other task has saved the change
@@ -58,7 +59,7 @@ async def test_file_stays_while_an_operation_has_not_ended(
 ) -> None:
     path, waiter = tmp_path / "wait.json", begin(server, session)
     server.forget_operation(REFS[1])
-    async with checkpointed(waiter, CheckpointFile(path)):
+    with checkpointed(waiter, CheckpointFile(path)):
         async for _ in waiter:
             break
     resumed = load_checkpoint(CheckpointFile(path), REFS)
@@ -71,9 +72,12 @@ async def test_unwritable_file_is_an_error_before_any_request(
 ) -> None:
     waiter = begin(server, session)
     before = names_in(tmp_path.parent)
-    with pytest.raises(CommandError, match=r"checkpoint file .* cannot be replaced: Is a directory") as raised:
-        async with checkpointed(waiter, CheckpointFile(tmp_path)):
-            await waiter
+    sentence = r"checkpoint file .* cannot be replaced: Is a directory"
+    with (
+        pytest.raises(click.UsageError, match=sentence) as raised,
+        checkpointed(waiter, CheckpointFile(tmp_path)),
+    ):
+        await waiter
     assert (raised.value.exit_code, server.requests) == (2, [])
     assert names_in(tmp_path.parent) == before
     await waiter.aclose()
@@ -84,7 +88,7 @@ async def test_save_fails_later_wait_still_ends(
 ) -> None:
     folder, waiter = tmp_path / "folder", begin(server, session)
     folder.mkdir()
-    async with checkpointed(waiter, CheckpointFile(folder / "wait.json")):
+    with checkpointed(waiter, CheckpointFile(folder / "wait.json")):
         folder.rename(tmp_path / "elsewhere")
         await waiter
     assert waiter.percent_complete == 100
@@ -93,13 +97,11 @@ async def test_save_fails_later_wait_still_ends(
 async def test_last_save_fails_is_an_error(server: FakeSchedules, session: SchedulesSession, tmp_path: Path) -> None:
     folder, waiter = tmp_path / "folder", begin(server, session)
     folder.mkdir()
-
-    async def lose_the_folder() -> None:
-        async with checkpointed(waiter, CheckpointFile(folder / "wait.json")):
-            folder.rename(tmp_path / "elsewhere")
-
-    with pytest.raises(CommandError, match=r"checkpoint file .* could not be updated .*: No such file") as raised:
-        await lose_the_folder()
+    with (
+        pytest.raises(CommandError, match=r"checkpoint file .* could not be updated .*: No such file") as raised,
+        checkpointed(waiter, CheckpointFile(folder / "wait.json")),
+    ):
+        folder.rename(tmp_path / "elsewhere")
     assert raised.value.exit_code == 4
 
 
@@ -142,12 +144,13 @@ def plan(*refs: OperationRef, timeout: float = UNLIMITED, stall_timeout: float =
     return Checkpoint(refs, {}, is_group=True, check=False, timeout=timeout, stall_timeout=stall_timeout)
 
 
+@frozen
 class Record(Report):
     """Keeps what is reported."""
 
-    def __init__(self) -> None:
-        self.statuses: list[str] = []
-        self.lost: list[tuple[OperationRef, type[Exception]]] = []
+    names: Names = field(factory=dict)
+    statuses: list[str] = field(factory=list)
+    lost: list[tuple[OperationRef, type[Exception]]] = field(factory=list)
 
     def on_change(self, operation: Operation, remaining: TimeRemaining | None = None) -> None:
         del remaining
@@ -173,7 +176,7 @@ async def test_wait_reports_changes_and_returns_errors() -> None:
             operation_answer("Queued"), operation_answer("Failed", failure_description="No room")
         )
         good, gone = server.script_operation(operation_answer("Succeeded")), OperationRef("no", "such")
-        errors = await wait_for_all(service_of(server), plan(failing, good, gone), Output(report, {}))
+        errors = await wait_for_all(service_of(server), plan(failing, good, gone), report)
     assert sorted(report.statuses) == ["Failed", "Queued", "Succeeded"]
     assert [type(error) for error in errors] == [OperationFailedError, NotFoundError]
     assert str(errors[0]) == f"{failing} failed: No room"
@@ -187,7 +190,7 @@ async def test_wait_times_out_and_keeps_the_checkpoint(limit: str, error: type[E
     path = tmp_path / "wait.json"
     async with FakeSchedules() as server:
         ref = server.script_operation(operation_answer("Started"))
-        output = Output(Report(), {}, file=CheckpointFile(path))
-        errors = await wait_for_all(service_of(server), plan(ref, **{limit: 0.05}), output)
+        file = CheckpointFile(path)
+        errors = await wait_for_all(service_of(server), plan(ref, **{limit: 0.05}), Record(), file=file)
     assert [type(each) for each in errors] == [error]
     assert path.exists()

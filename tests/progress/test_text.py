@@ -159,9 +159,9 @@ def test_format_stats_counts_304_and_429(stats: SessionStats, expected: str) -> 
     [
         (ValueError("a bad\nargument"), "a bad argument"),
         (OperationTimeoutError("s/o did not end within 5 s", ref=REF), "s/o did not end within 5 s"),
-        (AuthenticationError("401", ref=REF, status=401), "s/o: the token was rejected: 401"),
+        (AuthenticationError("401", ref=REF, status=401), "the token was rejected: 401"),
         (AuthenticationError("no token could be obtained from ims: 500"), "no token could be obtained from ims: 500"),
-        (AuthenticationError("no token could be obtained", ref=REF), "s/o: no token could be obtained"),
+        (AuthenticationError("no token could be obtained", ref=REF), "no token could be obtained"),
         (PermissionDeniedError("403", ref=REF), "s/o: the token does not grant access: 403"),
         (NotFoundError("404", ref=REF), "s/o: operation not found: 404"),
         (RateLimitedError("429", ref=REF), "s/o: throttled for too long: 429"),
