@@ -1,11 +1,13 @@
-"""Arguments and options of the command: operations by ids or URL, durations, the base URL, the token file."""
+"""Arguments and options of the command: operations by ids or URL, durations, the base URL, the token file.
+
+Click turns a ValueError of a parser into a usage error that names the argument.
+"""
 
 import codecs
 import math
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,40 +31,35 @@ class Target:
     host: str | None = None
 
 
-def parse_targets(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> tuple[Target, ...]:
-    """Return the operations that the REFs denote; - is replaced with the lines of standard input."""
-    lines = chain.from_iterable(read_lines() if text == "-" else [text] for text in texts)
-    return tuple(parse_target(line) for line in lines)
+def parse_targets(text: str) -> list[Target]:
+    """Return the operation that a REF denotes, or for - those of the lines of standard input."""
+    return [parse_target(line) for line in (read_lines() if text == "-" else [text])]
 
 
 def read_lines() -> list[str]:
-    """Return the lines of standard input without empty lines and comments; raise a usage error unless it is UTF-8."""
+    """Return the lines of standard input without empty lines and comments; raise ValueError unless it is UTF-8."""
     if sys.stdin is None:
-        raise click.BadParameter("standard input is closed")
+        raise ValueError("standard input is closed")
     data = sys.stdin.buffer.read()
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data:
-        raise click.BadParameter("standard input is UTF-16 text: convert it to UTF-8")
+        raise ValueError("standard input is UTF-16 text: convert it to UTF-8")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise click.BadParameter("standard input is not UTF-8 text") from error
+        raise ValueError("standard input is not UTF-8 text") from error
     lines = [line.strip() for line in text.split("\n")]
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def parse_target(text: str) -> Target:
-    """Return the operation that REF denotes; raise a usage error if it has neither two ids nor a URL."""
-    text = text.strip()
-    named = _NAMED.fullmatch(text)
-    name, place = (named[1].strip(), named[2].strip()) if named is not None else (None, text)
-    try:
-        if "://" in place:
-            return Target(OperationRef.from_url(place), name, find_host(place))
-        if place.count("/") == 1:
-            return Target(OperationRef.parse(place), name)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-    raise click.BadParameter(f"{place!r} is neither SCHEDULE_ID/OPERATION_ID nor the URL of an operation.")
+    """Return the operation that a REF denotes; raise ValueError if it has neither two ids nor a URL."""
+    named = _NAMED.fullmatch(text.strip())
+    name, place = (named[1].strip(), named[2].strip()) if named is not None else (None, text.strip())
+    if "://" in place:
+        return Target(OperationRef.from_url(place), name, find_host(place))
+    if place.count("/") == 1:
+        return Target(OperationRef.parse(place), name)
+    raise ValueError(f"{place!r} is neither SCHEDULE_ID/OPERATION_ID nor the URL of an operation.")
 
 
 def find_host(url: str) -> str | None:
@@ -72,11 +69,11 @@ def find_host(url: str) -> str | None:
 
 
 def parse_base_url(url: str) -> str:
-    """Return the base URL, or that of DEV if it is empty; raise a usage error if it is not a URL."""
+    """Return the base URL, or that of DEV if it is empty; raise ValueError if it is not a URL."""
     try:
         find_host(url)
     except ValueError as error:
-        raise click.BadParameter(f"{url!r} is not a URL: {error}") from error
+        raise ValueError(f"{url!r} is not a URL: {error}") from error
     return url or DEV.api_url
 
 
@@ -112,12 +109,12 @@ def find_names(targets: Iterable[Target]) -> Mapping[OperationRef, str]:
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds of a number, with a unit or without (90s, 10m, 2h, 1d); raise a usage error for other text."""
+    """Return the seconds of a number, with a unit or without (90s, 10m, 2h, 1d); raise ValueError for other text."""
     number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
     try:
         seconds = float(number) * _UNITS[unit]
     except ValueError as error:
-        raise click.BadParameter(f"{text!r} is not a duration such as 90, 90s, 10m, 2h or 1d.") from error
+        raise ValueError(f"{text!r} is not a duration such as 90, 90s, 10m, 2h or 1d.") from error
     if math.isnan(seconds) or seconds < 0:
-        raise click.BadParameter(f"a duration must be at least 0, not {text}")
+        raise ValueError(f"a duration must be at least 0, not {text}")
     return seconds

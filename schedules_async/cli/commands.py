@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Coroutine, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -175,10 +176,10 @@ def get(target: Target, base_url: str, token: str | None, *, as_json: bool, is_v
 
 
 @commands.command(epilog=_WAIT_EPILOG, params=[*_SERVICE_OPTIONS, *_WAIT_OPTIONS])
-@click.argument("targets", metavar="REF...", nargs=-1, callback=parse_targets)
+@click.argument("groups", metavar="REF...", nargs=-1, type=parse_targets)
 def wait(
     *,
-    targets: Sequence[Target],
+    groups: Sequence[Sequence[Target]],
     base_url: str,
     token: str | None,
     timeout: float,
@@ -197,6 +198,7 @@ def wait(
     or a number with a unit, as in 90s, 10m, 2h or 1d. Timeouts count from the start of the command, even if it resumes
     from a checkpoint.
     """
+    targets = list(chain.from_iterable(groups))
     plan = make_plan([target.ref for target in targets], checkpoint, timeout, stall_timeout)
     service, names = _make_service(targets, base_url, token, max_outage), find_names(targets)
     report, console = _choose_output(names, service.secrets, as_json=as_json, quiet=quiet)
