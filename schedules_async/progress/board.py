@@ -39,29 +39,21 @@ class Track:
             self._latest, self.changed = latest, number
             reached = min(max(latest.percent_complete / 100, 0.0), 1.0) if latest.is_failed else latest.fraction
             self.fraction = max(self.fraction, reached)
-        if self.is_over:
+        if self.status != "running":
             self.changed = number
 
     @property
-    def is_over(self) -> bool:
-        """True if the wait for the operation has ended."""
-        return self._member.outcome is not None
-
-    @property
-    def is_succeeded(self) -> bool:
-        """True if the operation has succeeded."""
+    def status(self) -> str:
+        """The text `running`, `succeeded`, or `lost` if the wait for the operation has ended without success."""
         outcome = self._member.outcome
-        return isinstance(outcome, Operation) and outcome.is_succeeded
-
-    @property
-    def is_lost(self) -> bool:
-        """True if the wait for the operation has ended without success."""
-        return self.is_over and not self.is_succeeded
+        if outcome is None:
+            return "running"
+        return "succeeded" if isinstance(outcome, Operation) and outcome.is_succeeded else "lost"
 
     @property
     def time_remaining(self) -> TimeRemaining | None:
         """The range in which the end is expected, in seconds from now."""
-        return None if self.is_over else self._member.time_remaining
+        return self._member.time_remaining if self.status == "running" else None
 
     @property
     def state(self) -> str:
@@ -81,6 +73,7 @@ class Board:
     """All tracked operations, in the order in which they were added."""
 
     name: ClassVar[str] = "total"
+    status: ClassVar[str] = "total"
     _names: Names | None = None
     tracks: list[Track] = field(init=False, factory=list)
     lost: int = field(init=False, default=0)
@@ -102,13 +95,8 @@ class Board:
         self._updates += 1
         for track in self._running:
             track.update(self._updates)
-        self.lost += sum(track.is_lost for track in self._running)
-        self._running = [track for track in self._running if not track.is_over]
-
-    @property
-    def is_over(self) -> bool:
-        """True if all have ended."""
-        return not self._running
+        self.lost += sum(track.status == "lost" for track in self._running)
+        self._running = [track for track in self._running if track.status == "running"]
 
     @property
     def ended(self) -> int:
@@ -152,7 +140,7 @@ class Board:
 
     def _by_interest(self, limit: int) -> Iterable[Track]:
         share = max(limit // 3, 1)
-        lost = nlargest(limit, (track for track in self.tracks if track.is_lost), key=attrgetter("changed"))
+        lost = nlargest(limit, (track for track in self.tracks if track.status == "lost"), key=attrgetter("changed"))
         if not self._running:
             return lost
         next_to_end = nsmallest(share, self._running, key=_expected_end)

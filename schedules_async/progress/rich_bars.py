@@ -1,13 +1,13 @@
 """Progress bars in a terminal, drawn by rich."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, TypeVar
 
-from attrs import define, field, frozen
+from attrs import define, field
 from rich import get_console
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.errors import LiveError
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -16,16 +16,19 @@ from rich.text import Text
 
 from schedules_async import SchedulesSession
 from schedules_async._waiters.waiter import Waiter
-from schedules_async.progress.board import Board, Names, Track, resolve_names
-from schedules_async.progress.text import Charset, describe_operation, encodable, format_percent, format_time_left
+from schedules_async.progress.board import Board, Names, resolve_names
+from schedules_async.progress.rows import Layout, Row
+from schedules_async.progress.text import Charset, describe_operation, encodable
 from schedules_async.progress.tracker import Tracker
 
 Result = TypeVar("Result")
 
-_SHARE = 5  # a bar takes at most a fifth of the width, and so does a name
-_MIN_BAR, _MAX_BAR = 8, 40
-_PERCENT_WIDTH = 5
-_WIDTH_FOR_BARS, _WIDTH_FOR_TIME_LEFT = 40, 70  # columns; a narrower terminal displays none
+_STYLES = {  # of the bar, and of the text
+    "running": ("cyan", ""),
+    "succeeded": ("green", "green"),
+    "lost": ("red", "red"),
+    "total": ("blue", ""),
+}
 _ERASE_AND_GO_UP = "\x1b[2K\x1b[1A"
 
 
@@ -118,112 +121,40 @@ class RichProgress(Tracker):
 
 @define(eq=False)
 class Screen:
-    """The bars of the operations, the total and the footer, in no more lines than the terminal has."""
+    """The rows of a board, and the footer, in no more lines than the terminal has."""
 
     _board: Board
     _footer: Callable[[], str] | None
     _lengths: list[int] = field(init=False, factory=list)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        lines = [line for row in self._rows(options) for line in console.render_lines(row, options, pad=False)]
+        layout = Layout(options.max_width, Charset(options.encoding, cell_len), is_justified=True)
+        limit = max(options.size.height - 2 - (len(self._board.tracks) > 1) - (self._footer is not None), 1)
+        segments = [
+            segment
+            for row in layout.rows(self._board, limit, self._footer)
+            for segment in _draw_row(row, console, options)
+        ]
+        lines = list(Segment.split_and_crop_lines(segments, options.max_width, pad=False))
         self._lengths = [Segment.get_line_length(line) for line in lines]
         for line in lines:
             yield from line
-            yield Segment.line()
 
     def erase_wrapped_lines(self, width: int) -> str:
         """Return the control codes that erase the lines into which a narrower terminal has wrapped the last frame."""
         return _ERASE_AND_GO_UP * sum(max(length - 1, 0) // width for length in self._lengths)
 
-    def _rows(self, options: ConsoleOptions) -> Iterator[RenderableType]:
-        board, count = self._board, len(self._board.tracks)
-        height = options.size.height - 1 - (count > 1) - (self._footer is not None)
-        tracks = board.choose(max(height if count <= height else height - 1, 1))
-        layout = Layout.fitting([*tracks, board], options)
-        yield from map(layout.make_row, tracks)
-        if len(tracks) < count:
-            yield layout.make_line(f"{layout.charset.marks[0]} and {count - len(tracks)} more", "dim")
-        if count > 1 and layout.has_room_for_count(board):
-            yield layout.make_row(board)
-        elif count > 1:
-            yield layout.make_line(board.state)
-        if self._footer is not None:
-            yield layout.make_line(self._footer(), "dim")
 
-
-@frozen
-class Layout:
-    """The widths of the columns; the last column contains the state and the time remaining."""
-
-    width: int
-    charset: Charset
-    name_width: int
-    bar_width: int
-
-    @classmethod
-    def fitting(cls, rows: Iterable[Track | Board], options: ConsoleOptions) -> "Layout":
-        """Divide the width of the terminal; names and bars leave at least two fifths of it to the other columns."""
-        width = options.max_width
-        return cls(
-            width,
-            Charset(options.encoding, cell_len),
-            name_width=min(max(cell_len(row.name) for row in rows), max(width // _SHARE, len(Board.name))),
-            bar_width=min(max(width // _SHARE, _MIN_BAR), _MAX_BAR) if width >= _WIDTH_FOR_BARS else 0,
-        )
-
-    @property
-    def _last_width(self) -> int:
-        """The width of the last column: what the other columns, each followed by a space, leave."""
-        widths = (len(self.charset.marks[0]), self.name_width, self.bar_width, _PERCENT_WIDTH)
-        return self.width - sum(width + 1 for width in widths if width)
-
-    def make_row(self, row: Track | Board) -> "Row":
-        """Return the row of an operation, or of all together."""
-        mark, bar_style, style = self._find_style(row)
-        name, time_left = self.charset.shorten_middle(row.name, self.name_width), self._format_time_left(row)
-        width = self._last_width - len(time_left)
-        state = self.charset.shorten(row.state, width)
-        percent = f"{format_percent(row.fraction):>{_PERCENT_WIDTH}} "
-        return Row(
-            Text.assemble((mark, style), " ", name, " " * (self.name_width - cell_len(name) + 1), end=""),
-            ProgressBar(1.0, row.fraction, self.bar_width, complete_style=bar_style, finished_style=bar_style),
-            Text.assemble(percent, (state, style), " " * (width - cell_len(state)), (time_left, "dim")),
-        )
-
-    def _find_style(self, row: Track | Board) -> tuple[str, str, str]:
-        """Return the mark of a row, and the styles of its bar and of its text."""
-        running, succeeded, lost = self.charset.marks
-        if isinstance(row, Board):
-            return running, "blue", ""
-        if not row.is_over:
-            return running, "cyan", ""
-        return (succeeded, "green", "green") if row.is_succeeded else (lost, "red", "red")
-
-    def has_room_for_count(self, board: Board) -> bool:
-        """Return True unless the count of ended operations is wider than the last column."""
-        return len(board.count) <= self._last_width - len(self._format_time_left(board))
-
-    def _format_time_left(self, row: Track | Board) -> str:
-        time_left = format_time_left(row.time_remaining) if self.width >= _WIDTH_FOR_TIME_LEFT else ""
-        return time_left and f" {time_left}"
-
-    def make_line(self, text: str, style: str = "") -> Text:
-        """Return a line of text alone."""
-        return Text(self.charset.shorten(text, self.width), style, no_wrap=True, overflow="crop")
-
-
-@frozen
-class Row:
-    """A bar between two texts, or the texts alone if the width of the bar is 0."""
-
-    _left: Text
-    _bar: ProgressBar
-    _right: Text
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield self._left
-        if self._bar.width:
-            segments = list(console.render(self._bar, options))  # without colours, of the complete part only
-            yield from Segment.adjust_line_length(segments, self._bar.width)
-            yield Segment(" ")
-        yield self._right
+def _draw_row(row: Row | str, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+    if isinstance(row, str):
+        yield from Text.assemble((row, "dim")).render(console, "\n")
+        return
+    bar_style, style = _STYLES[row.status]
+    yield from Text.assemble((row.mark, style), f" {row.name} ").render(console)
+    if row.bar_width:
+        bar = ProgressBar(1.0, row.fraction, row.bar_width, complete_style=bar_style, finished_style=bar_style)
+        segments = list(console.render(bar, options))  # without colours, of the complete part only
+        yield from Segment.adjust_line_length(segments, row.bar_width)
+        yield Segment(" ")
+    text = Text.assemble(f"{row.percent} ", (row.state, style), (row.time_left, "dim"))
+    yield from text.render(console, "\n")

@@ -56,9 +56,10 @@ class Charset:
     measure: Callable[[str], int]
 
     @property
-    def marks(self) -> tuple[str, str, str]:
-        """The marks of an operation that is running, that has succeeded, and that is lost, of equal width."""
-        return (" ", "✓", "✗") if self._is_unicode else ("  ", "ok", "x ")
+    def marks(self) -> Mapping[str, str]:
+        """The mark for each status of an operation and for the total, all of equal width."""
+        running, succeeded, lost = (" ", "✓", "✗") if self._is_unicode else ("  ", "ok", "x ")
+        return {"running": running, "succeeded": succeeded, "lost": lost, "total": running}
 
     @property
     def _is_unicode(self) -> bool:

@@ -56,7 +56,7 @@ def test_track_changes_fraction_never_falls() -> None:
         (0.6, "Started"),
         (0.6, "No room"),
     ]
-    assert track.is_lost
+    assert track.status == "lost"
 
 
 def test_track_ended_is_full_or_has_the_error() -> None:
@@ -65,11 +65,11 @@ def test_track_ended_is_full_or_has_the_error() -> None:
     good.advance(0, "Succeeded")
     lost.outcome = NotFoundError("404", ref=lost.ref)
     board.update()
-    assert [(track.fraction, track.is_succeeded, track.state) for track in board.tracks] == [
-        (1.0, True, "Succeeded"),
-        (0.0, False, "operation not found: 404"),
+    assert [(track.fraction, track.status, track.state) for track in board.tracks] == [
+        (1.0, "succeeded", "Succeeded"),
+        (0.0, "lost", "operation not found: 404"),
     ]
-    assert (board.fraction, board.ended, board.lost, board.is_over) == (1.0, 2, 1, True)
+    assert (board.fraction, board.ended, board.lost) == (1.0, 2, 1)
     assert board.state == "2 of 2 ended, 1 failed"
 
 

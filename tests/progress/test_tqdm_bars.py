@@ -46,9 +46,9 @@ async def test_track_draws_bars_total_and_footer(server: FakeSchedules, session:
     with redirect_stderr(Terminal("utf-8")) as terminal, pytest.raises(OperationGroupError):
         await TqdmProgress(session=session).track(session.wait_for_operations(refs))
     assert terminal.shown() == [
-        "✓ good  ████████████████████ 100 % Succeeded",
-        "✗ bad   ████████████          60 % No room",
-        "  total ████████████████████ 100 % 2 of 2 ended, 1 failed",
+        "✓ good  ███████████████ 100 % Succeeded",
+        "✗ bad   █████████        60 % No room",
+        "  total ███████████████ 100 % 2 of 2 ended, 1 failed",
         "6 requests, 0 saved by 304",
     ]
 
@@ -60,14 +60,14 @@ async def test_bar_shows_sub_status_and_time_left(server: FakeSchedules, session
         with progress.showing(waiter):
             async for _ in waiter:
                 progress._redraw()
-    assert "  import ██████████            50 % Reading, " in terminal.getvalue()
+    assert "  import ███████▌         50 % Reading, " in terminal.getvalue()
     assert " s left" in terminal.getvalue()
 
 
 async def test_bars_without_unicode_are_ascii(server: FakeSchedules, session: SchedulesSession) -> None:
     with redirect_stderr(Terminal("ascii")) as terminal:
         await TqdmProgress(names={}).track(session.wait_for_operation(*script(server, "good")))
-    assert terminal.shown() == ["ok good  #################### 100 % Succeeded"]
+    assert terminal.shown() == ["ok good  ############### 100 % Succeeded"]
 
 
 async def test_track_many_shows_few_then_the_lost(server: FakeSchedules, session: SchedulesSession) -> None:
@@ -79,11 +79,11 @@ async def test_track_many_shows_few_then_the_lost(server: FakeSchedules, session
             progress._redraw()
             many = terminal.shown()
             await waiter
-    assert many[-2:] == ["  and 85 more", "  total                        0 % 0 of 100 ended"]
+    assert many[-2:] == ["  and 85 more", "  total                   0 % 0 of 100 ended"]
     assert terminal.shown() == [
-        "✗ 7     ████████████          60 % No room",
+        "✗ 7     █████████        60 % No room",
         "  and 99 more",
-        "  total ████████████████████ 100 % 100 of 100 ended, 1 failed",
+        "  total ███████████████ 100 % 100 of 100 ended, 1 failed",
     ]
     assert "hidden" not in terminal.getvalue()
 
@@ -135,7 +135,7 @@ async def test_text_of_another_encoding_is_ascii(server: FakeSchedules, session:
     with redirect_stderr(Terminal("latin-1")) as terminal:
         progress = TqdmProgress(names={ref: "é, 漢 and a name that is far too long"})
         await progress.track(session.wait_for_operation(*ref, check=False))
-    assert terminal.shown() == ["x  é, ? an...o long ############          60 % No room"]
+    assert terminal.shown() == ["x  é, ? a...o long #########        60 % No room"]
 
 
 def fail(*_: Any, **__: Any) -> bool:
