@@ -117,12 +117,7 @@ class Board:
     @property
     def state(self) -> str:
         """How many operations have ended, and how many of them without success."""
-        return f"{self.count}, {self.lost} failed" if self.lost else self.count
-
-    @property
-    def count(self) -> str:
-        """How many operations have ended."""
-        return f"{self.ended} of {len(self.tracks)} ended"
+        return f"{self.ended} of {len(self.tracks)} ended" + (f", {self.lost} failed" if self.lost else "")
 
     def choose(self, limit: int) -> list[Track]:
         """Return at most `limit` tracks, in the order in which they were added.

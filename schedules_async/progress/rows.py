@@ -43,14 +43,16 @@ class Layout:
         count = len(board.tracks)
         tracks = board.choose(limit if count > limit + 1 else count)
         shown: list[Track | Board] = [*tracks, board]
-        names = [self.charset.shorten_middle(one.name, max(self.width // _SHARE, len(Board.name))) for one in shown]
+        names = [
+            self.charset.shorten(one.name, max(self.width // _SHARE, len(Board.name)), keeps_end=True) for one in shown
+        ]
         name_width = max(map(self.charset.measure, names))
         rows = [self._make_row(*pair, name_width) for pair in zip(shown, names, strict=True)]
         yield from rows[:-1]
         if len(tracks) < count:
             yield self._shorten(f"{self.charset.marks['running']} and {count - len(tracks)} more")
         if count > 1:
-            yield rows[-1] if board.count in rows[-1].state else self._shorten(board.state)
+            yield rows[-1] if rows[-1].state.startswith(board.state) else self._shorten(board.state)
         if footer is not None:
             yield self._shorten(footer())
 

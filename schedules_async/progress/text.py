@@ -1,41 +1,24 @@
 """Text for terminals: operations, errors, times and request counts, each as one line without control characters."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from attrs import frozen
 
-from schedules_async import (
-    AuthenticationError,
-    MalformedResponseError,
-    NotFoundError,
-    Operation,
-    OperationRef,
-    OperationStatus,
-    PermissionDeniedError,
-    RateLimitedError,
-    ResponseError,
-    SchedulesError,
-    ServerError,
-    SessionStats,
-    TimeRemaining,
-    TransportError,
-    WaitError,
-)
+from schedules_async import Operation, OperationRef, OperationStatus, SessionStats, TimeRemaining, errors
 
 # Each unit: the most seconds for which it is used, its length in seconds, and its name.
 _UNITS = ((90.0, 1.0, "s"), (5400.0, 60.0, "min"), (129600.0, 3600.0, "h"), (math.inf, 86400.0, "d"))
-_PREFIXES: tuple[tuple[type[SchedulesError], str], ...] = (
-    (AuthenticationError, "the token was rejected: "),
-    (PermissionDeniedError, "the token does not grant access: "),
-    (NotFoundError, "operation not found: "),
-    (RateLimitedError, "throttled for too long: "),
-    (ServerError, "server error: "),
-    (ResponseError, "the service returned an error: "),
-    (TransportError, ""),
-    (MalformedResponseError, "invalid response: "),
-    (SchedulesError, ""),
-)
+_PREFIXES: dict[type[Exception], str] = {
+    errors.AuthenticationError: "the token was rejected: ",
+    errors.PermissionDeniedError: "the token does not grant access: ",
+    errors.NotFoundError: "operation not found: ",
+    errors.RateLimitedError: "throttled for too long: ",
+    errors.ServerError: "server error: ",
+    errors.ResponseError: "the service returned an error: ",
+    errors.MalformedResponseError: "invalid response: ",
+}
+_UNICODE, _ASCII = (" ✓✗", "…"), (("  ", "ok", "x "), "...")  # marks of equal width, and the ellipsis
 
 
 def printable(text: str) -> str:
@@ -58,32 +41,25 @@ class Charset:
     @property
     def marks(self) -> Mapping[str, str]:
         """The mark for each status of an operation and for the total, all of equal width."""
-        running, succeeded, lost = (" ", "✓", "✗") if self._is_unicode else ("  ", "ok", "x ")
+        running, succeeded, lost = self._symbols[0]
         return {"running": running, "succeeded": succeeded, "lost": lost, "total": running}
 
     @property
-    def _is_unicode(self) -> bool:
-        return self.encoding.lower().startswith("utf")
+    def _symbols(self) -> tuple[Sequence[str], str]:
+        return _UNICODE if self.encoding.lower().startswith("utf") else _ASCII
 
-    @property
-    def _ellipsis(self) -> str:
-        return "…" if self._is_unicode else "..."
+    def shorten(self, text: str, width: int, *, keeps_end: bool = False) -> str:
+        """Return text, or as much of its beginning as fits `width` columns, followed by an ellipsis.
 
-    def shorten(self, text: str, width: int) -> str:
-        """Return text, or as much of its beginning as fits `width` columns, followed by an ellipsis."""
+        With `keeps_end` the ellipsis is in the middle, so that ids remain distinguishable.
+        """
         text = encodable(text, self.encoding)
         if self.measure(text) <= width:
             return text
-        return self._prefix(self._prefix(text, width - len(self._ellipsis)) + self._ellipsis, width)
-
-    def shorten_middle(self, text: str, width: int) -> str:
-        """Return text, or its beginning and end with an ellipsis between them, so that ids remain distinguishable."""
-        text = encodable(text, self.encoding)
-        if self.measure(text) <= width:
-            return text
-        kept = max(width - len(self._ellipsis), 0)
-        end = self._prefix(text[::-1], kept // 2)[::-1]
-        return self._prefix(text, kept - kept // 2) + self._ellipsis + end
+        ellipsis = self._symbols[1]
+        kept = max(width - len(ellipsis), 0)
+        end = self._prefix(text[::-1], kept // 2)[::-1] if keeps_end else ""
+        return self._prefix(self._prefix(text, kept - (kept // 2 if keeps_end else 0)) + ellipsis + end, width)
 
     def _prefix(self, text: str, width: int) -> str:
         prefix = text[: max(width, 0)]
@@ -97,20 +73,17 @@ def format_percent(fraction: float) -> str:
     return f"{math.floor(fraction * 100 + 1e-9)} %"
 
 
-def format_remaining(remaining: TimeRemaining) -> str:
-    """Return a time remaining as a range, such as 16-90 s or 0.2-1.6 min.
+def format_time_left(remaining: TimeRemaining | None) -> str:
+    """Return a time remaining as a range, such as 16-90 s left or 0.2-1.6 min left; empty if it is None.
 
     Bounds are rounded outward, by at most a tenth of the upper bound, or one second.
     """
+    if remaining is None:
+        return ""
     size, unit = next((size, unit) for limit, size, unit in _UNITS if remaining.high <= limit)
     low = _round(remaining.low / size, unit, math.floor)
     high = _round(max(remaining.high / size, 1), unit, math.ceil)
-    return f"{high} {unit}" if low == high else f"{low}-{high} {unit}"
-
-
-def format_time_left(remaining: TimeRemaining | None) -> str:
-    """Return a time remaining followed by "left"; empty if it is None."""
-    return "" if remaining is None else f"{format_remaining(remaining)} left"
+    return f"{high} {unit} left" if low == high else f"{low}-{high} {unit} left"
 
 
 def _round(value: float, unit: str, rounding: Callable[[float], int]) -> str:
@@ -130,37 +103,32 @@ def describe_error(error: Exception, names: Mapping[OperationRef, str] = {}) -> 
 
     An AuthenticationError concerns all operations.
     """
-    ref = error.ref if isinstance(error, SchedulesError) and not isinstance(error, AuthenticationError) else None
-    if ref is None:
+    if not isinstance(error, errors.SchedulesError) or isinstance(error, errors.AuthenticationError) or not error.ref:
         return error_reason(error)
-    colon = "" if isinstance(error, WaitError) else ":"
-    return f"{printable(names.get(ref) or str(ref))}{colon} {error_reason(error)}"
+    colon = "" if isinstance(error, errors.WaitError) else ":"
+    return f"{printable(names.get(error.ref) or str(error.ref))}{colon} {error_reason(error)}"
 
 
 def error_reason(error: Exception) -> str:
     """Return what an error means, without the operation that it concerns."""
-    if isinstance(error, WaitError):
-        return printable(str(error).removeprefix(f"{error.ref} "))
-    if not isinstance(error, SchedulesError) or (isinstance(error, AuthenticationError) and error.status is None):
-        return printable(str(error))  # without a status, the message says that no token could be obtained
-    prefix = next(text for kind, text in _PREFIXES if isinstance(error, kind))
-    correlation = isinstance(error, ResponseError) and error.correlation_id
-    suffix = f", correlation id {correlation}" if correlation else ""
-    return printable(f"{prefix}{error}{suffix}")
+    text, prefix = str(error), next((_PREFIXES[kind] for kind in _PREFIXES if isinstance(error, kind)), "")
+    if isinstance(error, errors.WaitError):
+        text = text.removeprefix(f"{error.ref} ")
+    if isinstance(error, errors.AuthenticationError) and error.status is None:
+        prefix = ""  # the message says that no token could be obtained
+    correlation = isinstance(error, errors.ResponseError) and error.correlation_id
+    return printable(f"{prefix}{text}{f', correlation id {correlation}' if correlation else ''}")
 
 
 def describe_operation(operation: Operation, remaining: TimeRemaining | None = None) -> str:
     """Return the state of an operation: its status and, while it runs, percent, sub-status and time remaining."""
     if operation.is_failed:
         return f"{printable(operation.raw_status)}: {failure_reason(operation)}"
-    parts = [printable(operation.raw_status)]
-    if not operation.is_done and operation.status is not OperationStatus.QUEUED:
-        parts.append(format_percent(operation.fraction))
-    if not operation.is_done and operation.sub_status is not None:
-        parts.append(printable(operation.sub_status))
-    if not operation.is_done and remaining is not None:
-        parts.append(format_time_left(remaining))
-    return ", ".join(part for part in parts if part)
+    parts = [operation.raw_status]
+    if not operation.is_done:
+        percent = "" if operation.status is OperationStatus.QUEUED else format_percent(operation.fraction)
+        parts += [percent, operation.sub_status or "", format_time_left(remaining)]
+    return ", ".join(text for part in parts if (text := printable(part)))
 
 
 def format_stats(stats: SessionStats) -> str:

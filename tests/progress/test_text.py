@@ -23,7 +23,6 @@ from schedules_async.progress.text import (
     encodable,
     error_reason,
     format_percent,
-    format_remaining,
     format_stats,
     format_time_left,
     printable,
@@ -71,16 +70,16 @@ def test_format_percent_rounds_down(fraction: float, expected: str) -> None:
         (86400.0, 200000.0, "1-2.4 d"),
     ],
 )
-def test_format_remaining_uses_the_suitable_unit(low: float, high: float, expected: str) -> None:
-    assert format_remaining(TimeRemaining(low, high)) == expected
+def test_format_time_left_uses_the_suitable_unit(low: float, high: float, expected: str) -> None:
+    assert format_time_left(TimeRemaining(low, high)) == f"{expected} left"
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.8, 1.0])
-def test_format_remaining_is_precise_in_every_unit(share: float) -> None:
+def test_format_time_left_is_precise_in_every_unit(share: float) -> None:
     """Both bounds differ from the exact ones by a tenth of the upper one, or a second, and contain them."""
     sizes = {"s": 1, "min": 60, "h": 3600, "d": 86400}
     for high in (1.01**step for step in range(1500)):
-        text, unit = format_remaining(TimeRemaining(share * high, high)).split()
+        text, unit, _ = format_time_left(TimeRemaining(share * high, high)).split()
         low, *rest = (float(bound) * sizes[unit] for bound in text.split("-"))
         error = max(0.1 * high, 1) + 1e-6
         assert share * high - error <= low <= share * high + (1e-6 if rest else error)
@@ -104,7 +103,7 @@ def test_format_time_left_of_none_is_empty() -> None:
 def test_shorten_keeps_beginning_or_both_ends(text: str, width: int, end: str, middle: str) -> None:
     charset = Charset("utf-8", disp_len)
     assert charset.shorten(text, width) == end
-    assert charset.shorten_middle(text, width) == middle
+    assert charset.shorten(text, width, keeps_end=True) == middle
 
 
 def test_shorten_narrower_than_ellipsis_cuts_it() -> None:
