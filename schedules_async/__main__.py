@@ -9,9 +9,9 @@ except ModuleNotFoundError as _missing:
     if _missing.name not in ("click", "rich"):
         raise
 
-    def run(arguments: Sequence[str]) -> int:
+    def run(words: Sequence[str]) -> int:
         """Print how to install the command."""
-        del arguments
+        del words
         sys.stderr.write("schedules-async: the command needs its extra: pip install 'schedules-async[cli]'\n")
         return 2
 

@@ -9,16 +9,15 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 from attrs import frozen
+from yarl import URL
 
 from schedules_async import DEV, OperationRef
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _NAMED = re.compile(r"([^/=]+)=(.+)", re.DOTALL)  # an id may contain "=" after the first slash, and so may a URL
-_DEFAULT_PORTS = (None, 80, 443)
 _MAX_TOKEN_FILE = 64 * 1024
 
 
@@ -53,25 +52,19 @@ def read_lines() -> list[str]:
 
 def parse_target(text: str) -> Target:
     """Return the operation that a REF denotes; raise ValueError if it has neither two ids nor a URL."""
-    named = _NAMED.fullmatch(text.strip())
-    name, place = (named[1].strip(), named[2].strip()) if named is not None else (None, text.strip())
+    named = _NAMED.fullmatch(text)
+    name, place = (None, text.strip()) if named is None else (named[1].strip(), named[2].strip())
     if "://" in place:
-        return Target(OperationRef.from_url(place), name, find_host(place))
+        return Target(OperationRef.from_url(place), name, URL(place).host_port_subcomponent)
     if place.count("/") == 1:
         return Target(OperationRef.parse(place), name)
     raise ValueError(f"{place!r} is neither SCHEDULE_ID/OPERATION_ID nor the URL of an operation.")
 
 
-def find_host(url: str) -> str | None:
-    """Return the host of a URL, with its port unless it is the default one of http or https."""
-    parts = urlsplit(url)
-    return parts.hostname if parts.port in _DEFAULT_PORTS else f"{parts.hostname}:{parts.port}"
-
-
 def parse_base_url(url: str) -> str:
     """Return the base URL, or that of DEV if it is empty; raise ValueError if it is not a URL."""
     try:
-        find_host(url)
+        URL(url)
     except ValueError as error:
         raise ValueError(f"{url!r} is not a URL: {error}") from error
     return url or DEV.api_url
@@ -95,7 +88,7 @@ def read_token_file(_: click.Context, __: click.Parameter, path: Path | None) ->
 
 def check_hosts(targets: Iterable[Target], base_url: str) -> None:
     """Raise a usage error if a REF is a URL of a service other than that of the base URL."""
-    asked = find_host(base_url)
+    asked = URL(base_url).host_port_subcomponent
     for target in targets:
         if target.host not in (None, asked):
             raise click.UsageError(

@@ -14,29 +14,11 @@ from rich.console import Console
 
 from schedules_async import DEV, PRODUCTION, CheckpointFile, RetryPolicy, SchedulesError, __version__
 from schedules_async._auth.variables import BASE_URL, CLIENT_ID, CLIENT_SECRET, TOKEN, TOKEN_URL
-from schedules_async.cli.arguments import (
-    Target,
-    check_hosts,
-    find_names,
-    parse_base_url,
-    parse_duration,
-    parse_target,
-    parse_targets,
-    read_token_file,
-)
+from schedules_async.cli import arguments, reports
+from schedules_async.cli.arguments import Target
 from schedules_async.cli.demo import run_demo, serve_operations
 from schedules_async.cli.interrupts import run_until_signal
-from schedules_async.cli.reports import (
-    CLOSED_PIPE,
-    INTERRUPTED,
-    SERVICE_ERROR,
-    JsonLines,
-    Lines,
-    Names,
-    Report,
-    describe_errors,
-    find_exit_code,
-)
+from schedules_async.cli.reports import JsonLines, Lines, Names, Report
 from schedules_async.cli.service import Service
 from schedules_async.cli.streams import discard_output, logging_to_stderr, usable_streams
 from schedules_async.cli.wait_command import fetch, make_plan, wait_for_all
@@ -84,7 +66,7 @@ _SERVICE_OPTIONS = (
     click.Option(
         ["--base-url"],
         metavar="URL",
-        type=parse_base_url,
+        type=arguments.parse_base_url,
         envvar=BASE_URL,
         show_envvar=True,
         default=DEV.api_url,
@@ -94,7 +76,7 @@ _SERVICE_OPTIONS = (
         ["--token-file", "token"],
         metavar="PATH",
         type=click.Path(path_type=Path),
-        callback=read_token_file,
+        callback=arguments.read_token_file,
         help=f"Read the token from a file instead of ${TOKEN} or client credentials.",
     ),
     click.Option(["--json", "as_json"], is_flag=True, help="Print JSON, one object per line."),
@@ -105,7 +87,7 @@ _SERVICE_OPTIONS = (
 def _duration(name: str, default: str, text: str) -> click.Option:
     show_default = default != "inf"
     return click.Option(
-        [name], metavar="DURATION", type=parse_duration, default=default, show_default=show_default, help=text
+        [name], metavar="DURATION", type=arguments.parse_duration, default=default, show_default=show_default, help=text
     )
 
 
@@ -164,19 +146,19 @@ def serve(operations: int, seconds: int, quota: int | None, host: str, port: int
 
 
 @commands.command(params=[*_SERVICE_OPTIONS])
-@click.argument("target", metavar="REF", type=parse_target)
+@click.argument("target", metavar="REF", type=arguments.parse_target)
 def get(target: Target, base_url: str, token: str | None, *, as_json: bool, is_verbose: bool) -> int:
     """Print the current state of one operation.
 
     REF is SCHEDULE_ID/OPERATION_ID or the URL of an operation; NAME=REF prints NAME in place of the ids.
     """
-    service, names = _make_service([target], base_url, token), find_names([target])
-    report = JsonLines(names, service.secrets) if as_json else Lines(names)
-    return _run(fetch(service, target.ref, report), service, names, is_verbose=is_verbose)
+    service = _make_service([target], base_url, token)
+    report = (JsonLines if as_json else Lines)(arguments.find_names([target]), service.secrets)
+    return _run(fetch(service, target.ref, report), report, is_verbose=is_verbose)
 
 
 @commands.command(epilog=_WAIT_EPILOG, params=[*_SERVICE_OPTIONS, *_WAIT_OPTIONS])
-@click.argument("groups", metavar="REF...", nargs=-1, type=parse_targets)
+@click.argument("groups", metavar="REF...", nargs=-1, type=arguments.parse_targets)
 def wait(
     *,
     groups: Sequence[Sequence[Target]],
@@ -200,11 +182,10 @@ def wait(
     """
     targets = list(chain.from_iterable(groups))
     plan = make_plan([target.ref for target in targets], checkpoint, timeout, stall_timeout)
-    service, names = _make_service(targets, base_url, token, max_outage), find_names(targets)
-    report, console = _choose_output(names, service.secrets, as_json=as_json, quiet=quiet)
-    work = wait_for_all(service, plan, report, console, checkpoint)
+    service = _make_service(targets, base_url, token, max_outage)
+    report, console = _choose_output(arguments.find_names(targets), service.secrets, as_json=as_json, quiet=quiet)
     try:
-        return _run(work, service, names, is_verbose=is_verbose)
+        return _run(wait_for_all(service, plan, report, console, checkpoint), report, is_verbose=is_verbose)
     except click.exceptions.Exit as ended:
         resume = "keep waiting" if checkpoint is None else f"resume from {checkpoint.path}"
         sentence = f"The operations continue on the service; run the same command again to {resume}."
@@ -217,7 +198,7 @@ def _choose_output(
     """Return what is reported, and the console to display bars on, if any."""
     console = Console(stderr=True)
     has_bars = not quiet and is_live(console) and sys.stdout.isatty() is not as_json  # JSON on a terminal excludes bars
-    report = Report(names) if quiet or has_bars else Lines(names)
+    report = (Report if quiet or has_bars else Lines)(names, secrets)
     if as_json:
         report = JsonLines(names, secrets, is_final_only=quiet)
     return report, console if has_bars else None
@@ -228,47 +209,45 @@ def _make_service(
 ) -> Service:
     """Return the service; raise a usage error if a REF is a URL of another one and --base-url does not decide."""
     if click.get_current_context().get_parameter_source("base_url") is not ParameterSource.COMMANDLINE:
-        check_hosts(targets, base_url)
+        arguments.check_hosts(targets, base_url)
     return Service(base_url, token, RetryPolicy() if max_outage is None else RetryPolicy(max_outage=max_outage))
 
 
-def _run(work: Coroutine[Any, Any, list[Exception]], service: Service, names: Names, *, is_verbose: bool) -> int:
+def _run(work: Coroutine[Any, Any, list[Exception]], report: Report, *, is_verbose: bool) -> int:
     """Run the work of a command; print the errors that it returns or raises, and return the exit code."""
     try:
         with logging_to_stderr(is_verbose=is_verbose):
             errors = run_until_signal(work)
     except (SchedulesError, ValueError, TypeError) as error:
         errors = [error]
-    return _fail(describe_errors(errors, service.secrets, names), find_exit_code(errors))
+    return _fail(report.describe(errors), reports.find_exit_code(errors))
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(words: Sequence[str]) -> int:
     """Run the command and return its exit code; each error is printed as a sentence on stderr."""
+    exit_code = 0
     with usable_streams():
         try:
-            exit_code = _run_command(list(arguments))
-        except KeyboardInterrupt:  # for instance a second Ctrl-C while an error is printed
-            exit_code = INTERRUPTED
-        try:
+            exit_code = _run_command(list(words))
             sys.stdout.flush()
+        except KeyboardInterrupt:  # for instance a second Ctrl-C while an error is printed
+            exit_code = reports.INTERRUPTED
         except OSError as error:
-            return max(exit_code, _fail_on_os_error(error))
-        return exit_code
+            exit_code = max(exit_code, _fail_on_os_error(error))
+    return exit_code
 
 
-def _run_command(arguments: list[str]) -> int:
+def _run_command(words: list[str]) -> int:
     """Run a command without click's own handling of closed pipes and interrupts."""
     if instruction := os.environ.get(_COMPLETION):
         return shell_complete(commands, {}, _NAME, _COMPLETION, instruction)
     try:
-        with commands.make_context(_NAME, arguments) as context:
+        with commands.make_context(_NAME, words) as context:
             return commands.invoke(context) or 0
     except click.exceptions.Exit as exited:
         return exited.exit_code
     except click.ClickException as error:
         return _fail([error.format_message()], error.exit_code)
-    except OSError as error:
-        return _fail_on_os_error(error)
 
 
 def _fail(sentences: Sequence[str], exit_code: int) -> int:
@@ -282,8 +261,8 @@ def _fail(sentences: Sequence[str], exit_code: int) -> int:
 
 def _fail_on_os_error(error: OSError) -> int:
     """Return the exit code for output that cannot be written; print an error unless the reader closed the pipe."""
-    exit_code = CLOSED_PIPE
+    exit_code = reports.CLOSED_PIPE
     if not isinstance(error, BrokenPipeError):
-        exit_code = _fail([f"System error: {error.strerror or error}."], SERVICE_ERROR)
+        exit_code = _fail([f"System error: {error.strerror or error}."], reports.SERVICE_ERROR)
     discard_output()
     return exit_code

@@ -6,7 +6,7 @@ from math import ceil
 from typing import Any
 
 import click
-from attrs import frozen
+from attrs import field, frozen
 
 from schedules_async import Operation, OperationRef, TimeRemaining
 from schedules_async.errors import OperationFailedError, OperationStalledError, OperationTimeoutError, SchedulesError
@@ -38,14 +38,6 @@ def find_exit_code(errors: Iterable[Exception]) -> int:
     return max(codes, default=0)
 
 
-def describe_errors(errors: Iterable[Exception], secrets: Iterable[str], names: Names) -> list[str]:
-    """Return a sentence for each error, without secrets, and with the name of an operation instead of its ids.
-
-    A sentence that does not name an operation, for instance that the token was rejected, is returned once.
-    """
-    return list(dict.fromkeys(redact(describe_error(error, names), secrets) for error in errors))
-
-
 def redact(text: str, secrets: Iterable[str]) -> str:
     """Return the text with each secret replaced by a placeholder."""
     for secret in secrets:
@@ -59,6 +51,14 @@ class Report:
     """What a command prints about operations and events; this base class prints nothing."""
 
     names: Names
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    def describe(self, errors: Iterable[Exception]) -> list[str]:
+        """Return a sentence for each error, without secrets, and with the name of an operation instead of its ids.
+
+        A sentence that names no operation, for instance that the token was rejected, is returned once.
+        """
+        return list(dict.fromkeys(redact(describe_error(error, self.names), self.secrets) for error in errors))
 
     def on_change(self, operation: Operation, remaining: TimeRemaining | None = None) -> None:
         """Print a new snapshot."""
@@ -91,7 +91,6 @@ class Lines(Report):
 class JsonLines(Report):
     """Prints an object for each change, or with `is_final_only` for each operation once it has ended."""
 
-    secrets: tuple[str, ...]
     is_final_only: bool = False
 
     def on_change(self, operation: Operation, _: TimeRemaining | None = None) -> None:

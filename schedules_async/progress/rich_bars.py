@@ -74,17 +74,12 @@ class RichProgress(Tracker):
         names = resolve_names(self._names, waiter.members)
         members = {member.ref: member for member in waiter.members}
         async for operation in waiter:
-            state = describe_operation(operation, members[operation.ref].time_remaining)
-            if not self._print_line(f"{names[operation.ref]}: {state}"):
-                break
+            line = f"{names[operation.ref]}: {describe_operation(operation, members[operation.ref].time_remaining)}"
+            with self._closing_on_failure():
+                self._console.print(Text(encodable(line, self._console.encoding)), soft_wrap=True)
+                continue
+            break  # the line could not be printed, nor could the next
         return await waiter
-
-    def _print_line(self, line: str) -> bool:
-        """Print a line; return False if that failed."""
-        with self._closing_on_failure():
-            self._console.print(Text(encodable(line, self._console.encoding)), soft_wrap=True)
-            return True
-        return False
 
     def _open(self) -> None:
         self._screen = Screen(self._board, self._footer)

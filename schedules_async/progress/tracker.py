@@ -50,8 +50,11 @@ class Tracker(ABC):
             yield
         finally:
             self._tracked -= 1
-            if not self._tracked:
-                self._end()
+            if not self._tracked and self._frame is not None:
+                with self._closing_on_failure():
+                    self._redraw()
+                    self._stop()
+                    self._close()
 
     def _draw_next(self) -> None:
         loop = asyncio.get_running_loop()
@@ -64,15 +67,6 @@ class Tracker(ABC):
     def _redraw(self) -> None:
         self._board.update()
         self._draw()
-
-    def _end(self) -> None:
-        """Draw the last frame and close the display."""
-        if self._frame is None:
-            return
-        with self._closing_on_failure():
-            self._redraw()
-            self._stop()
-            self._close()
 
     def _stop(self) -> None:
         if self._frame is not None:

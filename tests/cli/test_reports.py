@@ -3,7 +3,7 @@ import json
 import pytest
 
 from schedules_async import Operation, OperationRef, TimeRemaining
-from schedules_async.cli.reports import JsonLines, Lines, Report, describe_errors, find_exit_code
+from schedules_async.cli.reports import JsonLines, Lines, Report, find_exit_code
 from schedules_async.errors import (
     AuthenticationError,
     NotFoundError,
@@ -48,12 +48,12 @@ def test_error_class_determines_exit_code(error: Exception, exit_code: int) -> N
 )
 def test_several_errors_have_highest_code_and_all_sentences(errors: list[SchedulesError], exit_code: int) -> None:
     assert find_exit_code(errors) == exit_code
-    assert describe_errors(errors, (), {}) == [str(each) for each in errors]
+    assert Report({}, ()).describe(errors) == [str(each) for each in errors]
 
 
 def test_token_error_is_reported_once_without_the_token() -> None:
     error = AuthenticationError("401 Unauthorized (no such token: a-secret, of: another-one)", ref=REF, status=401)
-    assert describe_errors([error, error], ("a-secret", "another-one"), {}) == [
+    assert Report({}, ("a-secret", "another-one")).describe([error, error]) == [
         "the token was rejected: 401 Unauthorized (no such token: [secret], of: [secret])"
     ]
 
@@ -61,7 +61,7 @@ def test_token_error_is_reported_once_without_the_token() -> None:
 def test_short_secret_leaves_the_sentence_whole() -> None:
     """A word of the sentence is more likely than a secret of under eight characters."""
     error = AuthenticationError("401 Unauthorized", ref=REF, status=401)
-    assert describe_errors([error], ("token",), {}) == ["the token was rejected: 401 Unauthorized"]
+    assert Report({}, ("token",)).describe([error]) == ["the token was rejected: 401 Unauthorized"]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_short_secret_leaves_the_sentence_whole() -> None:
     ],
 )
 def test_named_operation_is_called_by_its_name(error: Exception, sentence: str) -> None:
-    assert describe_errors([error], (), {REF: "Import\n"}) == [sentence]
+    assert Report({REF: "Import\n"}, ()).describe([error]) == [sentence]
 
 
 REF, OTHER = OperationRef("s", "o"), OperationRef("s", "p")
