@@ -13,7 +13,7 @@ from schedules_async import SchedulesSession
 from schedules_async.testing import FakeClock, FakeSchedules
 
 pytest_plugins = ("early_results", "leaks")
-NEED_POSIX = ("test_main.py", "test_terminal.py", "cli/test_interrupts.py")  # a terminal, or signals that Windows lacks
+NEED_POSIX = ("test_main.py", "test_terminal.py")  # a terminal, or signals that Windows lacks
 collect_ignore = [] if os.name == "posix" else [*NEED_POSIX]
 
 # HYPOTHESIS_PROFILE=long searches for minutes and anew each time, the others in seconds and always the same.

@@ -17,10 +17,9 @@ from schedules_async._auth.variables import BASE_URL, CLIENT_ID, CLIENT_SECRET, 
 from schedules_async.cli import arguments, reports
 from schedules_async.cli.arguments import Target
 from schedules_async.cli.demo import run_demo, serve_operations
-from schedules_async.cli.interrupts import run_until_signal
+from schedules_async.cli.process import discard_output, logging_to_stderr, run_until_signal, usable_streams
 from schedules_async.cli.reports import JsonLines, Lines, Names, Report
 from schedules_async.cli.service import Service
-from schedules_async.cli.streams import discard_output, logging_to_stderr, usable_streams
 from schedules_async.cli.wait_command import fetch, make_plan, wait_for_all
 from schedules_async.progress.rich_bars import is_live
 from schedules_async.progress.text import printable
