@@ -8,7 +8,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AsyncExitStack, nullcontext
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from itertools import cycle, islice
@@ -152,18 +152,15 @@ def summarize(members: Sequence[Member], server: FakeSchedules, session: Schedul
 
 async def serve_operations(operations: int, seconds: float, quota: int | None, host: str, port: int) -> None:
     """Serve operations of all kinds until interrupted; print the command that waits for them."""
-    server = FakeSchedules(quota=quota, host=host, port=port)
-    try:
-        await server.start()
-    except OSError as error:
-        raise CommandError(_describe(error, host, port)) from error
-    try:
+    async with AsyncExitStack() as stack:
+        try:
+            server = await stack.enter_async_context(FakeSchedules(quota=quota, host=host, port=port))
+        except OSError as error:
+            raise CommandError(_describe(error, host, port)) from error
         refs = start_all(server, operations, seconds)
         click.echo(f"{operations} operations on {server.url}, all end within {seconds:g} s. In another terminal, run:")
         click.echo(f"\n  {wait_command_line(server, refs)}\n\nPress Ctrl-C to stop the service.")
         await asyncio.Event().wait()
-    finally:
-        await server.close()
 
 
 def _describe(error: OSError, host: str, port: int) -> str:

@@ -1,7 +1,4 @@
-"""What surrounds a command in its process: signals that end it, standard streams, and the log on stderr.
-
-SIGTERM, and SIGHUP of a terminal that hangs up, end it as Ctrl-C does. A stream may be closed, or not be writable.
-"""
+"""What surrounds a command: signals that end it as Ctrl-C does, standard streams that fail, and the log on stderr."""
 
 import asyncio
 import io
@@ -19,9 +16,7 @@ from click.exceptions import Exit
 Value = TypeVar("Value")
 
 _LOGGER = logging.getLogger("schedules_async")
-
-_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
-_SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]  # Windows lacks SIGHUP
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is that of a terminal which hangs up; Windows lacks it
 
 
 def run_until_signal(work: Coroutine[Any, Any, Value]) -> Value:
@@ -45,7 +40,7 @@ async def _run_until_signal(work: Coroutine[Any, Any, Value]) -> Value:
             task.cancel()
 
     with ExitStack() as stack:
-        for number in _SIGNALS:
+        for number in [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]:
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, for instance, ignores SIGHUP
                 with suppress(RuntimeError):  # on Windows, and in a thread that is not the main one
                     loop.add_signal_handler(number, on_signal, number)

@@ -1,7 +1,7 @@
 """The commands `get` and `wait`: fetching one operation, and waiting for many, with a checkpoint in a file."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
@@ -72,31 +72,28 @@ def _find_errors(outcomes: Mapping[OperationRef, Operation | Exception | None], 
 def make_plan(
     refs: Sequence[OperationRef], file: CheckpointFile | None, timeout: float, stall_timeout: float
 ) -> Checkpoint:
-    """Return the wait that a checkpoint file has saved, or else a new one for the operations."""
+    """Return the wait that a checkpoint file has saved, or else a new one; raise a usage error if both name others."""
     plan = Checkpoint(tuple(refs), {}, is_group=True, check=False, timeout=timeout, stall_timeout=stall_timeout)
-    saved = None if file is None else load_checkpoint(file, refs)
-    if saved is not None:
-        return evolve(plan, refs=saved.refs, saved=saved.saved)
-    if not refs:
-        raise click.UsageError("Missing argument 'REF': an operation, or - to read them from standard input.")
-    return plan
+    if file is None or (saved := _load(file)) is None:
+        if not refs:
+            raise click.UsageError("Missing argument 'REF': an operation, or - to read them from standard input.")
+        return plan
+    if refs and set(refs) != set(saved.refs):
+        raise click.UsageError(f"The checkpoint file {file.path} is for other operations.")
+    return evolve(plan, refs=saved.refs, saved=saved.saved)
 
 
-def load_checkpoint(file: CheckpointFile, refs: Iterable[OperationRef]) -> Checkpoint | None:
-    """Return the checkpoint in a file, or None without one; raise a usage error if it is for other operations."""
+def _load(file: CheckpointFile) -> Checkpoint | None:
     try:
-        text = file.load()
-        saved = None if text is None else read_checkpoint(text)
+        if (text := file.load()) is not None:
+            return read_checkpoint(text)
     except OSError as error:
         raise click.UsageError(f"The checkpoint file {file.path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
         raise click.UsageError(f"Cannot resume from {file.path}: {error}.") from error
-    if saved is None and not file.path.absolute().parent.is_dir():
+    if not file.path.absolute().parent.is_dir():
         raise click.UsageError(f"The directory of the checkpoint file {file.path} does not exist.")
-    asked = set(refs)
-    if saved is not None and asked and asked != set(saved.refs):
-        raise click.UsageError(f"The checkpoint file {file.path} is for other operations.")
-    return saved
+    return None
 
 
 @contextmanager

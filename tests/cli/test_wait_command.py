@@ -16,7 +16,7 @@ from schedules_async import (
 from schedules_async._waiters.checkpoint import Checkpoint, read_checkpoint
 from schedules_async.cli.reports import CommandError, Names, Report
 from schedules_async.cli.service import Service
-from schedules_async.cli.wait_command import checkpointed, fetch, load_checkpoint, wait_for_all
+from schedules_async.cli.wait_command import checkpointed, fetch, make_plan, wait_for_all
 from schedules_async.errors import NotFoundError, OperationFailedError, OperationStalledError, OperationTimeoutError
 from schedules_async.testing import FakeSchedules, operation_answer
 
@@ -62,8 +62,7 @@ async def test_file_stays_while_an_operation_has_not_ended(
     with checkpointed(waiter, CheckpointFile(path)):
         async for _ in waiter:
             break
-    resumed = load_checkpoint(CheckpointFile(path), REFS)
-    assert resumed is not None
+    resumed = make_plan(REFS, CheckpointFile(path), UNLIMITED, UNLIMITED)
     assert (resumed.refs, list(resumed.saved)) == (REFS, [REFS[0]])
 
 
@@ -105,32 +104,33 @@ async def test_last_save_fails_is_an_error(server: FakeSchedules, session: Sched
     assert raised.value.exit_code == 4
 
 
-def test_load_without_file_returns_none(tmp_path: Path) -> None:
-    assert load_checkpoint(CheckpointFile(tmp_path / "none"), REFS) is None
+def test_plan_without_file_is_new(tmp_path: Path) -> None:
+    planned = make_plan(REFS, CheckpointFile(tmp_path / "none"), 9, UNLIMITED)
+    assert (planned.refs, planned.saved, planned.timeout) == (REFS, {}, 9)
+    assert make_plan(REFS, None, 9, UNLIMITED) == planned
 
 
-async def test_load_requires_the_same_operations_or_none(session: SchedulesSession, tmp_path: Path) -> None:
+async def test_plan_from_file_requires_the_same_operations(session: SchedulesSession, tmp_path: Path) -> None:
     path = tmp_path / "wait.json"
     waiter = session.wait_for_operations(REFS)
     path.write_text(waiter.checkpoint())
     await waiter.aclose()
     for refs in ((), REFS, REFS[::-1], REFS * 2):
-        resumed = load_checkpoint(CheckpointFile(path), refs)
-        assert resumed is not None
+        resumed = make_plan(refs, CheckpointFile(path), UNLIMITED, UNLIMITED)
         assert resumed.refs == REFS
     with pytest.raises(click.UsageError, match="is for other operations"):
-        load_checkpoint(CheckpointFile(path), REFS[:1])
+        make_plan(REFS[:1], CheckpointFile(path), UNLIMITED, UNLIMITED)
 
 
-def test_load_unusable_file_is_a_usage_error(tmp_path: Path) -> None:
+def test_plan_from_unusable_file_is_a_usage_error(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("{}")
     with pytest.raises(click.UsageError, match=r"Cannot resume from .*/file: the text is not a checkpoint"):
-        load_checkpoint(CheckpointFile(path), REFS)
+        make_plan(REFS, CheckpointFile(path), UNLIMITED, UNLIMITED)
     with pytest.raises(click.UsageError, match="cannot be read: Is a directory"):
-        load_checkpoint(CheckpointFile(tmp_path), REFS)
+        make_plan(REFS, CheckpointFile(tmp_path), UNLIMITED, UNLIMITED)
     with pytest.raises(click.UsageError, match="directory of the checkpoint file"):
-        load_checkpoint(CheckpointFile(tmp_path / "none" / "file"), REFS)
+        make_plan(REFS, CheckpointFile(tmp_path / "none" / "file"), UNLIMITED, UNLIMITED)
 
 
 UNLIMITED = float("inf")
