@@ -7,8 +7,9 @@ import shlex
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, nullcontext
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from itertools import cycle, islice
@@ -16,17 +17,16 @@ from statistics import fmean
 from typing import Literal
 
 import click
-from attrs import define, frozen
+from attrs import field, frozen
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 from yarl import URL
 
-from schedules_async import Operation, OperationProgress, OperationRef, PollingPolicy, RateLimit, SchedulesSession
+from schedules_async import Operation, OperationRef, PollingPolicy, RateLimit, TimeRemaining
 from schedules_async._auth.variables import BASE_URL, TOKEN
-from schedules_async.cli.reports import CommandError, Lines
-from schedules_async.events import Hook
-from schedules_async.progress import RichProgress
+from schedules_async.cli.reports import CommandError, Lines, Names
+from schedules_async.cli.wait_command import follow
 from schedules_async.progress.rich_bars import is_live
 from schedules_async.progress.text import describe_error, describe_operation, format_stats
 from schedules_async.testing import FakeSchedules, throttled
@@ -36,7 +36,6 @@ _RATE_LIMIT = RateLimit(30, 1.0)
 _BURST = (throttled(1.0, delay=0.6),) * 3  # delayed, so that several requests in flight are throttled
 _BURST_AT = 0.4  # of the duration
 _NAME_WIDTH = 13
-
 _NAME = "schedules-async"
 _SCHEDULE = "play"
 _MAX_LISTED = 8
@@ -67,43 +66,31 @@ PROGRAMME = (
 )
 
 
-@define(eq=False)
-class Member:
-    """One operation of the demo while it runs: its changes so far and, at the end, its detection delay."""
+@frozen
+class DemoReport(Lines):
+    """Prints a line for each change unless bars are displayed; counts the changes and measures detection delays."""
 
-    name: str
-    progress: OperationProgress
-    changes: int = 0
-    delay: float | None = None
+    has_bars: bool = False
+    changes: Counter[OperationRef] = field(factory=Counter)
+    delays: dict[OperationRef, float] = field(factory=dict)
+    _started: float = field(factory=lambda: asyncio.get_running_loop().time())
 
-    def add(self, change: Operation) -> None:
-        """Count a change; at the end, measure the detection delay (the server uses the clock of this machine)."""
-        self.changes += 1
-        if change.is_done and change.updated_at is not None:
-            self.delay = max((datetime.now(UTC) - change.updated_at).total_seconds(), 0.0)
-
-    @property
-    def result(self) -> str:
-        """How the operation has ended, or the error by which it was lost; empty while it runs."""
-        outcome = self.progress.outcome
-        if isinstance(outcome, Operation):
-            return describe_operation(outcome)
-        return "" if outcome is None else describe_error(outcome)
+    def on_change(self, operation: Operation, remaining: TimeRemaining | None = None) -> None:
+        """Count the change; at the end, measure the detection delay (the server uses the clock of this machine)."""
+        self.changes[operation.ref] += 1
+        if operation.is_done and operation.updated_at is not None:
+            self.delays[operation.ref] = max((datetime.now(UTC) - operation.updated_at).total_seconds(), 0.0)
+        if not self.has_bars:
+            seconds, name = asyncio.get_running_loop().time() - self._started, self.names[operation.ref]
+            click.echo(f"{seconds:5.1f} s  {name:<{_NAME_WIDTH}}  {describe_operation(operation, remaining)}")
 
 
 async def run_demo(seconds: float, console: Console) -> None:
     """Run the server and the six operations, wait for all at once, and print a summary."""
-    hooks = [] if is_live(console) else [Lines({}).on_event]
-    async with FakeSchedules() as server, open_session(server, hooks) as session:
+    async with FakeSchedules() as server:
         names = {start(server, part, seconds): part.name for part in PROGRAMME}
         asyncio.get_running_loop().call_later(_BURST_AT * seconds, server.interrupt, *_BURST)
-        members = await wait_with_output(names, session, console)
-        summarize(members, server, session, console)
-
-
-def open_session(server: FakeSchedules, hooks: Sequence[Hook] = ()) -> SchedulesSession:
-    """Return a session that polls often."""
-    return server.session(polling=_POLLING, rate_limits=(_RATE_LIMIT,), hooks=hooks)
+        await wait_with_output(names, server, console)
 
 
 def start(server: FakeSchedules, part: DemoOperation, seconds: float, ref: OperationRef | None = None) -> OperationRef:
@@ -120,34 +107,32 @@ def start(server: FakeSchedules, part: DemoOperation, seconds: float, ref: Opera
     )
 
 
-async def wait_with_output(names: dict[OperationRef, str], session: SchedulesSession, console: Console) -> list[Member]:
-    """Wait for all at once; display bars where the terminal can draw them, elsewhere print a line for each change."""
-    waiter = session.wait_for_operations(names, check=False)
-    members = {member.ref: Member(names[member.ref], member) for member in waiter.members}
-    has_bars, loop = is_live(console), asyncio.get_running_loop()
-    progress, started = RichProgress(names=names, session=session, console=console), loop.time()
-    with progress.showing(waiter) if has_bars else nullcontext():
-        async for change in waiter:
-            member = members[change.ref]
-            member.add(change)
-            if not has_bars:
-                state = describe_operation(change, member.progress.time_remaining)
-                click.echo(f"{loop.time() - started:5.1f} s  {member.name:<{_NAME_WIDTH}}  {state}")
-    return list(members.values())
+async def wait_with_output(names: Names, server: FakeSchedules, console: Console) -> None:
+    """Wait for all at once, with bars where the terminal can draw them, elsewhere with lines; print a summary."""
+    report = DemoReport(names, has_bars=is_live(console))
+    hooks = [] if report.has_bars else [report.on_event]
+    async with server.session(polling=_POLLING, rate_limits=(_RATE_LIMIT,), hooks=hooks) as session:
+        waiter = session.wait_for_operations(names, check=False)
+        await follow(waiter, session, report, console if report.has_bars else None)
+        outcomes = dict(zip(names, await waiter, strict=True))
+        console.print("", make_table(report, outcomes, server), "", f"{format_stats(session.stats)}.", sep="\n")
+    if report.delays:
+        console.print(f"Mean detection delay: {fmean(report.delays.values()):.2f} s.")
+    console.print("One operation fails on purpose.")
 
 
-def summarize(members: Sequence[Member], server: FakeSchedules, session: SchedulesSession, console: Console) -> None:
-    """Print how each operation ended, and its polls, changes and detection delay."""
+def make_table(
+    report: DemoReport, outcomes: Mapping[OperationRef, Operation | Exception], server: FakeSchedules
+) -> Table:
+    """Return how each operation ended, and its polls, changes and detection delay."""
     counts = (Column(heading, justify="right") for heading in ("polls", "changes", "detection delay"))
     table = Table("operation", "result", *counts, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for member in members:
-        polls = len(server.requests_for(member.progress.ref))
-        delay = "" if member.delay is None else f"{member.delay:.2f} s"
-        table.add_row(Text(member.name), Text(member.result), str(polls), str(member.changes), delay)
-    console.print("", table, "")
-    delays = [member.delay for member in members if member.delay is not None]
-    mean = f"Mean detection delay: {fmean(delays):.2f} s.\n" if delays else ""
-    console.print(f"{format_stats(session.stats)}.\n{mean}One operation fails on purpose.")
+    for ref, outcome in outcomes.items():
+        result = describe_operation(outcome) if isinstance(outcome, Operation) else describe_error(outcome)
+        delay = f"{report.delays[ref]:.2f} s" if ref in report.delays else ""
+        polls = len(server.requests_for(ref))
+        table.add_row(Text(report.names[ref]), Text(result), str(polls), str(report.changes[ref]), delay)
+    return table
 
 
 async def serve_operations(operations: int, seconds: float, quota: int | None, host: str, port: int) -> None:

@@ -9,7 +9,15 @@ import click
 from attrs import evolve
 from rich.console import Console
 
-from schedules_async import CheckpointFile, GroupWaiter, Operation, OperationRef, OperationWaiter, SchedulesError
+from schedules_async import (
+    CheckpointFile,
+    GroupWaiter,
+    Operation,
+    OperationRef,
+    OperationWaiter,
+    SchedulesError,
+    SchedulesSession,
+)
 from schedules_async._waiters.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from schedules_async.cli.reports import CommandError, Report
 from schedules_async.cli.service import Service
@@ -46,14 +54,18 @@ async def wait_for_all(
     """
     async with service.open(report.on_event) as session:
         waiter = session.resume(write_checkpoint(plan))
-        members = {member.ref: member for member in waiter.members}
-        progress = RichProgress(names=report.names, session=session, console=console)
-        bars = nullcontext() if console is None else progress.showing(waiter)
-        saving = nullcontext() if file is None else checkpointed(waiter, file)
-        with saving, bars:
-            async for operation in waiter:
-                report.on_change(operation, members[operation.ref].time_remaining)
-    return _find_errors({ref: member.outcome for ref, member in members.items()}, report)
+        with nullcontext() if file is None else checkpointed(waiter, file):
+            await follow(waiter, session, report, console)
+    return _find_errors({member.ref: member.outcome for member in waiter.members}, report)
+
+
+async def follow(waiter: AnyWaiter, session: SchedulesSession, report: Report, console: Console | None) -> None:
+    """Report each change of a wait until it ends, and display bars on `console` unless it is None."""
+    members = {member.ref: member for member in waiter.members}
+    progress = RichProgress(names=report.names, session=session, console=console)
+    with nullcontext() if console is None else progress.showing(waiter):
+        async for operation in waiter:
+            report.on_change(operation, members[operation.ref].time_remaining)
 
 
 def _find_errors(outcomes: Mapping[OperationRef, Operation | Exception | None], report: Report) -> list[Exception]:

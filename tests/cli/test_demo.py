@@ -14,12 +14,9 @@ from rich.console import Console
 from schedules_async import OperationRef, SchedulesSession
 from schedules_async.cli.demo import (
     PROGRAMME,
-    Member,
-    open_session,
     serve_operations,
     start,
     start_all,
-    summarize,
     wait_command_line,
     wait_with_output,
 )
@@ -43,26 +40,25 @@ def test_operations_end_within_the_demo() -> None:
     assert sum(part.fails_with is not None for part in PROGRAMME) == 1
 
 
+async def output_of(*names: str) -> str:
+    """Return what is printed of the first operation of the demo and of one that does not exist, in this order."""
+    with redirect_stdout(io.StringIO()) as output:
+        async with FakeSchedules() as server:
+            refs = [start(server, PROGRAMME[0], 0.1), OperationRef("no", "such")]
+            await wait_with_output(dict(zip(reversed(refs), names, strict=False)), server, Console(width=80))
+    return output.getvalue()
+
+
 async def test_lost_operation_leaves_others_unaffected() -> None:
-    output = io.StringIO()
-    with redirect_stdout(output):
-        console = Console(width=80)
-        async with FakeSchedules() as server, open_session(server) as session:
-            names = {start(server, PROGRAMME[0], 0.1): "good", OperationRef("no", "such"): "lost"}
-            members = await wait_with_output(names, session, console)
-            summarize(members, server, session, console)
-    assert members[0].result == "Succeeded"
-    assert members[1].result.startswith("no/such: operation not found: 404")
-    assert "Mean detection delay" not in output.getvalue() or members[0].delay is not None
+    lines = (await output_of("lost", "good")).splitlines()
+    assert [line.split()[1] for line in lines if line.startswith(("lost ", "good "))] == ["no/such:", "Succeeded"]
+    assert sum(line.startswith("Mean detection delay: ") for line in lines) == 1
 
 
 async def test_summary_without_ends_has_no_delay() -> None:
-    output = io.StringIO()
-    async with FakeSchedules() as server, open_session(server) as session:
-        (progress,) = session.wait_for_operation("s", "o").members
-        summarize([Member("idle", progress)], server, session, Console(file=output, width=80))
-    assert "idle" in output.getvalue()
-    assert "Mean detection delay" not in output.getvalue()
+    output = await output_of("lost")
+    assert "operation not found: 404" in output
+    assert "Mean detection delay" not in output
 
 
 class Terminal(io.StringIO):
@@ -75,8 +71,8 @@ class Terminal(io.StringIO):
 async def test_demo_on_a_terminal_prints_no_lines() -> None:
     console = Console(file=Terminal(), width=80, _environ={"TERM": "xterm"})
     with redirect_stdout(io.StringIO()) as output:
-        async with FakeSchedules() as server, open_session(server) as session:
-            await wait_with_output({start(server, PROGRAMME[0], 0.1): "steady"}, session, console)
+        async with FakeSchedules() as server:
+            await wait_with_output({start(server, PROGRAMME[0], 0.1): "steady"}, server, console)
     assert output.getvalue() == ""
 
 
@@ -88,10 +84,10 @@ class Full(io.StringIO):
 
 
 async def test_unwritable_output_ends_the_demo() -> None:
-    async with FakeSchedules() as server, open_session(server) as session:
+    async with FakeSchedules() as server:
         names = {start(server, part, 1.0): part.name for part in PROGRAMME}
         with redirect_stdout(Full()), pytest.raises(OSError, match="No space left"):
-            await asyncio.wait_for(wait_with_output(names, session, Console(width=80)), 20)
+            await asyncio.wait_for(wait_with_output(names, server, Console(width=80)), 20)
 
 
 class Announcement(io.StringIO):
