@@ -16,8 +16,7 @@ from rich.text import Text
 
 from schedules_async import SchedulesSession
 from schedules_async._waiters.waiter import Waiter
-from schedules_async.progress.board import Board, Names, resolve_names
-from schedules_async.progress.rows import Layout, Row
+from schedules_async.progress.board import Board, Layout, Names, Row, resolve_names
 from schedules_async.progress.text import Charset, describe_operation, encodable
 from schedules_async.progress.tracker import Tracker
 

@@ -11,8 +11,7 @@ from tqdm.std import tqdm
 from tqdm.utils import disp_len
 
 from schedules_async import SchedulesSession
-from schedules_async.progress.board import Names
-from schedules_async.progress.rows import Layout, Row
+from schedules_async.progress.board import Layout, Names, Row
 from schedules_async.progress.text import Charset
 from schedules_async.progress.tracker import Tracker
 

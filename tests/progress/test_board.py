@@ -6,8 +6,8 @@ from attrs import define
 
 from schedules_async import Operation, OperationRef, OperationStatus, OperationWaiter, SchedulesSession, TimeRemaining
 from schedules_async.errors import NotFoundError
-from schedules_async.progress.board import Board, resolve_names
-from schedules_async.progress.text import format_stats
+from schedules_async.progress.board import Board, Layout, Row, resolve_names
+from schedules_async.progress.text import Charset, format_stats
 from schedules_async.testing import FakeSchedules, operation_answer, throttled
 
 
@@ -219,3 +219,59 @@ async def test_footer_throttled_counts_down_the_seconds(server: FakeSchedules, s
         await asyncio.sleep(0)
     assert "1 request, 0 saved by 304, 1 answered 429; throttled, 5 s left" in lines
     assert format_stats(session.stats) == "3 requests, 0 saved by 304, 1 answered 429"
+
+
+CHARSET = Charset("utf-8", len)
+
+
+def board_of(count: int) -> Board:
+    board, members = Board(lambda ref: f"import {ref.operation_id}"), members_of(count)
+    for member in members:
+        member.advance(50, sub_status="Reading")
+        member.time_remaining = TimeRemaining(3, 4)
+    board.add(members)
+    board.update()
+    return board
+
+
+def text_of(row: Row | str) -> str:
+    if isinstance(row, str):
+        return row
+    bar = "#" * row.bar_width + " " * bool(row.bar_width)
+    return f"{row.mark} {row.name} {bar}{row.percent} {row.state}{row.time_left}"
+
+
+@pytest.mark.parametrize(
+    ("width", "is_justified", "line"),
+    [
+        (80, True, f"  import 0 {'#' * 16}  50 % Reading{' ' * 29}3-4 s left"),
+        (80, False, f"  import 0 {'#' * 16}  50 % Reading, 3-4 s left"),
+        (70, False, f"  import 0 {'#' * 14}  50 % Reading, 3-4 s left"),
+        (69, False, f"  import 0 {'#' * 13}  50 % Reading"),
+        (40, False, "  import 0 ########  50 % Reading"),
+        (39, False, "  imp…t 0  50 % Reading"),
+        (20, False, "  im… 0  50 % Readi…"),
+        (300, False, f"  import 0 {'#' * 40}  50 % Reading, 3-4 s left"),
+    ],
+)
+def test_row_narrow_lacks_time_left_then_bar(width: int, line: str, *, is_justified: bool) -> None:
+    (row,) = Layout(width, CHARSET, is_justified).rows(board_of(1), 1, None)
+    assert text_of(row) == line
+    assert len(text_of(row)) <= width
+
+
+@pytest.mark.parametrize(("count", "others"), [(1, 0), (4, 0), (5, 0), (6, 2), (500, 496)])
+def test_rows_of_many_end_with_the_others(count: int, others: int) -> None:
+    """The line that counts the others has room for one."""
+    rows = Layout(80, CHARSET, is_justified=True).rows(board_of(count), 4, lambda: "3 requests")
+    bars = [*(f"import {number}" for number in range(count - others)), *["total"] * (count > 1)]
+    if others:
+        bars.insert(-1, f"  and {others} more")
+    assert [row if isinstance(row, str) else row.name.strip() for row in rows] == [*bars, "3 requests"]
+
+
+@pytest.mark.parametrize(("width", "is_text"), [(50, False), (26, False), (25, True)])
+def test_total_without_room_for_count_is_text(width: int, *, is_text: bool) -> None:
+    *_, total = Layout(width, CHARSET, is_justified=False).rows(board_of(2), 4, None)
+    assert text_of(total).endswith("0 of 2 ended")
+    assert isinstance(total, str) is is_text
