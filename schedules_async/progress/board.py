@@ -46,12 +46,11 @@ class Track:
     def update(self, number: int) -> None:
         """Update from the newest snapshot."""
         latest = self._member.latest
-        if latest is not None and latest is not self._latest:
+        if latest is not self._latest or self.status != "running":
             self._latest, self.changed = latest, number
+        if latest is not None:
             reached = min(max(latest.percent_complete / 100, 0.0), 1.0) if latest.is_failed else latest.fraction
             self.fraction = max(self.fraction, reached)
-        if self.status != "running":
-            self.changed = number
 
     @property
     def status(self) -> str:

@@ -1,5 +1,6 @@
 """Progress bars in a terminal or a notebook, drawn by tqdm."""
 
+import os
 import shutil
 import sys
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from schedules_async.progress.tracker import Tracker
 
 _MAX_OPERATIONS = 15
 _OTHER_LINES = 5  # the count of the remainder, the total, the footer, and two that tqdm leaves free
-_NOTEBOOK_WIDTH = 200
+_NOTEBOOK_SIZE = os.terminal_size((200, 100))  # columns, and more lines than are needed
 _NOT_AT_ONCE = 1e-9  # seconds; defers drawing to the first refresh, since a failing constructor leaves a bar open
 
 
@@ -49,15 +50,19 @@ class TqdmProgress(Tracker):
         self._charset = Charset(encoding or "utf-8", disp_len)
 
     def _draw(self) -> None:
-        layout = Layout(self._columns, self._charset, is_justified=False)
-        rows = [*layout.rows(self._board, self._limit, self._footer)]
+        size = _NOTEBOOK_SIZE if self._is_notebook else shutil.get_terminal_size()
+        lines_above = abs(self._bars[0].pos) if self._bars else 0  # those of the caller's bars
+        limit = min(max(size.lines - _OTHER_LINES - lines_above, 1), _MAX_OPERATIONS)
+        layout = Layout(size.columns - 1, self._charset, is_justified=False)  # the last column stays empty
+        rows = [*layout.rows(self._board, limit, self._footer)]
         for surplus in self._bars[len(rows) :]:
             surplus.leave = False
             surplus.close()
         del self._bars[len(rows) :]
         for number, row in enumerate(rows):
-            if number == len(self._bars):
-                self._bars.append(self._new_bar())
+            if number == len(self._bars):  # a new bar takes the next free line; without a terminal, tqdm disables it
+                bar = self._bar_class(total=1.0, dynamic_ncols=True, delay=_NOT_AT_ONCE, disable=None)
+                self._bars.append(bar)
             bar = self._bars[number]
             bar.n, bar.desc, bar.unit, bar.bar_format = self._split(row)
             bar.refresh()
@@ -72,11 +77,6 @@ class TqdmProgress(Tracker):
                 bar.leave = self._is_notebook
                 stack.callback(bar.close)
 
-    def _new_bar(self) -> "tqdm[Any]":
-        """Return a bar on the next free line, below any bars of the caller."""
-        is_disabled = False if self._is_notebook else None  # None: tqdm disables it unless stderr is a terminal
-        return self._bar_class(total=1.0, dynamic_ncols=True, delay=_NOT_AT_ONCE, disable=is_disabled)
-
     def _split(self, row: Row | str) -> tuple[float, str, str, str]:
         """Return the fraction of a row, the text before the bar, the text after it, and the format of tqdm."""
         if isinstance(row, str):
@@ -85,17 +85,3 @@ class TqdmProgress(Tracker):
         bar = f"{{bar{width}}} " if row.bar_width else ""
         text = f"{row.percent} {row.state}{row.time_left}"
         return row.fraction, f"{row.mark} {row.name} ", text, f"{{desc}}{bar}{{unit}}"
-
-    @property
-    def _columns(self) -> int:
-        """The width of a line; the last column of a terminal stays empty."""
-        return _NOTEBOOK_WIDTH if self._is_notebook else shutil.get_terminal_size().columns - 1
-
-    @property
-    def _limit(self) -> int:
-        """The number of operations that fit the lines below any bars of the caller."""
-        if self._is_notebook:
-            return _MAX_OPERATIONS
-        lines_above = abs(self._bars[0].pos) if self._bars else 0
-        lines = shutil.get_terminal_size().lines - _OTHER_LINES - lines_above
-        return min(max(lines, 1), _MAX_OPERATIONS)
