@@ -1,7 +1,4 @@
-"""Arguments and options of the command: operations by ids or URL, durations, the base URL, the token file.
-
-Click turns a ValueError of a parser into a usage error that names the argument.
-"""
+"""Arguments and options of the command: operations by ids or URL, durations, the base URL, the token file."""
 
 import codecs
 import math
@@ -36,37 +33,40 @@ def parse_targets(text: str) -> list[Target]:
 
 
 def read_lines() -> list[str]:
-    """Return the lines of standard input without empty lines and comments; raise ValueError unless it is UTF-8."""
+    """Return the lines of standard input without empty lines and comments; raise a usage error unless it is UTF-8."""
     if sys.stdin is None:
-        raise ValueError("standard input is closed")
+        raise click.BadParameter("standard input is closed")
     data = sys.stdin.buffer.read()
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data:
-        raise ValueError("standard input is UTF-16 text: convert it to UTF-8")
+        raise click.BadParameter("standard input is UTF-16 text: convert it to UTF-8")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError("standard input is not UTF-8 text") from error
+        raise click.BadParameter("standard input is not UTF-8 text") from error
     lines = [line.strip() for line in text.split("\n")]
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def parse_target(text: str) -> Target:
-    """Return the operation that a REF denotes; raise ValueError if it has neither two ids nor a URL."""
+    """Return the operation that a REF denotes; raise a usage error if it has neither two ids nor a URL."""
     named = _NAMED.fullmatch(text)
     name, place = (None, text.strip()) if named is None else (named[1].strip(), named[2].strip())
-    if "://" in place:
-        return Target(OperationRef.from_url(place), name, URL(place).host_port_subcomponent)
-    if place.count("/") == 1:
-        return Target(OperationRef.parse(place), name)
-    raise ValueError(f"{place!r} is neither SCHEDULE_ID/OPERATION_ID nor the URL of an operation.")
+    try:
+        if "://" in place:
+            return Target(OperationRef.from_url(place), name, URL(place).host_port_subcomponent)
+        if place.count("/") == 1:
+            return Target(OperationRef.parse(place), name)
+    except ValueError as error:  # of which click 8.1 would report the argument alone
+        raise click.BadParameter(str(error)) from error
+    raise click.BadParameter(f"{place!r} is neither SCHEDULE_ID/OPERATION_ID nor the URL of an operation.")
 
 
 def parse_base_url(url: str) -> str:
-    """Return the base URL, or that of DEV if it is empty; raise ValueError if it is not a URL."""
+    """Return the base URL, or that of DEV if it is empty; raise a usage error if it is not a URL."""
     try:
         URL(url)
     except ValueError as error:
-        raise ValueError(f"{url!r} is not a URL: {error}") from error
+        raise click.BadParameter(f"{url!r} is not a URL: {error}") from error
     return url or DEV.api_url
 
 
@@ -102,12 +102,12 @@ def find_names(targets: Iterable[Target]) -> Mapping[OperationRef, str]:
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds of a number, with a unit or without (90s, 10m, 2h, 1d); raise ValueError for other text."""
+    """Return the seconds of a number, with a unit or without (90s, 10m, 2h, 1d); raise a usage error for other text."""
     number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
     try:
         seconds = float(number) * _UNITS[unit]
     except ValueError as error:
-        raise ValueError(f"{text!r} is not a duration such as 90, 90s, 10m, 2h or 1d.") from error
+        raise click.BadParameter(f"{text!r} is not a duration such as 90, 90s, 10m, 2h or 1d.") from error
     if math.isnan(seconds) or seconds < 0:
-        raise ValueError(f"a duration must be at least 0, not {text}")
+        raise click.BadParameter(f"a duration must be at least 0, not {text}")
     return seconds

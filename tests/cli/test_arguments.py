@@ -46,7 +46,7 @@ def test_parse_target_accepts_ids_or_url(text: str, ref: OperationRef) -> None:
 
 @pytest.mark.parametrize("text", ["", "s", "s/", "/o", "s/o/x", "s/..", "https://host/schedules/s", "s/\udc80"])
 def test_parse_target_other_text_is_a_usage_error(text: str) -> None:
-    with pytest.raises(ValueError, match=r"\w+"):
+    with pytest.raises(click.BadParameter, match=r"\w+"):
         parse_target(text)
 
 
@@ -95,7 +95,7 @@ def test_url_of_another_service_is_a_usage_error(url: str, base_url: str, *, is_
 def test_base_url_is_dev_or_a_url() -> None:
     assert parse_base_url("") == DEV.api_url
     assert parse_base_url("https://qa.example") == "https://qa.example"
-    with pytest.raises(ValueError, match="'https://host:port' is not a URL"):
+    with pytest.raises(click.BadParameter, match="'https://host:port' is not a URL"):
         parse_base_url("https://host:port")
 
 
@@ -126,7 +126,7 @@ def test_byte_order_mark_and_comments_are_ignored(data: bytes) -> None:
     ],
 )
 def test_unreadable_standard_input_is_a_usage_error(data: bytes | None, sentence: str) -> None:
-    with standard_input(data), pytest.raises(ValueError, match=sentence):
+    with standard_input(data), pytest.raises(click.BadParameter, match=sentence):
         parse_targets("-")
 
 
@@ -158,7 +158,7 @@ def test_duration_is_seconds_or_has_a_unit(text: str, seconds: float) -> None:
     ],
 )
 def test_other_duration_is_a_usage_error(text: str, sentence: str) -> None:
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(click.BadParameter, match=sentence):
         parse_duration(text)
 
 
