@@ -1,21 +1,26 @@
-"""The activities that wait for one operation to its end, or poll it once."""
+"""The activities that wait for one operation or poll it once, and those that read the heartbeats of a workflow.
+
+The latter run as local activities: each adds one event to the workflow's history, however many operations it waits for.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from attrs import define, field
 from temporalio import activity
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from schedules_async import NotFoundError, Operation, OperationRef, PollingPolicy, SchedulesError, SchedulesSession
 from schedules_async._clock import Clock
 from schedules_async._polling.experience import Experience
 from schedules_async._polling.policy import jitter_seed
-from schedules_async.temporal.failures import not_done, to_failure
-from schedules_async.temporal.heartbeat_details import HeartbeatDetails
-from schedules_async.temporal.payloads import OperationWait
+from schedules_async.errors import AuthenticationError, RateLimitedError, ResponseError, SessionClosedError
+from schedules_async.temporal.payloads import HeartbeatDetails, OperationWait
 
 _HEARTBEATS_PER_TIMEOUT = 3
+NOT_DONE = "OperationNotDone"
 
 
 @define(eq=False)
@@ -133,3 +138,54 @@ def _previous_details(request: OperationWait) -> HeartbeatDetails:
     """Return the details of the previous attempt, or of the previous activity before the first attempt."""
     details = activity.info().heartbeat_details
     return HeartbeatDetails.from_json(details[0] if details else request.details)
+
+
+@activity.defn(name="schedules_async.pending_percents")
+async def pending_percents() -> dict[str, float]:
+    """Return the percent complete of each pending activity that has a snapshot, by the activity's id."""
+    pending = await _pending()
+    return {key: 100 * details.operation.fraction for key, details in pending.items() if details.operation}
+
+
+@activity.defn(name="schedules_async.pending_details")
+async def pending_details() -> dict[str, str]:
+    """Return the heartbeat details of each pending activity as text, by the activity's id."""
+    return {key: details.to_json() for key, details in (await _pending()).items()}
+
+
+async def _pending() -> dict[str, HeartbeatDetails]:
+    """Return the details of each pending activity that has sent a heartbeat."""
+    info, client = activity.info(), activity.client()
+    handle = client.get_workflow_handle(info.workflow_id or "", run_id=info.workflow_run_id)
+    pending = (await handle.describe()).raw_description.pending_activities
+    payloads = {each.activity_id: each.heartbeat_details.payloads for each in pending}
+    decode = client.data_converter.decode
+    return {key: HeartbeatDetails.from_json((await decode(each))[0]) for key, each in payloads.items() if each}
+
+
+def not_done(message: str, interval: float) -> ApplicationError:
+    """Return the failure that schedules the next attempt after `interval` seconds; it is not an error."""
+    return ApplicationError(
+        message,
+        type=NOT_DONE,
+        next_retry_delay=timedelta(seconds=interval),
+        category=ApplicationErrorCategory.BENIGN,
+    )
+
+
+def to_failure(error: Exception, retry_delay: float) -> ApplicationError:
+    """Return the failure for an error; it is retried after its Retry-After, or else after `retry_delay` seconds."""
+    retry_after = error.retry_after if isinstance(error, ResponseError) else None
+    return ApplicationError(
+        str(error),
+        type=type(error).__name__,
+        non_retryable=not _is_retryable(error),
+        next_retry_delay=timedelta(seconds=retry_delay if retry_after is None else retry_after),
+    )
+
+
+def _is_retryable(error: Exception) -> bool:
+    """Return True if another attempt may succeed: after throttling or a transient fault, or on another worker."""
+    if isinstance(error, AuthenticationError):
+        return error.status is None  # no token could be obtained; one that was rejected will be rejected again
+    return isinstance(error, RateLimitedError | SessionClosedError) or getattr(error, "is_transient", False)

@@ -24,8 +24,7 @@ from schedules_async import (
 )
 from schedules_async._auth.tokens import Auth
 from schedules_async._clock import Seconds, SystemClock
-from schedules_async.temporal.activities import OperationActivities
-from schedules_async.temporal.pending_activities import pending_details, pending_percents
+from schedules_async.temporal.activities import OperationActivities, pending_details, pending_percents
 from schedules_async.temporal.workflows import WaitForOperations
 
 _MAX_HEARTBEAT_THROTTLE = timedelta(seconds=1)  # until Temporal has a snapshot, or an activity its cancellation

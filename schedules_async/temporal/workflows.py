@@ -11,10 +11,15 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, RetryState, is_cancelled_exception
 
 from schedules_async import Operation
-from schedules_async.temporal.activities import OperationActivities
-from schedules_async.temporal.heartbeat_details import HeartbeatDetails
-from schedules_async.temporal.payloads import OperationWait, Outcome, RunState, WaitProgress, WaitRequest
-from schedules_async.temporal.pending_activities import pending_details, pending_percents
+from schedules_async.temporal.activities import OperationActivities, pending_details, pending_percents
+from schedules_async.temporal.payloads import (
+    HeartbeatDetails,
+    OperationWait,
+    Outcome,
+    RunState,
+    WaitProgress,
+    WaitRequest,
+)
 
 Value = TypeVar("Value")
 _RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=5))

@@ -8,23 +8,34 @@ from itertools import pairwise
 import pytest
 from attrs import define, field
 from sessions import UNLIMITED
+from temporal_servers import running_worker, start, temporal, until
 from temporalio.api.failure.v1 import Failure
+from temporalio.client import Client
 from temporalio.converter import DataConverter
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.testing import ActivityEnvironment
 
 from schedules_async import (
     AuthenticationError,
+    MalformedResponseError,
+    NotFoundError,
     Operation,
     OperationRef,
     OperationStatus,
+    PermissionDeniedError,
     PollingPolicy,
+    RateLimitedError,
+    ResponseError,
     RetryPolicy,
+    ServerError,
+    SessionClosedError,
+    TransportError,
 )
 from schedules_async._polling.experience import Experience
-from schedules_async.temporal import OperationActivities, OperationWait
-from schedules_async.temporal.heartbeat_details import HeartbeatDetails, to_date
-from schedules_async.testing import FakeClock, FakeSchedules, fault, operation_answer, throttled
+from schedules_async.temporal import OperationActivities, OperationWait, WaitRequest
+from schedules_async.temporal.activities import not_done, pending_details, pending_percents, to_failure
+from schedules_async.temporal.payloads import HeartbeatDetails, to_date
+from schedules_async.testing import FakeClock, FakeSchedules, fault, operation_answer, stall, throttled
 from schedules_async.testing.answers import START_OF_TIME
 
 ZERO = datetime.fromisoformat(START_OF_TIME).timestamp()
@@ -288,3 +299,73 @@ async def encoded(failure: ApplicationError) -> str:
     message = Failure()
     await DataConverter.default.encode_failure(failure, message)
     return str(message)
+
+
+# Failures
+
+
+@pytest.mark.parametrize(
+    ("error", "is_retried", "delay"),
+    [
+        (RateLimitedError("x", status=429, retry_after=90.0), True, 90),
+        (RateLimitedError("x", status=429), True, 13),
+        (TransportError("x"), True, 13),
+        (TransportError("x", is_transient=False), False, 13),
+        (ServerError("x", status=503, retry_after=0.0), True, 0),
+        (ServerError("x", status=502), True, 13),
+        (ServerError("x", status=501), False, 13),
+        (ResponseError("x", status=408), True, 13),
+        (ResponseError("x", status=400), False, 13),
+        (AuthenticationError("x"), True, 13),
+        (AuthenticationError("x", status=401), False, 13),
+        (PermissionDeniedError("x", status=403), False, 13),
+        (NotFoundError("x", status=404), False, 13),
+        (MalformedResponseError("x"), False, 13),
+        (SessionClosedError("x"), True, 13),
+        (ValueError("x"), False, 13),
+    ],
+)
+def test_only_transient_errors_are_retryable(error: Exception, is_retried: bool, delay: float) -> None:
+    failure = to_failure(error, 13.0)
+    assert failure.non_retryable is not is_retried
+    assert failure.next_retry_delay == timedelta(seconds=delay)
+    assert (failure.type, failure.message) == (type(error).__name__, "x")
+
+
+def test_operation_not_done_is_benign_failure() -> None:
+    failure = not_done("Started at 40 %", 2.5)
+    assert failure.category is ApplicationErrorCategory.BENIGN
+    assert failure.next_retry_delay == timedelta(seconds=2.5)
+    assert (failure.type, failure.message) == ("OperationNotDone", "Started at 40 %")
+
+
+# Pending activities, on a real server of Temporal
+
+
+def make_environment(client: Client) -> ActivityEnvironment:
+    """Return the environment of an activity of the workflow `waiting`."""
+    result = ActivityEnvironment(client)
+    result.info = replace(result.info, workflow_id="waiting", workflow_run_id=None)
+    return result
+
+
+@pytest.mark.temporal
+async def test_pending_waits_are_reported_by_activity_id() -> None:
+    async with temporal() as engine, FakeSchedules() as service:
+        unanswered = service.script_operation(stall())
+        answered = service.script_operation(operation_answer("Started", percent_complete=40.0, etag='"a"'))
+        async with running_worker(engine.client, service):
+            await start(engine.client, WaitRequest.of([unanswered, answered]))
+            await until(lambda: len(service.requests_for(answered)) > 1)
+            details = await make_environment(engine.client).run(pending_details)
+            assert await make_environment(engine.client).run(pending_percents) == {"1": 40.0}
+    (operation,) = [HeartbeatDetails.from_json(text).operation for text in details.values()]
+    assert operation is not None
+    assert (operation.ref, operation.etag) == (answered, '"a"')
+
+
+@pytest.mark.temporal
+async def test_workflow_without_waits_reports_nothing() -> None:
+    async with temporal() as engine, FakeSchedules() as service, running_worker(engine.client, service):
+        await (await start(engine.client, WaitRequest.of([]))).result()
+        assert await make_environment(engine.client).run(pending_percents) == {}
