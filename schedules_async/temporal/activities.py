@@ -16,51 +16,32 @@ from schedules_async import NotFoundError, Operation, OperationRef, PollingPolic
 from schedules_async._clock import Clock
 from schedules_async._polling.experience import Experience
 from schedules_async._polling.policy import jitter_seed
-from schedules_async.errors import AuthenticationError, RateLimitedError, ResponseError, SessionClosedError
+from schedules_async.errors import AuthenticationError, RateLimitedError, SessionClosedError
 from schedules_async.temporal.payloads import HeartbeatDetails, OperationWait
 
 _HEARTBEATS_PER_TIMEOUT = 3
-NOT_DONE = "OperationNotDone"
 
 
 @define(eq=False)
 class Attempt:
     """One attempt of an activity; Temporal keeps `details` with its last heartbeat."""
 
-    ref: OperationRef
     details: HeartbeatDetails
     _clock: Clock
-    _begin: float = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._begin = self._clock.monotonic()
+    _begin: float
 
     @property
     def now(self) -> float:
         """The time by the clock of Temporal's server, common to all workers, in seconds since 1970."""
         return activity.info().started_time.timestamp() + self._clock.monotonic() - self._begin
 
-    @property
-    def age(self) -> float:
-        """The seconds since the activity was scheduled, over all attempts."""
-        return self.now - activity.info().scheduled_time.timestamp()
-
     def record(self, details: HeartbeatDetails) -> None:
         """Send a heartbeat with these details."""
         self.details = details
         activity.heartbeat(details.to_json())
 
-    @asynccontextmanager
-    async def heartbeats(self) -> AsyncIterator[None]:
-        """Send heartbeats in the background while the block runs, even if nothing changes."""
-        task = asyncio.create_task(self._send_heartbeats())
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
-
-    async def _send_heartbeats(self) -> None:
+    async def send_heartbeats(self) -> None:
+        """Send heartbeats until cancelled, even if nothing changes."""
         timeout = activity.info().heartbeat_timeout
         while timeout is not None:
             await self._clock.sleep(timeout.total_seconds() / _HEARTBEATS_PER_TIMEOUT)
@@ -87,7 +68,7 @@ class OperationActivities:
     async def wait(self, request: OperationWait) -> str:
         """Wait for the end of one operation and return the final snapshot as JSON."""
         async with self._attempt(request) as attempt:
-            waiter = self._session.wait_for_operation(*attempt.ref, check=False, polling=self._polling)
+            waiter = self._session.wait_for_operation(request.ref, check=False, polling=self._polling)
             async for operation in waiter:
                 attempt.record(HeartbeatDetails(operation))
             return (await waiter).to_json()
@@ -97,22 +78,30 @@ class OperationActivities:
         """Poll one operation; return the final snapshot as JSON, or raise a failure that schedules the next attempt."""
         async with self._attempt(request) as attempt:
             try:
-                operation = await self._session.get_operation(*attempt.ref)
+                operation = await self._session.get_operation(request.ref)
             except NotFoundError as error:
-                if attempt.age > self._polling.not_found_grace:
+                if attempt.now - activity.info().scheduled_time.timestamp() > self._polling.not_found_grace:
                     raise
-                raise not_done(str(error), self._interval(attempt)) from None
+                raise self._not_done(str(error), attempt.details, request.ref) from None
             if operation.is_done:
                 if attempt.details.polls:
                     attempt.details.progress().teach(self._experience, operation, attempt.now, None)
                 return operation.to_json()
             attempt.record(attempt.details.with_poll(attempt.now, operation))
-            raise not_done(f"{operation.raw_status} at {operation.percent_complete:g} %", self._interval(attempt))
+            message = f"{operation.raw_status} at {operation.percent_complete:g} %"
+            raise self._not_done(message, attempt.details, request.ref)
 
-    def _interval(self, attempt: Attempt) -> float:
-        progress = attempt.details.progress()
+    def _not_done(self, message: str, details: HeartbeatDetails, ref: OperationRef) -> ApplicationError:
+        """Return the failure that schedules the next attempt after the policy's interval; it is not an error."""
+        progress = details.progress()
         progress.consult(self._experience)
-        return self._polling.interval(progress, jitter_seed(attempt.ref), self._random())
+        interval = self._polling.interval(progress, jitter_seed(ref), self._random())
+        return ApplicationError(
+            message,
+            type="OperationNotDone",
+            next_retry_delay=timedelta(seconds=interval),
+            category=ApplicationErrorCategory.BENIGN,
+        )
 
     @asynccontextmanager
     async def _attempt(self, request: OperationWait) -> AsyncIterator[Attempt]:
@@ -122,22 +111,38 @@ class OperationActivities:
         token function may contain secrets.
         """
         try:
-            attempt = Attempt(request.ref, _previous_details(request), self._clock)
-            if attempt.details.operation is not None:
-                self._snapshots.setdefault(attempt.ref, attempt.details.operation)
+            ref, previous = request.ref, activity.info().heartbeat_details
+            details = HeartbeatDetails.from_json(previous[0] if previous else request.details)
+            if details.operation is not None:
+                self._snapshots.setdefault(ref, details.operation)
+            attempt = Attempt(details, self._clock, self._clock.monotonic())
+            heartbeats = asyncio.create_task(attempt.send_heartbeats())
             try:
-                async with attempt.heartbeats():
-                    yield attempt
+                yield attempt
             finally:
-                self._snapshots.pop(attempt.ref, None)
+                heartbeats.cancel()
+                await asyncio.wait({heartbeats})
+                self._snapshots.pop(ref, None)
         except (SchedulesError, ValueError) as error:
             raise to_failure(error, self._polling.max_interval) from None
 
 
-def _previous_details(request: OperationWait) -> HeartbeatDetails:
-    """Return the details of the previous attempt, or of the previous activity before the first attempt."""
-    details = activity.info().heartbeat_details
-    return HeartbeatDetails.from_json(details[0] if details else request.details)
+def to_failure(error: Exception, retry_delay: float) -> ApplicationError:
+    """Return the failure for an error; it is retried after its Retry-After, or else after `retry_delay` seconds."""
+    retry_after = getattr(error, "retry_after", None)
+    return ApplicationError(
+        str(error),
+        type=type(error).__name__,
+        non_retryable=not _is_retryable(error),
+        next_retry_delay=timedelta(seconds=retry_delay if retry_after is None else retry_after),
+    )
+
+
+def _is_retryable(error: Exception) -> bool:
+    """Return True if another attempt may succeed: after throttling or a transient fault, or on another worker."""
+    if isinstance(error, AuthenticationError):
+        return error.status is None  # no token could be obtained; one that was rejected will be rejected again
+    return isinstance(error, RateLimitedError | SessionClosedError) or getattr(error, "is_transient", False)
 
 
 @activity.defn(name="schedules_async.pending_percents")
@@ -161,31 +166,3 @@ async def _pending() -> dict[str, HeartbeatDetails]:
     payloads = {each.activity_id: each.heartbeat_details.payloads for each in pending}
     decode = client.data_converter.decode
     return {key: HeartbeatDetails.from_json((await decode(each))[0]) for key, each in payloads.items() if each}
-
-
-def not_done(message: str, interval: float) -> ApplicationError:
-    """Return the failure that schedules the next attempt after `interval` seconds; it is not an error."""
-    return ApplicationError(
-        message,
-        type=NOT_DONE,
-        next_retry_delay=timedelta(seconds=interval),
-        category=ApplicationErrorCategory.BENIGN,
-    )
-
-
-def to_failure(error: Exception, retry_delay: float) -> ApplicationError:
-    """Return the failure for an error; it is retried after its Retry-After, or else after `retry_delay` seconds."""
-    retry_after = error.retry_after if isinstance(error, ResponseError) else None
-    return ApplicationError(
-        str(error),
-        type=type(error).__name__,
-        non_retryable=not _is_retryable(error),
-        next_retry_delay=timedelta(seconds=retry_delay if retry_after is None else retry_after),
-    )
-
-
-def _is_retryable(error: Exception) -> bool:
-    """Return True if another attempt may succeed: after throttling or a transient fault, or on another worker."""
-    if isinstance(error, AuthenticationError):
-        return error.status is None  # no token could be obtained; one that was rejected will be rejected again
-    return isinstance(error, RateLimitedError | SessionClosedError) or getattr(error, "is_transient", False)

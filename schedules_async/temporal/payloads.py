@@ -134,16 +134,6 @@ class WaitProgress:
         return sum(self.percents) / len(self.percents) if self.percents else 100.0
 
 
-@frozen
-class PastPoll:
-    """The progress that one poll found; times are seconds since 1970."""
-
-    time: float
-    status: OperationStatus
-    percent_complete: float
-    updated_at: float | None
-
-
 def to_date(time: float) -> datetime:
     """Return the UTC date of seconds since 1970."""
     return datetime.fromtimestamp(time, UTC)
@@ -153,16 +143,16 @@ def to_date(time: float) -> datetime:
 class HeartbeatDetails:
     """The latest snapshot, or None before the first, and the polls from which a policy derives the interval.
 
-    The text form is that of `Operation.to_json` with the polls added.
+    Each poll is its time, in seconds since 1970, and its snapshot. The next attempt starts from these details on any
+    worker; their text form is that of `Operation.to_json` with status, progress and `updatedAt` of the polls added.
     """
 
     operation: Operation | None = None
-    polls: tuple[PastPoll, ...] = ()
+    polls: tuple[tuple[float, Operation], ...] = ()
 
     def with_poll(self, time: float, operation: Operation) -> "HeartbeatDetails":
         """Return details with one more poll; of the earlier ones the first and the latest are kept."""
-        updated_at = None if operation.updated_at is None else operation.updated_at.timestamp()
-        polls = [*self.polls, PastPoll(round(time, 2), operation.status, operation.percent_complete, updated_at)]
+        polls = [*self.polls, (round(time, 2), operation)]
         if len(polls) > _MAX_POLLS:
             del polls[_most_redundant(polls)]
         return HeartbeatDetails(operation, tuple(polls))
@@ -170,50 +160,47 @@ class HeartbeatDetails:
     def progress(self) -> Progress:
         """Return the progress that a policy derives from these polls; Temporal's clock replaces the service's."""
         progress = Progress()
-        if self.operation is None:
-            return progress
-        for poll in self.polls:
-            snapshot = evolve(
-                self.operation,
-                status=poll.status,
-                raw_status=poll.status.value,
-                percent_complete=poll.percent_complete,
-                updated_at=None if poll.updated_at is None else to_date(poll.updated_at),
-            )
-            progress.observe(snapshot, poll.time, to_date(poll.time))
+        for time, operation in self.polls:
+            progress.observe(operation, time, to_date(time))
         return progress
 
     def to_json(self) -> str:
         """Return the snapshot, with its ETag, and the polls as text; empty before the first snapshot."""
         if self.operation is None:
             return ""
-        polls = [[poll.time, poll.status, poll.percent_complete, poll.updated_at] for poll in self.polls]
-        return json.dumps({**json.loads(self.operation.to_json()), "polls": polls}, separators=(",", ":"))
+        polls = [
+            (time, each.status, each.percent_complete, each.updated_at and each.updated_at.timestamp())
+            for time, each in self.polls
+        ]
+        return json.dumps({"operation": self.operation.to_dict(), "polls": polls}, separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, text: object) -> "HeartbeatDetails":
+    def from_json(cls, text: Any) -> "HeartbeatDetails":
         """Return the details that `to_json` wrote; for other text, empty ones, which cost one unconditional poll."""
         try:
-            operation = Operation.from_json(text) if isinstance(text, str) else None
-            details = cls(operation, _read_polls(text))
+            operation = Operation.from_json(text)
+            polls = json.loads(text).get("polls", [])
+            details = cls(operation, tuple(_read_poll(operation, *poll) for poll in polls))
             details.progress()
         except (MalformedResponseError, ValueError, TypeError, AttributeError, OverflowError, OSError):
             return cls()
         return details
 
 
-def _most_redundant(polls: list[PastPoll]) -> int:
+def _most_redundant(polls: list[tuple[float, Operation]]) -> int:
     """Return the index of the oldest poll that equals both its neighbours, or else of the second poll."""
-    found = [(poll.status, poll.percent_complete) for poll in polls]
+    found = [(operation.status, operation.percent_complete) for _, operation in polls]
     for index in range(1, len(polls) - _MAX_POLLS // 2):
         if found[index - 1] == found[index] == found[index + 1]:
             return index
     return 1
 
 
-def _read_polls(text: Any) -> tuple[PastPoll, ...]:
-    polls = json.loads(text).get("polls", [])
-    return tuple(
-        PastPoll(float(time), OperationStatus(status), float(percent), None if since is None else float(since))
-        for time, status, percent, since in polls
+def _read_poll(
+    latest: Operation, time: float, status: str, percent: float, updated_at: float | None
+) -> tuple[float, Operation]:
+    updated = None if updated_at is None else to_date(float(updated_at))
+    operation = evolve(
+        latest, status=OperationStatus(status), raw_status=status, percent_complete=float(percent), updated_at=updated
     )
+    return float(time), operation

@@ -1,7 +1,7 @@
 """A Temporal worker with one session; only the session has the token."""
 
 import random
-from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, TypedDict, Unpack
@@ -61,9 +61,11 @@ async def schedules_worker(
     `max_concurrent_activities` waits, or single polls, run at the same time.
     """
     snapshots: dict[OperationRef, Operation] = {}
-    options = _without_sleep(session_options)
-    async with SchedulesSession(auth, snapshots=snapshots, **options) as session:
-        activities = _make_activities(session, snapshots, options)
+    polling, clock = session_options.get("polling", PollingPolicy()), session_options.get("clock", SystemClock())
+    # Temporal schedules the next attempt after a 429, so a single fetch must not sleep through it.
+    session_options["retry"] = evolve(session_options.get("retry", RetryPolicy()), max_retry_after=0.0)
+    async with SchedulesSession(auth, snapshots=snapshots, **session_options) as session:
+        activities = OperationActivities(session, snapshots, polling, clock, random.Random().random)
         async with Worker(
             client,
             task_queue=task_queue,
@@ -75,15 +77,3 @@ async def schedules_worker(
             **(worker_options or {}),
         ) as worker:
             yield worker
-
-
-def _without_sleep(options: SessionOptions) -> SessionOptions:
-    """Return options with which single fetches do not sleep through a 429: Temporal schedules the next attempt."""
-    return {**options, "retry": evolve(options.get("retry", RetryPolicy()), max_retry_after=0.0)}
-
-
-def _make_activities(
-    session: SchedulesSession, snapshots: MutableMapping[OperationRef, Operation], options: SessionOptions
-) -> OperationActivities:
-    polling, clock = options.get("polling", PollingPolicy()), options.get("clock", SystemClock())
-    return OperationActivities(session, snapshots, polling, clock, random.Random().random)

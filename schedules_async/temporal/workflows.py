@@ -35,19 +35,20 @@ class WaitForOperations:
     a new run continues the pending waits from their heartbeat details.
     """
 
-    def __init__(self) -> None:
-        self._request = WaitRequest([])
-        self._waits: dict[str, tuple[str, str]] = {}
-        self._outcomes: dict[str, Outcome] = {}
-        self._details: dict[str, str] = {}
-        self._percents: dict[str, float] = {}
-        self._deadline: float | None = None
+    @workflow.init
+    def __init__(self, request: WaitRequest) -> None:
+        deadline = None if request.timeout is None else workflow.now().timestamp() + request.timeout
+        state = request.state or RunState(deadline=deadline)
+        latest = {wait: HeartbeatDetails.from_json(text).operation for wait, text in state.details.items()}
+        self._request = request
+        self._waits = {str(number): pair for number, pair in enumerate(dict.fromkeys(request.refs))}
+        self._outcomes, self._details, self._deadline = state.outcomes, state.details, state.deadline
+        self._percents = {wait: 100 * each.fraction for wait, each in latest.items() if each is not None}
         self._failure: Outcome | None = None
 
     @workflow.run
     async def run(self, request: WaitRequest) -> list[Outcome]:
         """Wait for all operations and return their outcomes."""
-        self._begin(request)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._wait(wait)) for wait in self._waits if wait not in self._outcomes]
             tasks.append(group.create_task(self._update_progress()))
@@ -76,16 +77,6 @@ class WaitForOperations:
     def percent_complete(self) -> float:
         """Return the mean over all operations; an ended one counts as 100."""
         return self.progress().percent_complete
-
-    def _begin(self, request: WaitRequest) -> None:
-        self._request, state = request, request.state
-        self._waits = {str(number): pair for number, pair in enumerate(dict.fromkeys(request.refs))}
-        if state is not None:
-            self._outcomes, self._details, self._deadline = state.outcomes, state.details, state.deadline
-            latest = {wait: HeartbeatDetails.from_json(text).operation for wait, text in state.details.items()}
-            self._percents = {wait: 100 * each.fraction for wait, each in latest.items() if each is not None}
-        elif request.timeout is not None:
-            self._deadline = workflow.now().timestamp() + request.timeout
 
     def _is_run_over(self) -> bool:
         """Return True if this run has nothing left to wait for, or if a new run is to continue it."""

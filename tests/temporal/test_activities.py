@@ -33,7 +33,7 @@ from schedules_async import (
 )
 from schedules_async._polling.experience import Experience
 from schedules_async.temporal import OperationActivities, OperationWait, WaitRequest
-from schedules_async.temporal.activities import not_done, pending_details, pending_percents, to_failure
+from schedules_async.temporal.activities import pending_details, pending_percents, to_failure
 from schedules_async.temporal.payloads import HeartbeatDetails, to_date
 from schedules_async.testing import FakeClock, FakeSchedules, fault, operation_answer, stall, throttled
 from schedules_async.testing.answers import START_OF_TIME
@@ -233,10 +233,11 @@ async def test_single_poll_returns_at_once_with_delay(engine: Engine, server: Fa
     ref = server.start_operation(duration=600)
     failure = await engine.failure("poll", ref)
     assert (failure.type, failure.message) == ("OperationNotDone", "Started at 0 %")
+    assert failure.category is ApplicationErrorCategory.BENIGN
     assert failure.next_retry_delay is not None
     assert failure.next_retry_delay.total_seconds() == pytest.approx(1, rel=POLICY.jitter)
     assert engine.clock.monotonic() == 0
-    assert HeartbeatDetails.from_json(engine.details[-1]).polls[0].time == ZERO
+    assert HeartbeatDetails.from_json(engine.details[-1]).polls[0][0] == ZERO
 
 
 async def test_throttled_poll_is_retried_after_retry_after(engine: Engine, server: FakeSchedules) -> None:
@@ -330,13 +331,6 @@ def test_only_transient_errors_are_retryable(error: Exception, is_retried: bool,
     assert failure.non_retryable is not is_retried
     assert failure.next_retry_delay == timedelta(seconds=delay)
     assert (failure.type, failure.message) == (type(error).__name__, "x")
-
-
-def test_operation_not_done_is_benign_failure() -> None:
-    failure = not_done("Started at 40 %", 2.5)
-    assert failure.category is ApplicationErrorCategory.BENIGN
-    assert failure.next_retry_delay == timedelta(seconds=2.5)
-    assert (failure.type, failure.message) == ("OperationNotDone", "Started at 40 %")
 
 
 # Pending activities, on a real server of Temporal
