@@ -62,9 +62,7 @@ async def schedules_worker(
     """
     snapshots: dict[OperationRef, Operation] = {}
     polling, clock = session_options.get("polling", PollingPolicy()), session_options.get("clock", SystemClock())
-    # Temporal schedules the next attempt after a 429, so a single fetch must not sleep through it.
-    session_options["retry"] = evolve(session_options.get("retry", RetryPolicy()), max_retry_after=0.0)
-    async with SchedulesSession(auth, snapshots=snapshots, **session_options) as session:
+    async with SchedulesSession(auth, snapshots=snapshots, **_without_sleep(session_options)) as session:
         activities = OperationActivities(session, snapshots, polling, clock, random.Random().random)
         async with Worker(
             client,
@@ -77,3 +75,8 @@ async def schedules_worker(
             **(worker_options or {}),
         ) as worker:
             yield worker
+
+
+def _without_sleep(options: SessionOptions) -> SessionOptions:
+    """Return options with which single fetches do not sleep through a 429: Temporal schedules the next attempt."""
+    return {**options, "retry": evolve(options.get("retry", RetryPolicy()), max_retry_after=0.0)}

@@ -53,13 +53,13 @@ class WaitForOperations:
             tasks = [group.create_task(self._wait(wait)) for wait in self._waits if wait not in self._outcomes]
             tasks.append(group.create_task(self._update_progress()))
             await workflow.wait_condition(self._is_run_over)
-            if self._is_continued:
+            if self._is_unfinished:
                 self._details |= await _run_local(pending_details)
             for task in tasks:
                 task.cancel()
         if self._failure is not None:
             raise _to_error(self._failure)
-        if self._is_continued:
+        if self._is_unfinished:
             pending = {wait: text for wait, text in self._details.items() if wait not in self._outcomes}
             workflow.continue_as_new(replace(request, state=RunState(self._outcomes, pending, self._deadline)))
         by_pair = {pair: self._outcomes[wait] for wait, pair in self._waits.items()}
@@ -68,10 +68,9 @@ class WaitForOperations:
     @workflow.query
     def progress(self) -> WaitProgress:
         """Return the progress of each operation at the last update."""
-        waits = {pair: wait for wait, pair in self._waits.items()}
         percents = self._percents | dict.fromkeys(self._outcomes, 100.0)
-        in_order = [percents.get(waits[pair], 0.0) for pair in self._request.refs]
-        return WaitProgress(len(self._waits), len(self._outcomes), in_order)
+        by_pair = {pair: percents.get(wait, 0.0) for wait, pair in self._waits.items()}
+        return WaitProgress(len(by_pair), len(self._outcomes), [by_pair[pair] for pair in self._request.refs])
 
     @workflow.query
     def percent_complete(self) -> float:
@@ -80,11 +79,10 @@ class WaitForOperations:
 
     def _is_run_over(self) -> bool:
         """Return True if this run has nothing left to wait for, or if a new run is to continue it."""
-        is_full = workflow.info().is_continue_as_new_suggested()
-        return is_full or self._failure is not None or len(self._outcomes) == len(self._waits)
+        return not self._is_unfinished or workflow.info().is_continue_as_new_suggested()
 
     @property
-    def _is_continued(self) -> bool:
+    def _is_unfinished(self) -> bool:
         return self._failure is None and len(self._outcomes) < len(self._waits)
 
     async def _update_progress(self) -> None:
