@@ -16,24 +16,19 @@ class BearerToken:
     def __repr__(self) -> str:
         return "<BearerToken>"
 
-
-def check_token(token: object) -> str:
-    """Return the token if a header can hold it (RFC 6750 section 2.1), else raise an error without it."""
-    problem = _find_problem(token)
-    if problem is not None:
-        token = None  # the traceback holds this frame
-        raise problem
-    return str(token)
+    async def get_token(self, *, rejected: str | None = None) -> str:
+        """Return the token, even if it was rejected: it is the provider of a session that has one fixed token."""
+        del rejected
+        return self.text
 
 
-def _find_problem(token: object) -> Exception | None:
+def to_bearer_token(token: object) -> BearerToken | Exception:
+    """Return the token if a header can hold it (RFC 6750 section 2.1), else an error without it.
+
+    If the error were raised here, its traceback would hold the token.
+    """
     if not isinstance(token, str):
         return TypeError(f"a token must be a string, not {type(token).__name__}")
     if not _USABLE.fullmatch(token):
         return ValueError("an unusable token: empty, or with a character outside 0x21-0x7E (pass it without 'Bearer ')")
-    return None
-
-
-def to_bearer_token(token: object) -> BearerToken | Exception:
-    """Return the token, or an error; if the error were raised here, its traceback would hold the token."""
-    return _find_problem(token) or BearerToken(str(token))
+    return BearerToken(token)

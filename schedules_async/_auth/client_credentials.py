@@ -12,11 +12,11 @@ from functools import partial
 from urllib.parse import quote_plus
 
 import aiohttp
-from attrs import define, frozen
+from attrs import define
 from yarl import URL
 
 from schedules_async._auth.environments import DEV
-from schedules_async._auth.single_flight import RunCancelledError, SingleFlight
+from schedules_async._auth.single_flight import SingleFlight
 from schedules_async._auth.token_response import read_grant, renewal_age, retry_delay
 from schedules_async._clock import Clock, to_clock
 from schedules_async._http.body import FAULTS, read_whole, to_transport_error
@@ -77,20 +77,18 @@ class ClientCredentials:
         clock: Clock | None = None,
     ) -> None:
         self._client_id = _check("client_id", client_id, _PRINTABLE)
-        self._endpoint = _Endpoint(
-            check_token_url(token_url),
-            _to_basic(client_id, _check("client_secret", client_secret, _PRINTABLE)),
-            _check("scope", scope, _SCOPE),
-            check_borrowed(http),
-        )
+        self._authorization = _to_basic(client_id, _check("client_secret", client_secret, _PRINTABLE))
+        self._url = check_token_url(token_url)
+        self._scope = _check("scope", scope, _SCOPE)
+        self._borrowed = check_borrowed(http)
         self._clock = to_clock(clock)
         self._token: _Token | None = None
-        self._refused_until: tuple[float, AuthenticationError] | None = None
+        self._refusal: tuple[float, AuthenticationError] | None = None  # nothing is sent before that time
         self._renewal = SingleFlight(self._renew)
         self.in_flight: int = 0  # token requests under way now: one or none
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._client_id} at {self._endpoint.url}>"
+        return f"<{type(self).__name__} {self._client_id} at {self._url}>"
 
     def __reduce__(self) -> str:
         raise TypeError("client credentials hold a secret: they cannot be pickled or copied")
@@ -102,13 +100,17 @@ class ClientCredentials:
         """
         now, token = self._clock.monotonic(), self._token
         if token is None or token.ends_at <= now:
-            return await self._renewed()
+            return (await self._renewal.result()).text
         if rejected == token.text and token.settled_until <= now:
             token.renew_at = now  # for other callers, who then wait for the same renewal
-            return await self._renewed()
-        if token.renew_at <= now:
-            return await self._renewed_or(token)
-        return token.text
+            return (await self._renewal.result()).text
+        if now < token.renew_at:
+            return token.text
+        try:
+            return (await self._renewal.result(_PATIENCE)).text
+        except (TimeoutError, AuthenticationError):
+            token.renew_at = self._clock.monotonic() + _RENEWAL_DELAY
+            return token.text
 
     async def aclose_idle(self) -> None:
         """End a renewal that no caller waits for any more, so that no task is left.
@@ -117,73 +119,74 @@ class ClientCredentials:
         """
         await self._renewal.aclose()
 
-    async def _renewed(self) -> str:
-        try:
-            outcome = await self._renewal.result()
-        except RunCancelledError as error:
-            raise AuthenticationError(
-                f"no token could be obtained from {self._endpoint.host}: the request was cancelled"
-            ) from error
-        if isinstance(outcome, AuthenticationError):
-            raise copy_error(outcome)
-        return outcome.text
-
-    async def _renewed_or(self, good: _Token) -> str:
-        """Renew a token that is still valid; return the old one if that fails, or takes too long and continues."""
-        try:
-            outcome = await self._renewal.result(_PATIENCE)
-        except (TimeoutError, RunCancelledError):
-            good.renew_at = self._clock.monotonic() + _RENEWAL_DELAY
-            return good.text
-        return good.text if isinstance(outcome, AuthenticationError) else outcome.text
-
-    async def _renew(self) -> _Token | AuthenticationError:
-        """Request a token in at most three attempts; return the outcome for all callers that wait."""
-        now = self._clock.monotonic()
-        if self._refused_until is not None and self._refused_until[0] > now:
-            return self._refused_until[1]
+    async def _renew(self) -> _Token:
+        """Request a token in at most three attempts, but none before the identity server's Retry-After has passed."""
+        if self._refusal is not None and self._clock.monotonic() < self._refusal[0]:
+            raise copy_error(self._refusal[1])
         attempt = 1
         while isinstance(outcome := await self._request(), SchedulesError):
             delay = retry_delay(outcome, attempt, random.random())
             if delay is None:
-                return self._fail(outcome, attempt)
+                raise self._fail(outcome, attempt) from outcome
             attempt += 1
             await self._clock.sleep(delay)
-        return self._keep(outcome)
+        if self._token is not None and self._token.text == outcome.text:
+            outcome.settled_until = self._clock.monotonic() + _RENEWAL_DELAY
+        self._token, self._refusal = outcome, None
+        return outcome
+
+    def _fail(self, fault: SchedulesError, attempts: int) -> AuthenticationError:
+        now, response = self._clock.monotonic(), fault if isinstance(fault, ResponseError) else ResponseError("")
+        count = f" ({attempts} attempts)" if attempts > 1 else ""
+        error = AuthenticationError(
+            f"no token could be obtained from {URL(self._url).host}: {fault}{count}",
+            code=response.code,
+            retry_after=response.retry_after,
+        )
+        error.is_transient = fault.is_transient or fault.is_throttling
+        if response.retry_after is not None:
+            self._refusal = (now + response.retry_after, error)
+        if self._token is not None:
+            self._token.renew_at = now + _RENEWAL_DELAY
+        return error
 
     async def _request(self) -> _Token | SchedulesError:
         sent = self._clock.monotonic()
         self.in_flight += 1
         try:
-            text, life = read_grant(await self._endpoint.request())
+            text, life = read_grant(await self._post())
         except SchedulesError as error:
             return copy_error(error)  # without the frames that hold the answer
         finally:
             self.in_flight -= 1
         return _Token(text, sent + renewal_age(life), sent + life)
 
-    def _keep(self, token: _Token) -> _Token:
-        if self._token is not None and self._token.text == token.text:
-            token.settled_until = self._clock.monotonic() + _RENEWAL_DELAY
-        self._token, self._refused_until = token, None
-        return token
+    async def _post(self) -> Answer:
+        """Send one token request with a new HTTP client; raise TransportError if no complete answer came in time."""
+        url, proxy = URL(self._url, encoded=True), None
+        fault: Exception
+        try:
+            proxy = find_proxy(self._borrowed, url)
+            async with asyncio.timeout(ATTEMPT_TIMEOUT), self._open(proxy) as http:
+                form = {"grant_type": "client_credentials", "scope": self._scope}
+                response = await http.post(url, data=form, allow_redirects=False)
+                return await read_whole(response, proxy)
+        except FAULTS as error:
+            fault = error
+        raise to_transport_error(fault, url, proxy, is_transient=self._borrowed is None or not self._borrowed.closed)
 
-    def _fail(self, fault: SchedulesError, attempts: int) -> AuthenticationError:
-        """Return the error for all callers; send nothing before the identity server's Retry-After has passed."""
-        now, response = self._clock.monotonic(), fault if isinstance(fault, ResponseError) else ResponseError("")
-        count = f" ({attempts} attempts)" if attempts > 1 else ""
-        error = AuthenticationError(
-            f"no token could be obtained from {self._endpoint.host}: {fault}{count}",
-            code=response.code,
-            retry_after=response.retry_after,
+    def _open(self, proxy: Proxy | None) -> aiohttp.ClientSession:
+        return open_client(
+            self._borrowed,
+            proxy=proxy,
+            connector_factory=partial(aiohttp.TCPConnector, force_close=True),
+            headers={
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip, deflate",
+                "Authorization": self._authorization,
+                "User-Agent": f"schedules-async/{__version__}",
+            },
         )
-        error.is_transient = fault.is_transient or fault.is_throttling
-        error.__cause__ = fault
-        if response.retry_after is not None:
-            self._refused_until = (now + response.retry_after, error)
-        if self._token is not None:
-            self._token.renew_at = now + _RENEWAL_DELAY
-        return error
 
 
 def _check(name: str, value: str, form: re.Pattern[str]) -> str:
@@ -201,44 +204,3 @@ def _to_basic(client_id: str, client_secret: str) -> str:
     """
     pair = f"{quote_plus(client_id)}:{quote_plus(client_secret)}"
     return f"Basic {base64.b64encode(pair.encode()).decode()}"
-
-
-@frozen(eq=False, repr=False)
-class _Endpoint:
-    """The identity server's token endpoint, and the credentials of this client."""
-
-    url: str
-    authorization: str
-    scope: str
-    borrowed: aiohttp.ClientSession | None
-
-    @property
-    def host(self) -> str | None:
-        return URL(self.url).host
-
-    async def request(self) -> Answer:
-        """Send one token request with a new HTTP client; raise TransportError if no complete answer came in time."""
-        url, proxy = URL(self.url, encoded=True), None
-        fault: Exception
-        try:
-            proxy = find_proxy(self.borrowed, url)
-            async with asyncio.timeout(ATTEMPT_TIMEOUT), self._open(proxy) as http:
-                form = {"grant_type": "client_credentials", "scope": self.scope}
-                response = await http.post(url, data=form, allow_redirects=False)
-                return await read_whole(response, proxy)
-        except FAULTS as error:
-            fault = error
-        raise to_transport_error(fault, url, proxy, is_transient=self.borrowed is None or not self.borrowed.closed)
-
-    def _open(self, proxy: Proxy | None) -> aiohttp.ClientSession:
-        return open_client(
-            self.borrowed,
-            proxy=proxy,
-            connector_factory=partial(aiohttp.TCPConnector, force_close=True),
-            headers={
-                "Accept": "application/json",
-                "Accept-Encoding": "gzip, deflate",
-                "Authorization": self.authorization,
-                "User-Agent": f"schedules-async/{__version__}",
-            },
-        )

@@ -2,20 +2,16 @@
 
 import asyncio
 import contextvars
-import math
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 from attrs import define, field
 
 from schedules_async._operations.base_errors import copy_error
+from schedules_async.errors import AuthenticationError
 
 Value = TypeVar("Value")
 _MAX_RUNS = 3  # for one caller, if each is cancelled from outside
-
-
-class RunCancelledError(Exception):
-    """The run was cancelled from outside, and so were those that were started in its place."""
 
 
 @define(eq=False, repr=False)
@@ -39,46 +35,41 @@ class SingleFlight(Generic[Value]):
     _context: contextvars.Context = field(factory=contextvars.copy_context)
     _run: _Run[Value] | None = field(init=False, default=None)
 
-    async def result(self, patience: float = math.inf) -> Value:
+    async def result(self, patience: float | None = None) -> Value:
         """Return the result of the run under way, or of a new one; each caller gets a copy of its exception.
 
         Raise TimeoutError after `patience` seconds of the event loop; the run continues. A run that is cancelled
-        from outside is started again, a few times at most; then RunCancelledError is raised.
+        from outside is started again, a few times at most; then AuthenticationError is raised.
         """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + patience
+        deadline = None if patience is None else loop.time() + patience
         for _ in range(_MAX_RUNS):
-            task = await self._wait(self._join(loop), deadline)
-            if task.cancelled():
+            run = self._join(loop)
+            try:
+                await asyncio.wait({run.task}, timeout=None if deadline is None else deadline - loop.time())
+                run.is_detached |= not run.task.done()
+            finally:
+                run.callers -= 1
+                if not run.is_detached:
+                    await self._end_idle(run)
+            if not run.task.done():
+                raise TimeoutError
+            if run.task.cancelled():
                 continue
-            if (error := task.exception()) is not None:
+            if (error := run.task.exception()) is not None:
                 raise copy_error(error)
-            return task.result()
-        raise RunCancelledError
+            return run.task.result()
+        raise AuthenticationError("no token could be obtained: the request was cancelled")
 
     def _join(self, loop: asyncio.AbstractEventLoop) -> _Run[Value]:
         run = self._run
         if run is None or run.task.done() or run.task.get_loop() is not loop:
             # A task made in this way is never eager, whatever the loop's task factory is.
             run = self._run = _Run(asyncio.Task(self._start(), loop=loop, context=self._context))
-            run.task.add_done_callback(_retrieve_exception)
+            # Otherwise asyncio reports an exception that no caller is left to receive.
+            run.task.add_done_callback(lambda task: task.cancelled() or task.exception())
         run.callers += 1
         return run
-
-    async def _wait(self, run: _Run[Value], deadline: float) -> asyncio.Task[Value]:
-        left = deadline - asyncio.get_running_loop().time()
-        try:
-            await asyncio.wait({run.task}, timeout=left if left < math.inf else None)
-        except asyncio.CancelledError:
-            run.callers -= 1
-            if not run.is_detached:
-                await self._end_idle(run)
-            raise
-        run.callers -= 1
-        if not run.task.done():
-            run.is_detached = True
-            raise TimeoutError
-        return run.task
 
     async def aclose(self) -> None:
         """End a run that no caller waits for, and wait until it has ended."""
@@ -91,9 +82,3 @@ class SingleFlight(Generic[Value]):
                 self._run = None
             run.task.cancel()
             await asyncio.wait({run.task})
-
-
-def _retrieve_exception(task: "asyncio.Task[Any]") -> None:
-    """Keep asyncio from reporting an exception that no caller is left to receive."""
-    if not task.cancelled():
-        task.exception()

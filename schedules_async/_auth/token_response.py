@@ -5,7 +5,7 @@ from typing import Any
 
 from multidict import CIMultiDict
 
-from schedules_async._auth.bearer_token import check_token
+from schedules_async._auth.bearer_token import to_bearer_token
 from schedules_async._http.responses import Answer, read_error
 from schedules_async._http.retry import RetryPolicy, backoff_delay
 from schedules_async._operations.operation import read_json
@@ -37,10 +37,10 @@ def read_grant(answer: Answer) -> tuple[str, float]:
     kind = grant.get("token_type", "Bearer")
     if not isinstance(kind, str) or kind.lower() != "bearer":  # RFC 6749 section 7.1
         raise MalformedResponseError("the type of the token is not Bearer")
-    try:
-        return check_token(grant.get("access_token")), read_life(grant.get("expires_in"))
-    except (TypeError, ValueError) as error:
-        raise MalformedResponseError(f"no usable access_token: {error}") from None
+    token = to_bearer_token(grant.get("access_token"))
+    if isinstance(token, Exception):
+        raise MalformedResponseError(f"no usable access_token: {token}")
+    return token.text, read_life(grant.get("expires_in"))
 
 
 def _read_object(body: bytes) -> dict[str, Any]:
@@ -56,17 +56,12 @@ def _read_object(body: bytes) -> dict[str, Any]:
 def _read_failure(answer: Answer) -> ResponseError:
     """Return the error with only the status, the delay and a standard code: the rest may repeat the secret."""
     times = [(name, value) for name, value in answer.headers.items() if name.title() in ("Date", "Retry-After")]
-    code = _read_code(answer.body)
-    body = json.dumps({"error": {"code": code}}).encode() if code else b""
-    return read_error(Answer(answer.status, CIMultiDict(times), body, received=answer.received))
-
-
-def _read_code(body: bytes) -> str | None:
     try:
-        code = _read_object(body).get("error")
+        code = _read_object(answer.body).get("error")
     except MalformedResponseError:
-        return None
-    return code if isinstance(code, str) and code in _ERROR_CODES else None
+        code = None
+    body = json.dumps({"error": {"code": code}}).encode() if code in _ERROR_CODES else b""
+    return read_error(Answer(answer.status, CIMultiDict(times), body, received=answer.received))
 
 
 def read_life(expires_in: object) -> float:
@@ -83,8 +78,8 @@ def renewal_age(life: float) -> float:
 
 def retry_delay(fault: SchedulesError, attempt: int, sample: float) -> float | None:
     """Return the delay before the next attempt, None for no attempt; `sample` in [0, 1) is the jitter."""
-    status, retry_after = (fault.status, fault.retry_after) if isinstance(fault, ResponseError) else (None, None)
-    if attempt == _RETRY.attempts or not (fault.is_transient or status == 429):
+    if attempt == _RETRY.attempts or not (fault.is_transient or fault.is_throttling):
         return None
+    retry_after = fault.retry_after if isinstance(fault, ResponseError) else None
     delay = max(backoff_delay(_RETRY, attempt, sample), retry_after or 0.0)
     return delay if delay <= _MAX_DELAY else None

@@ -13,9 +13,9 @@ from typing import Protocol, runtime_checkable
 
 from attrs import define, field
 
-from schedules_async._auth.bearer_token import BearerToken, check_token, to_bearer_token
+from schedules_async._auth.bearer_token import BearerToken, to_bearer_token
 from schedules_async._auth.client_credentials import ClientCredentials
-from schedules_async._auth.single_flight import RunCancelledError, SingleFlight
+from schedules_async._auth.single_flight import SingleFlight
 from schedules_async._hooks import Hooks
 from schedules_async.errors import AuthenticationError
 from schedules_async.events import TokenRenewed
@@ -33,18 +33,6 @@ class TokenProvider(Protocol):
 
     async def get_token(self, *, rejected: str | None = None) -> str:
         """Return the bare token; `rejected` is the token that just met a 401."""
-
-
-@define(eq=False, repr=False)
-class FixedToken:
-    """One token for all requests."""
-
-    token: BearerToken
-
-    async def get_token(self, *, rejected: str | None = None) -> str:
-        """Return the token, even if it was rejected."""
-        del rejected
-        return self.token.text
 
 
 @define(eq=False, repr=False)
@@ -66,7 +54,7 @@ Auth = str | Callable[[], Awaitable[str] | str] | TokenProvider
 def as_token_provider(auth: Auth) -> TokenProvider:
     """Return the provider that `auth` stands for; raise TypeError for other types, ValueError for a bad token."""
     if isinstance(auth, str):
-        return FixedToken(BearerToken(check_token(auth)))
+        return _checked(to_bearer_token(auth))
     if isinstance(auth, TokenProvider) and not isinstance(auth, type):
         return auth
     if callable(auth):
@@ -86,9 +74,13 @@ async def request_token(provider: TokenProvider, rejected: BearerToken | None = 
         if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
             raise  # otherwise something that the provider awaited was cancelled, not this request
         raise AuthenticationError(f"no token could be obtained: {type(error).__name__}") from error
-    if isinstance(result, Exception):
-        raise result
-    return result
+    return _checked(result)
+
+
+def _checked(token: BearerToken | Exception) -> BearerToken:
+    if isinstance(token, Exception):
+        raise token
+    return token
 
 
 @define(eq=False, repr=False)
@@ -103,8 +95,8 @@ class Tokens:
 
     async def get(self) -> BearerToken:
         """Return the token for a request that leaves now."""
-        if isinstance(self._provider, FixedToken):
-            return self._provider.token
+        if isinstance(self._provider, BearerToken):
+            return self._provider
         return self._note(await request_token(self._provider))
 
     async def renew(self, rejected: BearerToken) -> BearerToken:
@@ -116,10 +108,7 @@ class Tokens:
         renewal = self._renewals.get(rejected)
         if renewal is None:
             renewal = self._renewals[rejected] = SingleFlight(partial(self._replace, rejected), self._context.copy())
-        try:
-            return await renewal.result()
-        except RunCancelledError as error:
-            raise AuthenticationError("no token could be obtained: its renewal was cancelled") from error
+        return await renewal.result()
 
     async def _replace(self, rejected: BearerToken) -> BearerToken:
         try:

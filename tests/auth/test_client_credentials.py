@@ -262,7 +262,7 @@ async def test_renewals_cancelled_from_outside_are_no_cancellation(
     server.interrupt_tokens(*[stall()] * 3)
     call = asyncio.create_task(credentials.get_token())
     await cancel_renewals(server, before | {call})
-    with pytest.raises(AuthenticationError, match=r"no token could be obtained .*: the request was cancelled"):
+    with pytest.raises(AuthenticationError, match="no token could be obtained: the request was cancelled"):
         await call
     good = await credentials.get_token()
     await clock.sleep(3240)

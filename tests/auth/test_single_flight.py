@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from event_loops import turns
 
-from schedules_async._auth.single_flight import RunCancelledError, SingleFlight
+from schedules_async._auth.single_flight import SingleFlight
+from schedules_async.errors import AuthenticationError
 
 
 class Work:
@@ -149,7 +150,7 @@ async def test_run_cancelled_each_time_is_an_error() -> None:
         raise asyncio.CancelledError
 
     results = await asyncio.gather(*(SingleFlight(run).result() for _ in range(2)), return_exceptions=True)
-    assert [type(result) for result in results] == [RunCancelledError] * 2
+    assert [type(result) for result in results] == [AuthenticationError] * 2
     assert len(started) == 6
 
 

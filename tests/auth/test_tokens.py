@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from event_loops import HastyLoop, turns
 
-from schedules_async._auth.bearer_token import BearerToken, check_token
+from schedules_async._auth.bearer_token import BearerToken
 from schedules_async._auth.tokens import Auth, TokenProvider, Tokens, as_token_provider, request_token
 from schedules_async._hooks import Hooks
 from schedules_async.errors import AuthenticationError
@@ -71,10 +71,9 @@ def tokens_of(provider: TokenProvider) -> Tokens:
 @pytest.mark.parametrize("token", BAD_TOKENS, ids=ascii)
 async def test_unusable_token_is_rejected_without_being_shown(token: str) -> None:
     rejections = []
-    for check in (check_token, as_token_provider):
-        with pytest.raises(ValueError, match="unusable token") as caught:
-            check(token)
-        rejections.append(caught)
+    with pytest.raises(ValueError, match="unusable token") as caught:
+        as_token_provider(token)
+    rejections.append(caught)
     for auth in (Provider(token), function_of(token), plain_function_of(token)):
         with pytest.raises(ValueError, match="unusable token") as caught:
             await request_token(as_token_provider(auth))
@@ -88,10 +87,8 @@ async def test_unusable_token_is_rejected_without_being_shown(token: str) -> Non
 @pytest.mark.parametrize("token", [None, 5, b"secret", ["secret"]])
 async def test_token_of_another_type_raises_type_error(token: Any) -> None:
     with pytest.raises(TypeError, match=type(token).__name__) as caught:
-        check_token(token)
-    assert "secret" not in str(caught.value)
-    with pytest.raises(TypeError):
         await request_token(Provider(token))
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("auth", [None, 5, b"secret", ["secret"], {"token": "secret"}])
@@ -255,7 +252,7 @@ async def test_renewal_cancelled_by_another_is_authentication_error() -> None:
         run = runs[number]
         assert run is not None
         run.cancel()
-    with pytest.raises(AuthenticationError, match="renewal was cancelled"):
+    with pytest.raises(AuthenticationError, match="request was cancelled"):
         await renewal
 
 
