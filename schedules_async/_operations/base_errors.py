@@ -52,20 +52,11 @@ def copy_error(error: AnyError, ref: OperationRef | None = None) -> AnyError:
     this library is copied without its traceback; any other keeps the frames in which it was raised. `ref` replaces
     the operation of a SchedulesError. If the class does not allow copies, return the error itself.
     """
-    if type(error).__module__ == "schedules_async" and not isinstance(error, BaseExceptionGroup):
-        return _copy_own(error, ref)
-    with suppress(Exception):  # the caller's class may intercept the reading of its attributes
-        twin = _copy(error)
-        if not isinstance(twin, SchedulesError):
-            return BaseException.with_traceback(twin, error.__traceback__)
-        twin.ref = twin.ref if ref is None else ref
-        return twin
-    return error
-
-
-def _copy_own(error: AnyError, ref: OperationRef | None) -> AnyError:
-    """Copy an error of this library: its facts are all in its `__dict__`."""
-    twin = type(error).__new__(type(error), *error.args)
+    if type(error).__module__ != "schedules_async" or isinstance(error, BaseExceptionGroup):
+        with suppress(Exception):  # the caller's class may intercept the reading of its attributes
+            return _copy_foreign(error, ref)
+        return error
+    twin = type(error).__new__(type(error))  # all its facts are in its `__dict__`
     twin.args, twin.__cause__ = error.args, error.__cause__
     facts = vars(error).items()
     vars(twin).update((name, fact.copy() if isinstance(fact, list | dict) else fact) for name, fact in facts)
@@ -74,18 +65,24 @@ def _copy_own(error: AnyError, ref: OperationRef | None) -> AnyError:
     return twin
 
 
-def _copy(error: AnyError) -> AnyError:
+def _copy_foreign(error: AnyError, ref: OperationRef | None) -> AnyError:
     twin = _new_like(error)
     for owner in type(error).__mro__[: -len(BaseException.__mro__)]:
-        for name, descriptor in vars(owner).items():
-            if isinstance(descriptor, GetSetDescriptorType | MemberDescriptorType) and not name.startswith("__"):
-                _copy_field(descriptor, error, twin, is_built_in=_is_built_in(owner))
+        for name, field in vars(owner).items():
+            if isinstance(field, GetSetDescriptorType | MemberDescriptorType) and not name.startswith("__"):
+                with suppress(AttributeError):  # a slot that was never set, or a field that cannot be set
+                    value = field.__get__(error, type(error))
+                    if value is not None or not _is_built_in(owner):  # None: a built-in field that was never set
+                        field.__set__(twin, value)
     vars(twin).update(vars(error))
     notes = vars(error).get("__notes__")
     if isinstance(notes, list):
         vars(twin)["__notes__"] = notes.copy()
     for name in ("args", "__cause__", "__context__", "__suppress_context__"):
         BaseException.__setattr__(twin, name, getattr(error, name))
+    if not isinstance(twin, SchedulesError):
+        return BaseException.with_traceback(twin, error.__traceback__)
+    twin.ref = twin.ref if ref is None else ref
     return twin
 
 
@@ -99,19 +96,3 @@ def _new_like(error: AnyError) -> AnyError:
 
 def _is_built_in(kind: type) -> bool:
     return not kind.__flags__ & _HEAP_TYPE
-
-
-def _copy_field(
-    descriptor: GetSetDescriptorType | MemberDescriptorType,
-    error: BaseException,
-    twin: BaseException,
-    *,
-    is_built_in: bool,
-) -> None:
-    """Copy a slot, or a field of a built-in class, such as `OSError.errno`."""
-    try:
-        value = descriptor.__get__(error, type(error))
-        if value is not None or not is_built_in:  # a built-in field never set reads None, and would be printed
-            descriptor.__set__(twin, value)
-    except AttributeError:
-        pass  # a slot that was never set, or a field that cannot be set
