@@ -23,7 +23,8 @@ poll of schedule/operation: SchedulesError('reset'); next poll in 2.5 s
 """
 
 import logging
-from typing import ClassVar, Protocol
+from collections.abc import Callable, Collection
+from typing import ClassVar
 
 from attrs import frozen
 
@@ -55,7 +56,6 @@ class WaitBegun:
     """
 
     log_level: ClassVar[int | None] = logging.INFO
-
     refs: frozenset[OperationRef]
 
     def __str__(self) -> str:
@@ -77,7 +77,6 @@ class WaitEnded:
     """
 
     log_level: ClassVar[int | None] = logging.INFO
-
     begun: WaitBegun
     seconds: float
     polls: int
@@ -125,7 +124,6 @@ class Polled:
     """
 
     log_level: ClassVar[int | None] = logging.DEBUG
-
     ref: OperationRef
     outcome: Operation | BaseException
     is_not_modified: bool = False
@@ -143,7 +141,6 @@ class Changed:
     """A poll found the first snapshot, or one that differs from the last; emitted after Polled and not logged."""
 
     log_level: ClassVar[int | None] = None
-
     operation: Operation
 
     def __str__(self) -> str:
@@ -201,7 +198,6 @@ class OutageEnded:
     """The service answers again, `seconds` after the fault with which the outage began."""
 
     log_level: ClassVar[int | None] = logging.INFO
-
     seconds: float
 
     def __str__(self) -> str:
@@ -213,7 +209,6 @@ class TokenRenewed:
     """The session uses a new token; `was_rejected` is True if a 401 was the reason."""
 
     log_level: ClassVar[int | None] = logging.INFO
-
     was_rejected: bool
 
     def __str__(self) -> str:
@@ -221,16 +216,11 @@ class TokenRenewed:
 
 
 Event = WaitBegun | WaitEnded | Polled | Changed | Throttled | Retried | OutageEnded | TokenRenewed
+Hook = Callable[[Event], object]
+"""A callable that takes an event: a function, or an object with `__call__`; what it returns is ignored."""
 
 
-class Hook(Protocol):
-    """A callable that takes an event: a function, or an object with `__call__`."""
-
-    def __call__(self, event: Event, /) -> object:
-        """Handle an event; the return value is ignored."""
-
-
-def _name(refs: "frozenset[OperationRef] | list[OperationRef]") -> str:
+def _name(refs: Collection[OperationRef]) -> str:
     """Return the ids of one operation, escaped if they are not printable, or the number of several."""
     if len(refs) != 1:
         return f"{len(refs)} operations"
