@@ -61,17 +61,11 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class RunState:
-    """The state that one run of a workflow passes to the next."""
-
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
-    details: dict[str, str] = field(default_factory=dict)
-    deadline: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class WaitRequest:
-    """The argument of `WaitForOperations`; create it with `of`, which checks it. `state` is of the previous run."""
+    """The argument of `WaitForOperations`; create it with `of`, which checks it.
+
+    `outcomes`, `details` and `deadline` are those of the previous run of the workflow.
+    """
 
     refs: list[tuple[str, str]]
     single_polls: bool = False
@@ -79,7 +73,9 @@ class WaitRequest:
     timeout: float | None = None
     heartbeat_timeout: float = 60.0
     progress_interval: float = 30.0
-    state: RunState | None = None
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    details: dict[str, str] = field(default_factory=dict)
+    deadline: float | None = None
 
     @classmethod
     def of(

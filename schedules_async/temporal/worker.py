@@ -13,7 +13,6 @@ from temporalio.worker import Worker
 from yarl import URL
 
 from schedules_async import (
-    Clock,
     Environment,
     Operation,
     OperationRef,
@@ -23,7 +22,7 @@ from schedules_async import (
     SchedulesSession,
 )
 from schedules_async._auth.tokens import Auth
-from schedules_async._clock import Seconds, SystemClock
+from schedules_async._clock import Clock, Seconds, SystemClock
 from schedules_async.temporal.activities import OperationActivities, pending_details, pending_percents
 from schedules_async.temporal.workflows import WaitForOperations
 

@@ -12,14 +12,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, RetryState, i
 
 from schedules_async import Operation
 from schedules_async.temporal.activities import OperationActivities, pending_details, pending_percents
-from schedules_async.temporal.payloads import (
-    HeartbeatDetails,
-    OperationWait,
-    Outcome,
-    RunState,
-    WaitProgress,
-    WaitRequest,
-)
+from schedules_async.temporal.payloads import HeartbeatDetails, OperationWait, Outcome, WaitProgress, WaitRequest
 
 Value = TypeVar("Value")
 _RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=5))
@@ -37,14 +30,14 @@ class WaitForOperations:
 
     @workflow.init
     def __init__(self, request: WaitRequest) -> None:
-        deadline = None if request.timeout is None else workflow.now().timestamp() + request.timeout
-        state = request.state or RunState(deadline=deadline)
-        latest = {wait: HeartbeatDetails.from_json(text).operation for wait, text in state.details.items()}
-        self._request = request
+        latest = {wait: HeartbeatDetails.from_json(text).operation for wait, text in request.details.items()}
+        self._request, self._outcomes, self._details = request, request.outcomes, request.details
         self._waits = {str(number): pair for number, pair in enumerate(dict.fromkeys(request.refs))}
-        self._outcomes, self._details, self._deadline = state.outcomes, state.details, state.deadline
         self._percents = {wait: 100 * each.fraction for wait, each in latest.items() if each is not None}
         self._failure: Outcome | None = None
+        self._deadline = request.deadline
+        if self._deadline is None and request.timeout is not None:
+            self._deadline = workflow.now().timestamp() + request.timeout
 
     @workflow.run
     async def run(self, request: WaitRequest) -> list[Outcome]:
@@ -61,7 +54,9 @@ class WaitForOperations:
             raise _to_error(self._failure)
         if self._is_unfinished:
             pending = {wait: text for wait, text in self._details.items() if wait not in self._outcomes}
-            workflow.continue_as_new(replace(request, state=RunState(self._outcomes, pending, self._deadline)))
+            workflow.continue_as_new(
+                replace(request, outcomes=self._outcomes, details=pending, deadline=self._deadline)
+            )
         by_pair = {pair: self._outcomes[wait] for wait, pair in self._waits.items()}
         return [by_pair[pair] for pair in request.refs]
 

@@ -10,7 +10,7 @@ from temporalio.converter import DataConverter
 from schedules_async import NotFoundError, Operation, OperationRef, OperationStatus, PollingPolicy, SchedulesError
 from schedules_async._polling.forecast import Progress
 from schedules_async.temporal import OperationWait, Outcome, WaitProgress, WaitRequest
-from schedules_async.temporal.payloads import HeartbeatDetails, RunState, to_date
+from schedules_async.temporal.payloads import HeartbeatDetails, to_date
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
 POLICY = PollingPolicy()
@@ -86,7 +86,7 @@ def test_percent_complete_is_mean() -> None:
     "value",
     [
         OperationWait("s", "o", "details"),
-        WaitRequest([("s", "o")], state=RunState({"0": Outcome("s", "o")}, {"1": "details"}, 5.0)),
+        WaitRequest([("s", "o")], outcomes={"0": Outcome("s", "o")}, details={"1": "details"}, deadline=5.0),
         Outcome("s", "o", error="NotFoundError", message="x"),
         WaitProgress(1, 0, [50.0]),
     ],
