@@ -20,11 +20,10 @@ from schedules_async._auth.single_flight import SingleFlight
 from schedules_async._auth.token_response import read_grant, renewal_age, retry_delay
 from schedules_async._clock import Clock, to_clock
 from schedules_async._http.body import FAULTS, read_whole, to_transport_error
-from schedules_async._http.borrowed import Proxy, check_borrowed, find_proxy, open_client
-from schedules_async._http.responses import Answer
+from schedules_async._http.borrowed import check_borrowed, find_proxy, open_client
+from schedules_async._http.responses import COMMON_HEADERS, Answer
 from schedules_async._http.urls import check_token_url
 from schedules_async._operations.base_errors import copy_error
-from schedules_async._version import __version__
 from schedules_async.errors import AuthenticationError, ResponseError, SchedulesError
 
 ATTEMPT_TIMEOUT = 10.0  # seconds for one request; a session waits for a token for 30 seconds in all
@@ -162,31 +161,23 @@ class ClientCredentials:
         return _Token(text, sent + renewal_age(life), sent + life)
 
     async def _post(self) -> Answer:
-        """Send one token request with a new HTTP client; raise TransportError if no complete answer came in time."""
         url, proxy = URL(self._url, encoded=True), None
         fault: Exception
         try:
             proxy = find_proxy(self._borrowed, url)
-            async with asyncio.timeout(ATTEMPT_TIMEOUT), self._open(proxy) as http:
+            client = open_client(
+                self._borrowed,
+                proxy=proxy,
+                connector_factory=partial(aiohttp.TCPConnector, force_close=True),
+                headers={**COMMON_HEADERS, "Accept": "application/json", "Authorization": self._authorization},
+            )
+            async with asyncio.timeout(ATTEMPT_TIMEOUT), client as http:
                 form = {"grant_type": "client_credentials", "scope": self._scope}
                 response = await http.post(url, data=form, allow_redirects=False)
                 return await read_whole(response, proxy)
         except FAULTS as error:
             fault = error
         raise to_transport_error(fault, url, proxy, is_transient=self._borrowed is None or not self._borrowed.closed)
-
-    def _open(self, proxy: Proxy | None) -> aiohttp.ClientSession:
-        return open_client(
-            self._borrowed,
-            proxy=proxy,
-            connector_factory=partial(aiohttp.TCPConnector, force_close=True),
-            headers={
-                "Accept": "application/json",
-                "Accept-Encoding": "gzip, deflate",
-                "Authorization": self._authorization,
-                "User-Agent": f"schedules-async/{__version__}",
-            },
-        )
 
 
 def _check(name: str, value: str, form: re.Pattern[str]) -> str:
