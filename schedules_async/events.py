@@ -230,7 +230,6 @@ def _name(refs: Collection[OperationRef]) -> str:
 
 
 def _describe(outcome: Operation | BaseException) -> str:
-    """Return the state of a snapshot, or the repr of an error."""
     if isinstance(outcome, Operation):
         return f"{outcome.status} at {outcome.percent_complete:g} %"
     return repr(outcome)

@@ -1,6 +1,7 @@
 """The identity server's answer to a token request, and when to retry it. Pure."""
 
 import json
+import re
 from typing import Any
 
 from multidict import CIMultiDict
@@ -15,14 +16,7 @@ _RETRY = RetryPolicy(attempts=3)
 _MAX_DELAY = 5.0  # seconds between two attempts; a longer Retry-After ends them
 _USUAL_LIFE = 3600.0  # seconds: Bentley's, for an answer without one
 _SHORTEST_LIFE, _LONGEST_LIFE = 1.0, 86400.0  # seconds; other values are clipped
-_ERROR_CODES = (  # RFC 6749 section 5.2
-    "invalid_client",
-    "invalid_grant",
-    "invalid_request",
-    "invalid_scope",
-    "unauthorized_client",
-    "unsupported_grant_type",
-)
+_ERROR_CODE = re.compile(r"invalid_(client|grant|request|scope)|unauthorized_client|unsupported_grant_type")
 
 
 def read_grant(answer: Answer) -> tuple[str, float]:
@@ -54,13 +48,16 @@ def _read_object(body: bytes) -> dict[str, Any]:
 
 
 def _read_failure(answer: Answer) -> ResponseError:
-    """Return the error with only the status, the delay and a standard code: the rest may repeat the secret."""
+    """Return the error with only the status, the delay and a standard code (RFC 6749 section 5.2).
+
+    The rest may repeat the secret.
+    """
     times = [(name, value) for name, value in answer.headers.items() if name.title() in ("Date", "Retry-After")]
     try:
-        code = _read_object(answer.body).get("error")
+        code = _ERROR_CODE.fullmatch(str(_read_object(answer.body).get("error")))
     except MalformedResponseError:
         code = None
-    body = json.dumps({"error": {"code": code}}).encode() if code in _ERROR_CODES else b""
+    body = json.dumps({"error": {"code": code and code[0]}}).encode()
     return read_error(Answer(answer.status, CIMultiDict(times), body, received=answer.received))
 
 

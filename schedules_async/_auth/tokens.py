@@ -105,10 +105,8 @@ class Tokens:
             token = await self.get()
             if token != rejected:
                 return token
-        renewal = self._renewals.get(rejected)
-        if renewal is None:
-            renewal = self._renewals[rejected] = SingleFlight(partial(self._replace, rejected), self._context.copy())
-        return await renewal.result()
+        renewal = SingleFlight(partial(self._replace, rejected), self._context.copy())
+        return await self._renewals.setdefault(rejected, renewal).result()
 
     async def _replace(self, rejected: BearerToken) -> BearerToken:
         try:

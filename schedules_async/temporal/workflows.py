@@ -124,7 +124,6 @@ async def _run_local(local_activity: Callable[[], Awaitable[dict[str, Value]]]) 
 
 
 def _lost(schedule_id: str, operation_id: str, error: ActivityError) -> Outcome:
-    """Return the outcome of a wait that ended without a final snapshot."""
     cause = error.cause
     if isinstance(cause, exceptions.TimeoutError) or error.retry_state is RetryState.TIMEOUT:
         return Outcome(schedule_id, operation_id, error="OperationTimeoutError", message="the timeout expired")
@@ -134,7 +133,6 @@ def _lost(schedule_id: str, operation_id: str, error: ActivityError) -> Outcome:
 
 
 def _to_error(failure: Outcome) -> ApplicationError:
-    """Return the failure of a workflow whose operation was lost or failed."""
     value = failure.value()
     message = value.failure_description or "no reason given" if isinstance(value, Operation) else str(value)
     return ApplicationError(
