@@ -48,49 +48,41 @@ AnyError = TypeVar("AnyError", bound=BaseException)
 def copy_error(error: AnyError, ref: OperationRef | None = None) -> AnyError:
     """Return a copy of an exception of any class, one for each caller that gets it.
 
-    The copy keeps the facts, notes, cause and context. No method of the exception's class is called. An error of
-    this library is copied without its traceback; any other keeps the frames in which it was raised. `ref` replaces
-    the operation of a SchedulesError. If the class does not allow copies, return the error itself.
+    The copy keeps the facts, notes, cause and context, and has lists and dicts of its own. No method of the
+    exception's class is called. An error of this library is copied without its traceback; any other keeps the frames
+    in which it was raised. `ref` replaces the operation of a SchedulesError. If the class does not allow copies,
+    return the error itself.
     """
-    if type(error).__module__ != "schedules_async" or isinstance(error, BaseExceptionGroup):
-        with suppress(Exception):  # the caller's class may intercept the reading of its attributes
-            return _copy_foreign(error, ref)
-        return error
-    twin = type(error).__new__(type(error))  # all its facts are in its `__dict__`
-    twin.args, twin.__cause__ = error.args, error.__cause__
-    facts = vars(error).items()
-    vars(twin).update((name, fact.copy() if isinstance(fact, list | dict) else fact) for name, fact in facts)
-    if ref is not None:
-        vars(twin)["ref"] = ref
-    return twin
+    with suppress(Exception):  # the caller's class may intercept the reading of its attributes
+        if type(error).__module__ == "schedules_async" and not isinstance(error, BaseExceptionGroup):
+            twin = type(error).__new__(type(error))
+            twin.args, twin.__cause__ = error.args, error.__cause__
+        else:
+            twin = _copy_fields(error)
+        facts = vars(error).items()
+        vars(twin).update((name, fact.copy() if type(fact) in (list, dict) else fact) for name, fact in facts)
+        if ref is not None and isinstance(twin, SchedulesError):
+            twin.ref = ref
+        return twin
+    return error
 
 
-def _copy_foreign(error: AnyError, ref: OperationRef | None) -> AnyError:
-    twin = _new_like(error)
-    for owner in type(error).__mro__[: -len(BaseException.__mro__)]:
-        for name, field in vars(owner).items():
-            if isinstance(field, GetSetDescriptorType | MemberDescriptorType) and not name.startswith("__"):
-                with suppress(AttributeError):  # a slot that was never set, or a field that cannot be set
-                    value = field.__get__(error, type(error))
-                    if value is not None or not _is_built_in(owner):  # None: a built-in field that was never set
-                        field.__set__(twin, value)
-    vars(twin).update(vars(error))
-    notes = vars(error).get("__notes__")
-    if isinstance(notes, list):
-        vars(twin)["__notes__"] = notes.copy()
-    for name in ("args", "__cause__", "__context__", "__suppress_context__"):
-        BaseException.__setattr__(twin, name, getattr(error, name))
-    if not isinstance(twin, SchedulesError):
-        return BaseException.with_traceback(twin, error.__traceback__)
-    twin.ref = twin.ref if ref is None else ref
-    return twin
-
-
-def _new_like(error: AnyError) -> AnyError:
-    """Return an empty exception of the same class, made by the built-in class whose memory layout it has."""
+def _copy_fields(error: AnyError) -> AnyError:
+    """Return a copy with the fields of built-in classes and the slots, but without what is in `__dict__`."""
     built_in = max(filter(_is_built_in, type(error).__mro__), key=lambda kind: kind.__basicsize__)
     arguments = (error.message, error.exceptions) if isinstance(error, BaseExceptionGroup) else ()
-    twin: AnyError = built_in.__new__(type(error), *arguments)
+    twin: AnyError = built_in.__new__(type(error), *arguments)  # the class that determines the memory layout
+    owners = type(error).__mro__[: -len(BaseException.__mro__)]
+    for field in (field for owner in owners for field in vars(owner).values()):
+        if isinstance(field, GetSetDescriptorType | MemberDescriptorType) and not field.__name__.startswith("__"):
+            with suppress(AttributeError):  # a slot that was never set, or a field that cannot be set
+                value = field.__get__(error)
+                if value is not None or not _is_built_in(field.__objclass__):  # None: a built-in one never set
+                    field.__set__(twin, value)
+    for name in ("args", "__cause__", "__context__", "__suppress_context__"):
+        BaseException.__setattr__(twin, name, getattr(error, name))
+    if not isinstance(error, SchedulesError):
+        BaseException.with_traceback(twin, error.__traceback__)
     return twin
 
 

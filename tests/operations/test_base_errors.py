@@ -223,6 +223,9 @@ def test_copy_has_facts_of_its_own() -> None:
     twin.add_note("two")
     twin.limits.clear()
     assert (error.__notes__, error.limits) == (["one"], {"ITwinPlatform-RateLimited-Tier": "Community"})
+    foreign = OddNewError("a", "b")
+    copy_error(foreign).parts.clear()
+    assert foreign.parts == ["a", "b"]
 
 
 def test_class_that_forbids_copying_yields_original() -> None:
