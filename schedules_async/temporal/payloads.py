@@ -130,11 +130,6 @@ class WaitProgress:
         return sum(self.percents) / len(self.percents) if self.percents else 100.0
 
 
-def to_date(time: float) -> datetime:
-    """Return the UTC date of seconds since 1970."""
-    return datetime.fromtimestamp(time, UTC)
-
-
 @frozen
 class HeartbeatDetails:
     """The latest snapshot, or None before the first, and the polls from which a policy derives the interval.
@@ -157,7 +152,7 @@ class HeartbeatDetails:
         """Return the progress that a policy derives from these polls; Temporal's clock replaces the service's."""
         progress = Progress()
         for time, operation in self.polls:
-            progress.observe(operation, time, to_date(time))
+            progress.observe(operation, time, datetime.fromtimestamp(time, UTC))
         return progress
 
     def to_json(self) -> str:
@@ -195,7 +190,7 @@ def _most_redundant(polls: list[tuple[float, Operation]]) -> int:
 def _read_poll(
     latest: Operation, time: float, status: str, percent: float, updated_at: float | None
 ) -> tuple[float, Operation]:
-    updated = None if updated_at is None else to_date(float(updated_at))
+    updated = None if updated_at is None else datetime.fromtimestamp(float(updated_at), UTC)
     operation = evolve(
         latest, status=OperationStatus(status), raw_status=status, percent_complete=float(percent), updated_at=updated
     )

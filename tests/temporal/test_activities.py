@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
@@ -34,13 +34,18 @@ from schedules_async import (
 from schedules_async._polling.experience import Experience
 from schedules_async.temporal import OperationActivities, OperationWait, WaitRequest
 from schedules_async.temporal.activities import pending_details, pending_percents, to_failure
-from schedules_async.temporal.payloads import HeartbeatDetails, to_date
+from schedules_async.temporal.payloads import HeartbeatDetails
 from schedules_async.testing import FakeClock, FakeSchedules, fault, operation_answer, stall, throttled
 from schedules_async.testing.answers import START_OF_TIME
 
 ZERO = datetime.fromisoformat(START_OF_TIME).timestamp()
 POLICY = PollingPolicy()
 EVEN = PollingPolicy(jitter=0)  # without randomness in the number of polls
+
+
+def to_date(time: float) -> datetime:
+    """Return the UTC date of seconds since 1970."""
+    return datetime.fromtimestamp(time, UTC)
 
 
 @define(eq=False)

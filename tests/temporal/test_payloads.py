@@ -10,10 +10,17 @@ from temporalio.converter import DataConverter
 from schedules_async import NotFoundError, Operation, OperationRef, OperationStatus, PollingPolicy, SchedulesError
 from schedules_async._polling.forecast import Progress
 from schedules_async.temporal import OperationWait, Outcome, WaitProgress, WaitRequest
-from schedules_async.temporal.payloads import HeartbeatDetails, to_date
+from schedules_async.temporal.payloads import HeartbeatDetails
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
 POLICY = PollingPolicy()
+
+
+def to_date(time: float) -> datetime:
+    """Return the UTC date of seconds since 1970."""
+    return datetime.fromtimestamp(time, UTC)
+
+
 SNAPSHOT = Operation(
     "o",
     "s",
