@@ -1,8 +1,10 @@
 """The delivery of events: to the logger `schedules_async`, then to the caller's hooks."""
 
 import asyncio
+import contextvars
 import inspect
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Protocol
@@ -34,7 +36,7 @@ def _check_hooks(hooks: Iterable[Callable[[Any], object]]) -> tuple[Callable[[An
 
 @define(eq=False, repr=False)
 class Hooks:
-    """Logs each event and calls the hooks with it, in order, in a callback of the event loop for each event.
+    """Logs each event and calls the hooks with it, in order, in a callback of the event loop of its own.
 
     A hook runs in a copy of the context in which the event was emitted. An exception that it raises affects nothing
     else; the first one of each hook is logged.
@@ -42,6 +44,8 @@ class Hooks:
 
     _hooks: tuple[Callable[[Any], object], ...] = field(default=(), converter=_check_hooks)
     _failing: set[int] = field(init=False, factory=set)  # numbers of those that have raised: 0 is the log
+    _events: deque[tuple[contextvars.Context, Loggable]] = field(init=False, factory=deque)
+    _delivery: asyncio.Handle | None = field(init=False, default=None)
 
     @property
     def is_anybody_listening(self) -> bool:
@@ -50,9 +54,19 @@ class Hooks:
 
     def emit(self, event: Loggable) -> None:
         """Deliver an event once the running callback of the event loop has returned."""
-        asyncio.get_running_loop().call_soon(self._deliver, event)
+        self._events.append((contextvars.copy_context(), event))
+        if self._delivery is None:
+            self._delivery = asyncio.get_running_loop().call_soon(self.deliver)
 
-    def _deliver(self, event: Loggable) -> None:
+    def deliver(self) -> None:
+        """Deliver the events that were emitted so far."""
+        self._delivery = None
+        for _ in range(len(self._events)):
+            if self._events:
+                context, event = self._events.popleft()
+                context.run(self._call_all, event)
+
+    def _call_all(self, event: Loggable) -> None:
         for number, hook in enumerate((_log, *self._hooks)):
             try:
                 hook(event)

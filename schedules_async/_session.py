@@ -5,8 +5,7 @@ import contextvars
 import os
 import random
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Coroutine, Iterable, Iterator, MutableMapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast, overload
 
@@ -161,10 +160,9 @@ class SchedulesSession:
             await self._transport.aclose()
             return
         self._is_closed = True
-        steps: list[Callable[[], Coroutine[Any, Any, None]]] = [self._tokens.aclose, self._transport.aclose]
+        steps = [self._tokens.aclose, self._transport.aclose]
         if pool is not None:
             steps = [pool.aclose, self._tokens.aclose, pool.timers.aclose, self._transport.aclose]
-        steps.append(partial(asyncio.sleep, 0))  # after which the hooks have been called
         failure: BaseException | None = None
         for step in steps:
             try:
@@ -173,6 +171,7 @@ class SchedulesSession:
                 raise
             except BaseException as error:  # a cancellation too: the remaining steps are still taken
                 failure = error
+        self._hooks.deliver()
         if failure is not None:
             raise failure
 

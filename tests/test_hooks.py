@@ -537,18 +537,28 @@ async def test_hook_that_drops_an_iteration_spares_others(make_session: MakeSess
     assert [type(result) for result in results] == [RateLimitedError, RateLimitedError]
 
 
+async def test_hook_that_delivers_events_gets_each_once(events: Events) -> None:
+    """As one that closes the session in an eager task."""
+    hooks = Hooks([lambda _: hooks.deliver(), events.append])
+    refs = [OperationRef("schedule", str(number)) for number in range(3)]
+    for ref in refs:
+        hooks.emit(WaitBegun(frozenset([ref])))
+    hooks.deliver()
+    await turns(2)
+    assert sorted((ref for event in events if isinstance(event, WaitBegun) for ref in event.refs), key=str) == refs
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_hook_may_end_the_program(error: type[BaseException], caplog: pytest.LogCaptureFixture) -> None:
+async def test_hook_may_end_the_program(error: type[BaseException], caplog: pytest.LogCaptureFixture) -> None:
     def stop(_: Event) -> None:
         raise error
 
-    async def emit() -> None:
-        Hooks([stop]).emit(WaitBegun(frozenset()))
-        await turns(2)
-
+    hooks = Hooks([stop])
+    hooks.emit(WaitBegun(frozenset()))
     with pytest.raises(error):
-        asyncio.run(emit())
+        hooks.deliver()
     assert "a hook raised" not in caplog.text
+    await turns(2)
 
 
 async def test_failing_log_keeps_no_event_from_hooks(
