@@ -537,6 +537,16 @@ async def test_hook_that_drops_an_iteration_spares_others(make_session: MakeSess
     assert [type(result) for result in results] == [RateLimitedError, RateLimitedError]
 
 
+async def test_end_is_delivered_before_the_final_snapshot(
+    make_session: MakeSession, server: FakeSchedules, events: Events
+) -> None:
+    """All events of one step are delivered before a caller goes on."""
+    changes = aiter(make_session(hooks=[events.append]).wait_for_operation(*server.start_operation(duration=5)))
+    while not (await anext(changes)).is_done:
+        assert isinstance(events[-1], Changed)
+    assert isinstance(events[-1], WaitEnded)
+
+
 async def test_hook_that_delivers_events_gets_each_once(events: Events) -> None:
     """As one that closes the session in an eager task."""
     hooks = Hooks([lambda _: hooks.deliver(), events.append])
