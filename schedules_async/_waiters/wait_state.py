@@ -106,7 +106,7 @@ class OperationSubscriber(Subscriber):
     outcome: Operation | Exception | None = field(init=False)
     _poller: Poller | None = field(init=False, default=None)
     _quiet_since: float = field(init=False, default=-math.inf)
-    _closed_before: float = field(init=False, default=0.0)  # seconds for which the gate had been closed by then
+    _exempt_before: float = field(init=False, default=0.0)  # the wait's `exempt_seconds` by then
 
     def __attrs_post_init__(self) -> None:
         self.outcome = self.latest if self.latest is not None and self.latest.is_done else None
@@ -123,13 +123,11 @@ class OperationSubscriber(Subscriber):
         """The range that the poller expects; None while there are no consumers."""
         return self._poller.time_remaining if self._poller is not None and self._wait.consumers else None
 
-    def join(self, pool: PollerPool, first_use: float, away: float) -> None:
-        """Join the poller of the operation; the `away` seconds without a consumer do not count towards a stall."""
+    def join(self, pool: PollerPool, first_use: float) -> None:
+        """Join the poller of the operation."""
         self.not_found_until = first_use + (self.policy.not_found_grace if self.policy is not None else 0.0)
         if self._quiet_since == -math.inf:
-            self._quiet_since, self._closed_before = first_use, self._wait.closed_seconds
-        else:
-            self._quiet_since += away
+            self._quiet_since, self._exempt_before = first_use, self._wait.exempt_seconds
         self.faults, self.first_fault_at = 0, math.inf
         if self._poller is None and self.latest is not None:
             pool.fetcher.lend(self.latest)
@@ -152,7 +150,7 @@ class OperationSubscriber(Subscriber):
         if operation.is_done:
             return operation
         if is_change:
-            self._quiet_since, self._closed_before = now, self._wait.closed_seconds
+            self._quiet_since, self._exempt_before = now, self._wait.exempt_seconds
         if is_change or not self.has_snapshot or now < self.stalls_at():
             return None
         allowed = self._wait.options.stall_timeout
@@ -160,11 +158,11 @@ class OperationSubscriber(Subscriber):
         return OperationStalledError(text, ref=self.ref, operation=operation)
 
     def stalls_at(self) -> float:
-        """Return when the stall timeout expires; time while the gate is closed does not count."""
+        """Return when the stall timeout expires; time behind a closed gate, or without a consumer, does not count."""
         allowed = self._wait.options.stall_timeout
         if allowed == math.inf:
             return math.inf
-        return self._quiet_since + allowed + self._wait.closed_seconds - self._closed_before
+        return self._quiet_since + allowed + self._wait.exempt_seconds - self._exempt_before
 
     def on_change(self, operation: Operation) -> None:
         """Keep a changed snapshot, and pass it on to every consumer."""
@@ -187,7 +185,7 @@ class OperationSubscriber(Subscriber):
         self.leave()
         problem = problem or self.last_problem
         state = "no answer was ever received" if self.latest is None else _describe(self.latest)
-        after = "" if problem is None else f"; last problem: {problem or type(problem).__name__}"
+        after = "" if problem is None else f"; last problem: {str(problem) or type(problem).__name__}"
         text = f"{self.ref} did not end within {self._wait.options.timeout:g} s: {state}{after}"
         error = OperationTimeoutError(text, ref=self.ref, operation=self.latest)
         error.__cause__ = None if problem is None else copy_error(problem)
@@ -223,6 +221,8 @@ class WaitState:
     _begun_at: float = field(init=False, default=math.nan)
     _polls_before: int = field(init=False, default=0)
     _left_at: float = field(init=False, default=math.nan)
+    _exempt: float = field(init=False, default=0.0)  # `exempt_seconds` when the last consumer left
+    _closed_at_join: float = field(init=False, default=0.0)  # seconds for which the gate had been closed by then
     consumers: dict[Consumer, None] = field(init=False, factory=dict)
     _timer: Timer | None = field(init=False, default=None)
 
@@ -232,9 +232,12 @@ class WaitState:
         self.unfinished = sum(member.outcome is None for member in self.members.values())
 
     @property
-    def closed_seconds(self) -> float:
-        """The total time for which the session's gate has been closed, in seconds."""
-        return 0.0 if self._pool is None else self._pool.queue.limiter.closed_seconds(self._pool.timers.now())
+    def exempt_seconds(self) -> float:
+        """The total time that counts towards no stall, in seconds: without a consumer, or while the gate is closed."""
+        if self._pool is None:
+            return 0.0
+        closed = self._pool.queue.limiter.closed_seconds(self._pool.timers.now())
+        return self._exempt + closed - self._closed_at_join
 
     @property
     def _only_ref(self) -> OperationRef | None:
@@ -274,10 +277,12 @@ class WaitState:
         self._polls_before = sum(member.polls for member in self.members.values())
         if math.isnan(self._first_use):
             self._first_use = self._left_at = now
+        self._exempt += now - self._left_at
+        self._closed_at_join = pool.queue.limiter.closed_seconds(now)
         self._begun = WaitBegun(frozenset(self.members))
         pool.hooks.emit(self._begun)
         for member in self._open_members():
-            member.join(pool, self._first_use, now - self._left_at)
+            member.join(pool, self._first_use)
         if self.options.timeout < math.inf and self.unfinished:
             self._timer = pool.timers.call_at(self._first_use + self.options.timeout, self._time_out)
 
@@ -301,7 +306,8 @@ class WaitState:
             self._timer.cancel()
         if pool is None:
             return
-        self._left_at = now = pool.timers.now()
+        self._exempt, self._left_at = self.exempt_seconds, pool.timers.now()
+        self._closed_at_join = pool.queue.limiter.closed_seconds(self._left_at)
         if self.unfinished:
             for member in self._open_members():
                 member.leave()
@@ -309,7 +315,7 @@ class WaitState:
             polls = sum(member.polls for member in self.members.values()) - self._polls_before
             outcomes = [member.outcome for member in self.members.values() if member.outcome is not None]
             copies = tuple(copy_error(one) if isinstance(one, Exception) else one for one in outcomes)
-            pool.hooks.emit(WaitEnded(begun, now - self._begun_at, polls, copies, interruption))
+            pool.hooks.emit(WaitEnded(begun, self._left_at - self._begun_at, polls, copies, interruption))
 
     def _open_members(self) -> list[OperationSubscriber]:
         return [member for member in self.members.values() if member.outcome is None]
@@ -326,14 +332,19 @@ class WaitState:
         """End every consumer with an error; a SessionClosedError gets the ref of the only operation."""
         if isinstance(error, SessionClosedError):
             error.ref = self._only_ref
-        for consumer in tuple(self.consumers):
-            consumer.interrupt(error)
+        self._end_consumers(error)
+        self._leave(error)
 
     def close(self) -> None:
         """End every consumer now, and any later one at once."""
         self.is_closed = True
-        self.interrupt(self._closed_error())
+        self._end_consumers(self._closed_error())
         self._leave()
+
+    def _end_consumers(self, error: BaseException) -> None:
+        consumers, self.consumers = self.consumers, {}
+        for consumer in consumers:
+            consumer.interrupt(error)
 
     def _closed_error(self) -> WaitError:
         name = self._only_ref or f"{len(self.members)} operations"

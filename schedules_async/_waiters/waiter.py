@@ -274,10 +274,10 @@ class ChangeIterator(AsyncIterator[Operation]):
                 return change
             if not state.unfinished or consumer.interruption is not None:
                 self._leave()
+                if not state.is_closed:
+                    consumer.raise_interruption()
                 if not state.unfinished:
                     self._conclude()
-                elif not state.is_closed:
-                    consumer.raise_interruption()
                 break
             try:
                 await consumer.news()

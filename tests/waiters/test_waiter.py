@@ -431,6 +431,20 @@ async def test_time_behind_a_closed_gate_is_no_stall(
     assert clock.monotonic() == 65
 
 
+async def test_gate_closed_without_a_consumer_delays_a_stall_once(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """By the time without a consumer, of which the time of the gate is a part."""
+    waiter = session.wait_for_operation(*server.script_operation(started(10), started(10)), stall_timeout=5)
+    async for _ in waiter:
+        break
+    await turns(3)
+    await session.get_operation(*server.script_operation(throttled(60), DONE))
+    with pytest.raises(OperationStalledError):
+        await waiter
+    assert 65 <= clock.monotonic() < 67
+
+
 async def test_timeout_behind_the_gate_sends_no_request(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
@@ -846,6 +860,31 @@ async def test_broken_policy_ends_a_wait_without_others(session: SchedulesSessio
     with pytest.raises(KeyError, match="oops"):
         await waiter
     assert len(server.requests) == 2
+
+
+class Stop(BaseException):
+    """Raised by a policy; no Exception, so it ends the whole wait."""
+
+
+async def test_interrupted_wait_can_be_awaited_again(session: SchedulesSession, server: FakeSchedules) -> None:
+    """Also while an iteration that was interrupted has not gone on."""
+
+    class Stopping(PollingPolicy):
+        is_stopped = False
+
+        def interval(self, progress: Progress, seed: float, sample: float, load: float = 1.0) -> float:
+            del progress, seed, sample, load
+            if Stopping.is_stopped:
+                return 1.0
+            Stopping.is_stopped = True
+            raise Stop
+
+    waiter = session.wait_for_operation(*server.script_operation(started(10), DONE), polling=Stopping())
+    changes = aiter(waiter)
+    assert (await anext(changes)).percent_complete == 10
+    assert (await asyncio.wait_for(waiter, 60)).is_succeeded
+    with pytest.raises(Stop):
+        await anext(changes)
 
 
 @frozen
