@@ -251,6 +251,7 @@ class Timers(TimerQueue):
 
     async def aclose(self) -> None:
         """Cancel the sleeping task and wait for its end; no timer is called any more."""
+        self._sleeps_until = -math.inf  # so that no later timer wakes it
         if self._arming is not None:
             self._arming.cancel()
         sleeper, self._sleeper = self._sleeper, None

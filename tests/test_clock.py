@@ -121,6 +121,18 @@ async def test_cancelled_timers_do_not_accumulate(clock: FakeClock) -> None:
     assert called == [1]
 
 
+async def test_closed_timers_start_no_task(clock: FakeClock) -> None:
+    """Whatever is cancelled or added afterwards."""
+    timers = make_timers(clock)
+    first, _ = (timers.call_at(when, lambda: None) for when in (10, 20))
+    await asyncio.sleep(0)
+    await timers.aclose()
+    first.cancel()
+    timers.call_at(5, lambda: None)
+    await turns(3)
+    assert clock.sleeping == 0
+
+
 async def test_closed_timers_call_nothing(clock: FakeClock) -> None:
     timers, called = make_timers(clock), []
     timers.call_at(1, lambda: called.append(1))
