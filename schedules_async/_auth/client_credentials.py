@@ -161,7 +161,7 @@ class ClientCredentials:
         return _Token(text, sent + renewal_age(life), sent + life)
 
     async def _post(self) -> Answer:
-        url, proxy = URL(self._url, encoded=True), None
+        url, proxy, client = URL(self._url, encoded=True), None, None
         fault: Exception
         try:
             proxy = find_proxy(self._borrowed, url)
@@ -177,7 +177,8 @@ class ClientCredentials:
                 return await read_whole(response, proxy)
         except FAULTS as error:
             fault = error
-        raise to_transport_error(fault, url, proxy, is_transient=self._borrowed is None or not self._borrowed.closed)
+        is_closed = self._borrowed is not None and self._borrowed.closed
+        raise to_transport_error(fault, url, proxy, is_transient=client is not None and not is_closed)
 
 
 def _check(name: str, value: str, form: re.Pattern[str]) -> str:

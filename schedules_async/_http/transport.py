@@ -96,7 +96,9 @@ class Transport:
             keep_callers_frames(outcome)
             raise outcome
         url = URL(self._base_url)
-        raise to_transport_error(outcome, url, self._proxy, ref, is_transient=not self._is_borrowed_closed)
+        raise to_transport_error(
+            outcome, url, self._proxy, ref, is_transient=self._http is not None and not self._is_borrowed_closed
+        )
 
     async def _send(self, ref: OperationRef, token: Secret, tag: str | None) -> Answer | BaseException:
         """Return the answer or an exception, to be raised without the frames of aiohttp that hold the token."""

@@ -19,6 +19,8 @@ from raw_servers import serve
 from sessions import MakeSession
 
 from schedules_async import (
+    AuthenticationError,
+    ClientCredentials,
     MalformedResponseError,
     OperationRef,
     RateLimit,
@@ -300,6 +302,18 @@ async def test_plain_http_never_goes_to_foreign_proxy(server: FakeSchedules, pro
             SchedulesSession(server.token, base_url=server.url, http=http, retry=ONCE) as session,
         ):
             assert (await session.get_operation(*ref)).is_succeeded
+
+
+@pytest.mark.parametrize("is_token_wanted", [False, True])
+async def test_unreadable_proxy_is_never_retried(clock: FakeClock, is_token_wanted: bool) -> None:
+    """A wait ends at once instead of taking it for an outage, of the identity server too."""
+    with environment(https_proxy="http://user:word@[proxy", no_proxy=""):
+        async with aiohttp.ClientSession(trust_env=True) as http:
+            auth = ClientCredentials("client", "secret", http=http, clock=clock) if is_token_wanted else "token"
+            async with SchedulesSession(auth, http=http, clock=clock) as session:
+                with pytest.raises(AuthenticationError if is_token_wanted else TransportError, match="HTTPS_PROXY"):
+                    await session.wait_for_operation(REF)
+    assert clock.monotonic() == 0
 
 
 async def test_untrusted_certificate_is_never_retried(clock: FakeClock) -> None:
