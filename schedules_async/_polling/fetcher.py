@@ -37,6 +37,7 @@ class Fetcher:
     _random: Callable[[], float]
     _unusable: "Counter[OperationRef]" = field(init=False, factory=Counter)  # unusable 304s in a row
     _outage_since: float | None = field(init=False, default=None)  # from the first retry to the next answer
+    throttled_by: ResponseError | None = field(init=False, default=None)  # the answer that last closed the gate
     on_recovery: Callable[[], None] = field(init=False)  # set by the pool, called when an outage is over
 
     async def fetch(self, ref: OperationRef, turn: Turn) -> Fetched:
@@ -149,8 +150,10 @@ class Fetcher:
         limiter, now, delay = self._queue.limiter, self._queue.timers.now(), error.retry_after
         was_open = limiter.closed_until <= now
         if not delay:  # no Retry-After, or zero: the session's own backoff, between half and all of it
-            delay = backoff_delay(self._retry, limiter.throttled_in_a_row + 1, 0.5 + 0.5 * self._random())
-        limiter.throttle(now, sent, now + delay)
+            retry = max(limiter.throttled_in_a_row + (sent >= limiter.closed_until), 1)
+            delay = backoff_delay(self._retry, retry, 0.5 + 0.5 * self._random())
+        if limiter.throttle(now, sent, now + delay):
+            self.throttled_by = error
         self._hooks.emit(Throttled(ref, copy_error(error), limiter.closed_until - now, was_open))
 
     def _keep(self, ref: OperationRef, reading: Reading) -> Fetched:

@@ -122,6 +122,7 @@ class Poller:
     _postponement: float = field(init=False, default=0.0)
     _faults: int = field(init=False, default=0)  # transient ones in a row
     _retry_at: float = field(init=False, default=-math.inf)
+    _asked_until: float = field(init=False, default=-math.inf)  # by the Retry-After of a transient fault
     _problem: SchedulesError | None = field(init=False, default=None)  # of the last fetch
     _cancellations: int = field(init=False, default=0)  # of fetches from outside, since the last outcome
 
@@ -312,7 +313,8 @@ class Poller:
         if is_fault:
             self._faults += 1
             delay = backoff_delay(self._pool.retry, self._faults, self._pool.random())
-            self._retry_at = now + max(delay, getattr(problem, "retry_after", None) or 0.0)
+            self._asked_until = now + (getattr(problem, "retry_after", None) or 0.0)
+            self._retry_at = max(now + delay, self._asked_until)
         elif not isinstance(outcome, RateLimitedError):
             self._faults, self._retry_at = 0, -math.inf
 
@@ -412,9 +414,9 @@ class Poller:
             subscriber.on_end(copy_error(ending, self.ref))
 
     def retry_now(self, now: float) -> None:
-        """End the backoff delay, because the service answers again."""
+        """End the backoff delay, because the service answers again; not before a Retry-After, if it asked for one."""
         if self._retry_at > now:
-            self._retry_at = now
+            self._retry_at = max(now, self._asked_until)
             self._schedule()
 
 
@@ -461,7 +463,6 @@ class PollerPool:
     experience: Experience = field(init=False, factory=Experience)
     pollers: dict[OperationRef, Poller] = field(init=False, factory=dict)
     _cancelled: "set[asyncio.Task[None]]" = field(init=False, factory=set)
-    _throttled_by: ResponseError | None = field(init=False, default=None)
 
     def __len__(self) -> int:
         return len(self.pollers)
@@ -474,7 +475,7 @@ class PollerPool:
     @property
     def throttled_by(self) -> ResponseError | None:
         """The answer that closed the gate, None while it is open."""
-        error = self._throttled_by
+        error = self.fetcher.throttled_by
         return error if error is not None and self.queue.limiter.closed_until > self.timers.now() else None
 
     def join(self, ref: OperationRef, subscriber: Subscriber, former: Poller | None = None) -> Poller:
@@ -495,7 +496,7 @@ class PollerPool:
 
     def on_throttled(self, error: ResponseError) -> None:
         """End every subscriber of the session that does not wait until the gate opens."""
-        self._throttled_by = error
+        error = self.throttled_by or error
         until, now = self.queue.limiter.closed_until, self.timers.now()
         for poller in tuple(self.pollers.values()):
             poller.end_impatient(error, until, now)

@@ -27,7 +27,7 @@ from schedules_async import (
     ServerError,
     TransportError,
 )
-from schedules_async.events import Event, Polled
+from schedules_async.events import Event, Polled, Throttled
 from schedules_async.testing import FakeClock, FakeSchedules, fault, not_modified, operation_answer, throttled
 
 DONE = operation_answer("Succeeded")
@@ -448,3 +448,43 @@ async def test_seconds_are_those_of_the_last_request() -> None:
         with pytest.raises(NotFoundError):
             await session.get_operation("schedule", "operation")
     assert polled == [3.0]
+
+
+async def test_429s_in_flight_together_lengthen_the_pause_once(
+    make_session: MakeSession, server: FakeSchedules
+) -> None:
+    """Without a Retry-After the first pause is at most the shortest backoff delay, half a second."""
+    refs = [server.script_operation(throttled(None), DONE) for _ in range(5)]
+    events = list[Event]()
+    await make_session(hooks=[events.append]).wait_for_operations(refs)
+    pauses = [event.closed_for for event in events if isinstance(event, Throttled)]
+    assert len(pauses) == len(refs)
+    assert max(pauses) <= 0.5
+
+
+async def test_error_is_the_429_that_closes_the_gate(
+    make_session: MakeSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """Not one that came later and named an earlier time."""
+    session = make_session(polling=PollingPolicy(max_retry_after=60))
+    longest, later = server.script_operation(throttled(3600)), server.script_operation(throttled(1, delay=1))
+    patient = PollingPolicy(max_retry_after=math.inf)
+    tasks = [asyncio.create_task(session.wait_for_operation(ref, polling=patient)) for ref in (longest, later)]
+    await clock.sleep(2)
+    with pytest.raises(RateLimitedError) as caught:
+        await session.wait_for_operation(server.script_operation(DONE))
+    assert caught.value.retry_after == 3600
+    for task in tasks:
+        task.cancel()
+
+
+async def test_end_of_outage_keeps_the_retry_after_of_an_error(
+    session: SchedulesSession, server: FakeSchedules
+) -> None:
+    """Others, that only wait for a backoff delay, are polled at once."""
+    asked = server.script_operation(fault(502, retry_after=60), DONE)
+    others = [server.script_operation(fault(502), DONE) for _ in range(5)]
+    await session.wait_for_operations([asked, *others])
+    first, second = server.requests_for(asked)
+    assert second.time - first.time >= 60
+    assert all(server.requests_for(ref)[-1].time < 30 for ref in others)
