@@ -14,11 +14,11 @@ from attrs import define, field
 
 Seconds = float | timedelta
 _RESTART_DELAY = 0.01  # seconds of the event loop
-_LONGEST_TICK = 1.0  # seconds for which a clock may stand still while it sleeps; Windows' ticks every 0.016 s
+_LONGEST_TICK = 1.0  # seconds of the event loop in which a clock has to advance; Windows' ticks every 0.016 s
 
 
 class Clock(Protocol):
-    """The clock of intervals, throttling, rate limits and timeouts.
+    """The clock of intervals, throttling, rate limits and the timeouts of waits.
 
     Both methods count in seconds; only the difference of two readings has meaning.
     """
@@ -120,10 +120,6 @@ class TimerQueue:
             self._cancelled = 0
 
 
-def _ignore_failure(_: BaseException) -> None:
-    """Do nothing: the default `on_failure`."""
-
-
 @define(eq=False, repr=False)
 class Timers(TimerQueue):
     """The timers of one session on its injected clock, all served by a single sleeping task.
@@ -136,7 +132,7 @@ class Timers(TimerQueue):
     _clock: Clock
     _loop: asyncio.AbstractEventLoop
     _context: contextvars.Context
-    on_failure: Callable[[BaseException], None] = _ignore_failure
+    on_failure: Callable[[BaseException], None] = field(init=False)
     now: Callable[[], float] = field(init=False)  # the time of the session
     _last: float = field(init=False)  # the last reading of the clock
     _offset: float = field(init=False, default=0.0)

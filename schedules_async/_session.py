@@ -225,8 +225,9 @@ class SchedulesSession:
         A single argument may be an OperationRef, a pair of ids, a URL, or the text `schedule_id/operation_id`.
         `timeout` bounds the whole wait from its first use (OperationTimeoutError), `stall_timeout` the time without a
         change (OperationStalledError), both in seconds; None is no limit. If the operation is Failed, it raises
-        OperationFailedError, unless `check` is False. All waits of a session for one operation share one polling loop.
-        `polling` defaults to the session's.
+        OperationFailedError, unless `check` is False. A 429 pauses it, and raises RateLimitedError only if its
+        Retry-After exceeds `PollingPolicy.max_retry_after`. All waits of a session for one operation share one polling
+        loop. `polling` defaults to the session's.
         """
         ref = _to_ref(schedule_id, operation_id)
         options = self._make_options(timeout, stall_timeout, polling, check=check)

@@ -21,7 +21,9 @@ Failures = list[BaseException]
 def make_timers(clock: Clock, failures: Failures | None = None) -> Timers:
     """Return timers of the running event loop; without a list, a failure of the clock is unexpected."""
     on_failure = _raise if failures is None else failures.append
-    return Timers(clock, asyncio.get_running_loop(), contextvars.copy_context(), on_failure)
+    timers = Timers(clock, asyncio.get_running_loop(), contextvars.copy_context())
+    timers.on_failure = on_failure
+    return timers
 
 
 def _raise(error: BaseException) -> None:
@@ -290,7 +292,7 @@ async def test_system_clock_counts_seconds() -> None:
 
 def test_timer_of_a_closed_loop_can_be_cancelled() -> None:
     loop = asyncio.new_event_loop()
-    timer = Timers(SystemClock(), loop, contextvars.copy_context(), _raise).call_at(1, lambda: None)
+    timer = Timers(SystemClock(), loop, contextvars.copy_context()).call_at(1, lambda: None)
     loop.close()
     timer.cancel()
     assert timer.callback is None
@@ -319,5 +321,5 @@ def test_first_reading_raising_cancelled_error_is_runtime_error() -> None:
 
     loop = asyncio.new_event_loop()
     with pytest.raises(RuntimeError, match="the clock raised CancelledError"):
-        Timers(Cancelling(), loop, contextvars.copy_context(), _raise)
+        Timers(Cancelling(), loop, contextvars.copy_context())
     loop.close()

@@ -99,7 +99,7 @@ def request_headers(token: str, tag: str | None) -> dict[str, str]:
 def redact(token: str, answer: Answer) -> Answer:
     """Return the answer with the token blanked out, which some gateways repeat in their error messages.
 
-    Nothing of a 304 is kept, so it is returned as it is.
+    A 304 is returned as it is: it has no body, and none of its headers is shown.
     """
     if answer.status == 304 or len(token) < _SHORTEST_SECRET:
         return answer

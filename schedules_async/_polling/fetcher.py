@@ -36,52 +36,44 @@ class Fetcher:
     _hooks: Hooks
     _random: Callable[[], float]
     _unusable: "Counter[OperationRef]" = field(init=False, factory=Counter)  # unusable 304s in a row
-    _outage_since: float | None = field(init=False, default=None)  # from the first retry to the next answer
+    _outage_since: float | None = field(init=False, default=None)  # set from the first retry to the next answer
     throttled_by: ResponseError | None = field(init=False, default=None)  # the answer that last closed the gate
-    on_recovery: Callable[[], None] = field(init=False)  # set by the pool, called when an outage is over
+    on_recovery: Callable[[], object] = field(init=False)  # set by the pool, called when an outage is over
 
     async def fetch(self, ref: OperationRef, turn: Turn) -> Fetched:
         """Send one GET for an operation; return the snapshot in the answer, or raise the error that the answer means.
 
         `turn` has been granted; the bearer token is obtained just before the request leaves. After a 401 one more
         request is sent with a renewed token, and after a 304 that refers to no held snapshot, one without a tag; each
-        has a turn of its own.
+        waits for another turn.
         """
-        first = turn
         try:
             token, held = await self._tokens.get(), self._find_held(ref)
             reading = await self._send(ref, turn, token, held)
             if reading.status == 401:
-                turn = await self._queue.next_turn(turn)
+                await self._queue.next_turn(turn)
                 rejected, token = token, await self._tokens.renew(token)
                 if token != rejected:
                     held = self._find_held(ref)
                     reading = await self._send_again(ref, turn, token, held)
-            if reading.status == 304:
-                self._count_unusable(ref, reading)
-            if reading.status == 304 and not isinstance(reading.outcome, Fetched):
-                turn = await self._queue.next_turn(turn)
+            if reading.status == 304 and isinstance(reading.outcome, Fetched):
+                self._unusable.pop(ref, None)
+            elif reading.status == 304:
+                self._unusable[ref] += 1
+                await self._queue.next_turn(turn)
                 reading = await self._send_again(ref, turn, await self._tokens.get(), None)
         finally:
-            first.seconds = turn.seconds
             turn.give_back()
-        return self._keep(ref, reading)
+        return self._keep_or_raise(ref, reading)
 
     def lend(self, operation: Operation) -> None:
         """Store a checkpoint's snapshot, unless the session holds one; the first request then carries its tag."""
         self._snapshots.setdefault(operation.ref, operation)
 
-    def _count_unusable(self, ref: OperationRef, reading: Reading) -> None:
-        """Count 304s in a row that refer to no held snapshot: each costs a second request."""
-        if isinstance(reading.outcome, Fetched):
-            self._unusable.pop(ref, None)
-        else:
-            self._unusable[ref] += 1
-
     def _find_held(self, ref: OperationRef) -> Operation | None:
         """Return the snapshot that the session holds, or None if a caller's mapping returns anything else.
 
-        Also return None for an operation whose last 304s were unusable, so that its tag is no longer sent.
+        Also return None for an operation after two unusable 304s in a row: its tag is sent no more.
         """
         if self._unusable and self._unusable[ref] >= _MAX_UNUSABLE:
             return None
@@ -114,15 +106,11 @@ class Fetcher:
 
     async def _send_again(self, ref: OperationRef, turn: Turn, token: BearerToken, held: Operation | None) -> Reading:
         """Send the second request of a fetch; if its connection is stale, repeat this one alone."""
-        latest = turn
-        try:
-            while True:
-                try:
-                    return await self._send(ref, latest, token, held)
-                except StaleConnectionError:
-                    latest = await self._queue.next_turn(latest)
-        finally:
-            turn.seconds = latest.seconds
+        while True:
+            try:
+                return await self._send(ref, turn, token, held)
+            except StaleConnectionError:
+                await self._queue.next_turn(turn)
 
     def _learn(self, ref: OperationRef, outcome: Fetched | SchedulesError, sent: float) -> None:
         """Learn from an answer; a 429, or a 503 with Retry-After, closes the gate for the whole session."""
@@ -156,8 +144,8 @@ class Fetcher:
             self.throttled_by = error
         self._hooks.emit(Throttled(ref, copy_error(error), limiter.closed_until - now, was_open))
 
-    def _keep(self, ref: OperationRef, reading: Reading) -> Fetched:
-        """Keep the snapshot of an answer; a 404 drops it, other errors do not."""
+    def _keep_or_raise(self, ref: OperationRef, reading: Reading) -> Fetched:
+        """Keep the snapshot of an answer and return it, or raise the error, of which only a 404 drops the snapshot."""
         if isinstance(reading.outcome, Fetched):
             fetched = reading.outcome
             self._counts["not_modified"] += fetched.is_not_modified

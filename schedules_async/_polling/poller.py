@@ -3,9 +3,9 @@
 A poller that sleeps has no task: its next request waits in the request queue. When its turn comes it fetches, decides
 what the outcome means for each subscriber, plans the next poll, and only then notifies.
 
-A 429 (`RateLimitedError`; `is_throttling` and not `is_transient`) closes the gate for the whole session (`Fetcher`). It
-ends only those subscribers, of any operation, that do not accept so long a pause (`Subscriber.tolerates`; for waits,
-see `_waiters/wait_state.py`). For the others the poll stays due, and the request queue holds it until the gate opens.
+A 429, or a 503 with Retry-After, closes the gate for the whole session (`Fetcher`). It ends only those subscribers, of
+any operation, that do not accept so long a pause (`Subscriber.tolerates`; for waits, see `_waiters/wait_state.py`). For
+the others the poll stays due, and the request queue holds it until the gate opens. The 503 is a transient fault too.
 """
 
 import asyncio
@@ -65,8 +65,7 @@ _ABOUT_OPERATION = (Fetched, NotFoundError)
 class Subscriber(ABC):
     """One that a poller notifies: an operation of a wait, or a single fetch.
 
-    `policy` is None for a single fetch, which goes before polls that are merely due. Until `not_found_until` a 404
-    means "not yet".
+    `policy` is None for a single fetch, whose turn is urgent. Until `not_found_until` a 404 means "not yet".
     """
 
     policy: PollingPolicy | None
@@ -81,7 +80,7 @@ class Subscriber(ABC):
 
     @abstractmethod
     def tolerates(self, until: float, now: float) -> bool:
-        """True if this subscriber accepts a gate that is closed until `until`."""
+        """True if this subscriber accepts a pause until `until`: a closed gate, or the Retry-After of a fault."""
 
     @abstractmethod
     def gives_up(self, retry: RetryPolicy, now: float) -> bool:
@@ -89,7 +88,7 @@ class Subscriber(ABC):
 
     @abstractmethod
     def conclude(self, operation: Operation, now: float, *, is_change: bool) -> Ending | None:
-        """Return the outcome with which a snapshot ends this subscriber, None if it continues to wait."""
+        """Return the ending that a snapshot means for this subscriber, None if it continues to wait."""
 
     def stalls_at(self) -> float:
         """Return the time from which an unchanged snapshot ends this subscriber."""
@@ -100,13 +99,13 @@ class Subscriber(ABC):
         """Receive the first snapshot since joining, or a changed one."""
 
     @abstractmethod
-    def on_end(self, outcome: Ending) -> None:
-        """Receive the outcome; the poller has removed this subscriber."""
+    def on_end(self, ending: Ending) -> None:
+        """Receive the ending; the poller has removed this subscriber."""
 
 
 @define(eq=False, repr=False)
 class Poller:
-    """The polling of one operation; `latest` is the newest snapshot that it has fetched."""
+    """The polling of one operation; `latest` is the newest snapshot that it has fetched for a wait."""
 
     ref: OperationRef
     _pool: "PollerPool"
@@ -119,7 +118,7 @@ class Poller:
     _progress: Progress | None = field(init=False, default=None)
     _polled_at: float = field(init=False, default=-math.inf)
     _found_running_at: float = field(init=False, default=-math.inf)  # by a poll, in the present use
-    _postponement: float = field(init=False, default=0.0)
+    _retry_after: float = field(init=False, default=0.0)
     _faults: int = field(init=False, default=0)  # transient ones in a row
     _retry_at: float = field(init=False, default=-math.inf)
     _asked_until: float = field(init=False, default=-math.inf)  # by the Retry-After of a transient fault
@@ -134,14 +133,14 @@ class Poller:
     def join(self, subscriber: Subscriber) -> None:
         """Add a subscriber; it starts from the newest snapshot if the poller is in use.
 
-        If it is the first since all others left, its next poll is planned from the time of the last poll.
+        The first poll for a wait is planned from the last poll, if there was one.
         """
         now, is_in_use = self._pool.timers.now(), bool(self._subscribers)
         subscriber.has_snapshot = False
         subscriber.due = subscriber.deadline = now
         if subscriber.policy is not None and self._polled_at > -math.inf:
             self._plan(subscriber, subscriber.policy, {})
-        if subscriber.policy is None:  # a single fetch ignores the backoff delay of waits
+        if subscriber.policy is None:  # a single fetch ends the backoff delay, for waits too
             self._faults, self._retry_at = 0, -math.inf
         if not is_in_use:
             self._found_running_at = -math.inf
@@ -224,7 +223,7 @@ class Poller:
             self.end_all(error)
 
     def _on_cancelled(self) -> Exception:
-        """Return the outcome of a cancellation from outside: the poll is repeated, a limited number of times."""
+        """Return the outcome of a cancellation from outside: a repetition, after 20 in a row a transient fault."""
         self._cancellations += 1
         self._retry_at = self._pool.timers.now() + self._pool.retry.base * self._pool.random()
         if self._cancellations <= _MAX_CANCELLATIONS:
@@ -245,7 +244,7 @@ class Poller:
             if (ending := self._judge(subscriber, outcome, now, is_change=is_change)) is not None:
                 endings[subscriber] = ending
         if isinstance(outcome, _ABOUT_OPERATION):
-            self._polled_at, self._postponement = now, outcome.retry_after or 0.0
+            self._polled_at, self._retry_after = now, outcome.retry_after or 0.0
             if len(endings) < len(subscribers):
                 endings |= self._plan_all([one for one in subscribers if one not in endings])
         self._remove(endings)
@@ -319,7 +318,7 @@ class Poller:
             self._faults, self._retry_at = 0, -math.inf
 
     def _judge(self, subscriber: Subscriber, outcome: Outcome, now: float, *, is_change: bool) -> Ending | None:
-        """Return the outcome with which a fetch ends a subscriber, None if it continues to wait."""
+        """Return the ending that a fetch means for a subscriber, None if it continues to wait."""
         if isinstance(outcome, _RETRIED):
             return None
         if isinstance(outcome, ResponseError | TransportError) and outcome.is_transient:
@@ -354,12 +353,12 @@ class Poller:
     def _plan(self, subscriber: Subscriber, policy: PollingPolicy, intervals: dict[int, tuple[float, float]]) -> None:
         """Plan the next poll for a subscriber: after the policy's interval, or earlier to detect a stall.
 
-        A Retry-After in the last answer is a lower bound.
+        A Retry-After in the last answer is a lower bound, up to the policy's `max_retry_after`.
         """
         if id(policy) not in intervals:
             intervals[id(policy)] = self._decide(policy)
         interval, slack = intervals[id(policy)]
-        floor = min(self._postponement, policy.max_retry_after)
+        floor = min(self._retry_after, policy.max_retry_after)
         stalls_at = max(subscriber.stalls_at(), self._polled_at + max(floor, policy.min_interval))
         subscriber.due = min(self._polled_at + max(interval, floor), stalls_at)
         subscriber.deadline = subscriber.due + slack
@@ -381,7 +380,7 @@ class Poller:
         hooks = self._pool.hooks
         if isinstance(outcome, _RETRIED):
             return
-        if self._subscribers and self._retry_at > -math.inf and isinstance(outcome, SchedulesError):
+        if self._subscribers and isinstance(outcome, SchedulesError) and outcome.is_transient:
             self._pool.counts["retried"] += 1
             begins_outage = self._faults == 1 and self._pool.fetcher.begin_outage(now)
             error, delay = copy_error(outcome, self.ref), max(self._retry_at - now, 0.0)
@@ -503,15 +502,12 @@ class PollerPool:
 
     def __attrs_post_init__(self) -> None:
         self.timers.on_failure = self.on_clock_failure
-        self.fetcher.on_recovery = self.on_recovery_soon
+        # Once the running callback has returned, and with it the fetch that ended the outage is settled.
+        self.fetcher.on_recovery = partial(self.loop.call_soon, self.on_recovery, context=self.context)
 
     def on_clock_failure(self, error: BaseException) -> None:
         """End every subscriber with the exception that the caller's own clock raised."""
         self.end_all(to_callers_error(error))
-
-    def on_recovery_soon(self) -> None:
-        """Call `on_recovery` once the fetch that ended an outage is settled."""
-        self.loop.call_soon(self.on_recovery, context=self.context)
 
     def on_recovery(self) -> None:
         """Poll every operation that waits for a backoff delay at once, within the limits: an outage is over."""

@@ -1,4 +1,7 @@
-"""When requests may leave, and at what rate. Pure: the time is an argument."""
+"""When requests may leave, and at what rate. Without clock and I/O: the time is an argument.
+
+What a 429 means for those that wait is decided in `_polling/poller.py`.
+"""
 
 import math
 from collections import deque
@@ -115,7 +118,7 @@ class RateLimiter:
 
     Requests are spread evenly at the lower of the declared rate and the learned one. A 429 closes the gate until
     `closed_until` and lowers the learned rate, once for all requests sent before that cut. An answer raises the rate
-    only if the rate had held requests back, since otherwise it reveals nothing about the quota. At most
+    only if requests had used up the burst, since otherwise it reveals nothing about the quota. At most
     `max_in_flight` requests are in flight: few at first, one more after each answer, and after each twentieth of a
     second without an answer. During an outage (transient faults in a row) a few requests a second probe the service.
     """
@@ -209,10 +212,10 @@ class RateLimiter:
         if self._is_rate_binding and now >= self.closed_until:
             self._is_rate_binding = False
             self._credit, self._credited_at = self._credit_at(now), now
-            # After the second cut the growth is the same for all sessions that share a quota: their shares become fair.
-            growth = max(self.rate - self._rate_after_cut, _LEAST_GROWTH) / _GROWTH_TIME
             if self._cuts < len(_GROWTHS):
                 growth = self.rate * _GROWTHS[self._cuts]
+            else:  # the same for all sessions that share a quota, so that their shares become fair
+                growth = max(self.rate - self._rate_after_cut, _LEAST_GROWTH) / _GROWTH_TIME
             self.rate = min(self.rate + seconds * growth, self._known_rate)
         return was_outage
 
@@ -237,7 +240,7 @@ class RateLimiter:
         return True
 
     def _cut(self, now: float, until: float) -> None:
-        """Lower the rate to a fixed share or, if less, to just below the rate accepted since the gate last opened.
+        """Lower the rate to a fixed share or, if less, to just below the rate accepted since the last cut.
 
         The accepted rate measures a quota in fixed windows. It is ignored if demand was low, and at the first 429 if
         the window is short: there it is inexact, as Retry-After is rounded up and the rate still grows fast.

@@ -22,22 +22,22 @@ class Turn:
     due: float
     deadline: float
     is_urgent: bool
-    _grant: "Callable[[Turn], None]"
+    on_granted: "Callable[[Turn], None]"
     _queue: "RequestQueue"
     granted_at: float = field(init=False, default=math.nan)
     seconds: float = field(init=False, default=0.0)  # the time that the last request took
     timer: Timer | None = field(init=False, default=None)  # until it is granted
     _is_held: bool = field(init=False, default=False)  # granted, and not given back
 
-    def leave(self) -> None:
-        """Grant this turn at `dispatched_at`, and count its request as sent."""
+    def grant(self) -> None:
+        """Let the request of this turn leave, and count it as sent."""
         self.timer, self._is_held = None, True
-        self.granted_at = self._queue.dispatched_at
+        self.granted_at = self._queue.timers.now()
         self._queue.limiter.send(self.granted_at)
-        self._grant(self)
+        self.on_granted(self)
 
     def withdraw(self) -> None:
-        """Leave the queue; do nothing if the turn was granted."""
+        """Take this turn out of the queue; do nothing if it was granted."""
         timer, self.timer = self.timer, None
         if timer is not None:
             timer.cancel()
@@ -56,17 +56,16 @@ class Turn:
 
 @define(eq=False, repr=False)
 class RequestQueue:
-    """Grants turns: urgent ones first, though at most every second turn while others wait, then by deadline.
+    """Grants turns: urgent ones alternate with others that wait, each kind by deadline.
 
-    No task owns the gate or a place in the queue: a turn that ends, cancelled or not, makes way for the next.
+    No task owns a place in the queue: a turn that ends, cancelled or not, makes way for the next.
     """
 
     limiter: RateLimiter
     timers: Timers
-    dispatched_at: float = field(init=False, default=-math.inf)  # when the last turn was granted
     demand: float = field(init=False, default=0.0)  # polls a second that all pollers would make without limits
     _urgent: TimerQueue = field(init=False, factory=TimerQueue)
-    _due: TimerQueue = field(init=False, factory=TimerQueue)
+    _others: TimerQueue = field(init=False, factory=TimerQueue)
     _was_urgent: bool = field(init=False, default=False)
     _alarm: Timer | None = field(init=False, default=None)
 
@@ -80,46 +79,43 @@ class RequestQueue:
         """The demand divided by the budget, at least 1."""
         return max(self.demand / self.lasting_rate, 1.0)
 
-    def request(self, due: float, deadline: float, grant: Callable[[Turn], None], *, is_urgent: bool = False) -> Turn:
-        """Return a turn; call `grant` with it once it is due and a request may leave, perhaps before this returns."""
-        turn, now = Turn(due, deadline, is_urgent, grant, self), self.timers.now()
-        if due > now:
+    def request(self, due: float, deadline: float, on_granted: Callable[[Turn], None], *, is_urgent: bool) -> Turn:
+        """Return a turn; call `on_granted` once it is due and a request may leave, perhaps before this returns."""
+        turn = Turn(due, deadline, is_urgent, on_granted, self)
+        if due > self.timers.now():
             turn.timer = self.timers.call_at(due, partial(self._enter, turn))
-        elif self._due.first() is None and self._urgent.first() is None and self.limiter.earliest(now) <= now:
-            self.dispatched_at, self._was_urgent = now, is_urgent
-            turn.leave()
         else:
             self._enter(turn)
         return turn
 
     def _enter(self, turn: Turn) -> None:
         """Add a turn that is due to those that wait for the rate limiter, behind earlier deadlines."""
-        turn.timer = (self._urgent if turn.is_urgent else self._due).add(turn.deadline, turn.leave)
+        turn.timer = (self._urgent if turn.is_urgent else self._others).add(turn.deadline, turn.grant)
         self.dispatch()
 
-    async def next_turn(self, turn: Turn) -> Turn:
-        """Return one more turn, once it is granted, with the same deadline and urgency."""
+    async def next_turn(self, turn: Turn) -> None:
+        """Return once a turn that was given back is granted again, with the same deadline and urgency."""
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        following = self.request(-math.inf, turn.deadline, partial(_resolve, granted), is_urgent=turn.is_urgent)
+        turn.on_granted = partial(_resolve, granted)
+        self._enter(turn)
         try:
             await granted
         except asyncio.CancelledError:
-            following.withdraw()
-            following.give_back()
+            turn.withdraw()
+            turn.give_back()
             raise
-        return following
 
     def dispatch(self) -> None:
         """Grant turns for as long as requests may leave, and set the alarm for the next one."""
         at = math.inf
-        while (urgent := self._urgent.first()) is not None or self._due.first() is not None:
+        while (urgent := self._urgent.first()) is not None or self._others.first() is not None:
             now = self.timers.now()
             at = self.limiter.earliest(now)
             if at > now:
                 break
-            is_urgent = urgent is not None and (self._due.first() is None or not self._was_urgent)
-            self.dispatched_at, self._was_urgent, at = now, is_urgent, math.inf
-            (self._urgent if is_urgent else self._due).pop()()
+            self._was_urgent = urgent is not None and (self._others.first() is None or not self._was_urgent)
+            at = math.inf
+            (self._urgent if self._was_urgent else self._others).pop()()
         alarm = self._alarm
         if alarm is not None:
             if alarm.when == at and alarm.callback is not None:

@@ -50,7 +50,7 @@ class SingleFetch(Subscriber):
     def on_change(self, operation: Operation) -> None:
         """Ignore the snapshot, which is also the outcome."""
 
-    def on_end(self, outcome: Ending) -> None:
-        """Pass the outcome to the caller, unless the caller was cancelled."""
+    def on_end(self, ending: Ending) -> None:
+        """Pass the ending to the caller, unless the caller was cancelled."""
         if not self._outcome.done():
-            self._outcome.set_result(outcome)
+            self._outcome.set_result(ending)

@@ -100,6 +100,7 @@ class Consumer:
 class OperationSubscriber(Subscriber):
     """One operation of a wait: its newest snapshot, and how it ended for this wait."""
 
+    policy: PollingPolicy
     ref: OperationRef
     latest: Operation | None
     _wait: "WaitState"
@@ -113,7 +114,7 @@ class OperationSubscriber(Subscriber):
 
     @property
     def is_presentable(self) -> bool:
-        """True if a new consumer first reads the newest snapshot: the operation has ended, or its poller runs."""
+        """True if a new consumer first reads the newest snapshot: it is final, or the poller runs."""
         if self.outcome is None:
             return self.has_snapshot and bool(self._wait.consumers)
         return isinstance(self.outcome, Operation)
@@ -125,7 +126,7 @@ class OperationSubscriber(Subscriber):
 
     def join(self, pool: PollerPool, first_use: float) -> None:
         """Join the poller of the operation."""
-        self.not_found_until = first_use + (self.policy.not_found_grace if self.policy is not None else 0.0)
+        self.not_found_until = first_use + self.policy.not_found_grace
         if self._quiet_since == -math.inf:
             self._quiet_since, self._exempt_before = first_use, self._wait.exempt_seconds
         self.faults, self.first_fault_at = 0, math.inf
@@ -139,7 +140,7 @@ class OperationSubscriber(Subscriber):
 
     def tolerates(self, until: float, now: float) -> bool:
         """True unless the gate is closed for longer than the policy's `max_retry_after`."""
-        return self.policy is None or until - now <= self.policy.max_retry_after
+        return until - now <= self.policy.max_retry_after
 
     def gives_up(self, retry: RetryPolicy, now: float) -> bool:
         """True once the attempts are used up and the outage has lasted `max_outage` seconds."""
@@ -170,14 +171,14 @@ class OperationSubscriber(Subscriber):
         for consumer in tuple(self._wait.consumers):
             consumer.on_change((self,))
 
-    def on_end(self, outcome: Ending) -> None:
-        """Keep the outcome; an error that ends the session interrupts the whole wait instead."""
+    def on_end(self, ending: Ending) -> None:
+        """Keep the ending; an error that ends the session interrupts the whole wait instead."""
         if self.outcome is not None:
             return
-        if isinstance(outcome, SessionClosedError) or not isinstance(outcome, Operation | Exception):
-            self._wait.interrupt(outcome)
+        if isinstance(ending, SessionClosedError) or not isinstance(ending, Operation | Exception):
+            self._wait.interrupt(ending)
         else:
-            self.outcome = outcome
+            self.outcome = ending
             self._wait.on_member_end()
 
     def time_out(self, problem: Exception | None) -> None:
@@ -203,7 +204,7 @@ def _describe(operation: Operation) -> str:
 
 @define(eq=False, repr=False)
 class WaitState:
-    """The state of a wait: its operations and their outcomes, its consumers and its deadline.
+    """The state of a wait: its operations and their outcomes, its consumers and its timeout.
 
     `refs` are the operations as asked for, which may repeat; `saved` are the snapshots of a checkpoint.
     """
@@ -300,7 +301,7 @@ class WaitState:
                 self._leave(consumer.interruption)
 
     def _leave(self, interruption: BaseException | None = None) -> None:
-        """Leave every poller; emit WaitEnded once for each WaitBegun, unless the event loop was closed meanwhile."""
+        """Leave every poller; emit a WaitEnded, unless it was emitted before or the event loop was closed."""
         pool, begun, self._begun = self._pool, self._begun, None
         if self._timer is not None:
             self._timer.cancel()

@@ -32,7 +32,8 @@ class Queue:
 
     def __attrs_post_init__(self) -> None:
         self.limiter = RateLimiter(self.limits)
-        timers = Timers(self.hand.clock, self.hand.loop, contextvars.copy_context(), self.on_failure)
+        timers = Timers(self.hand.clock, self.hand.loop, contextvars.copy_context())
+        timers.on_failure = self.on_failure
         self.requests = RequestQueue(self.limiter, timers)
 
     def on_failure(self, error: BaseException) -> None:
@@ -311,11 +312,13 @@ def test_outage_lets_two_a_second_leave(queue: Queue) -> None:
 
 
 def start_next_turn(queue: Queue, turn: Turn) -> "asyncio.Task[None]":
-    """Request a further turn, named n, in a task."""
+    """Give a turn back, and wait for it again in a task, which is named n once it goes on."""
 
     async def send_again() -> None:
-        queue.on_grant("n", await queue.requests.next_turn(turn))
+        await queue.requests.next_turn(turn)
+        queue.on_grant("n", turn)
 
+    turn.give_back(was_sent=True)
     task = asyncio.Task(send_again(), loop=queue.hand.loop)
     queue.hand.settle()
     return task
@@ -347,29 +350,29 @@ def test_next_turn_cancelled_while_waiting_leaves_queue(queue: Queue) -> None:
 
 def test_next_turn_cancelled_when_granted_is_given_back(queue: Queue) -> None:
     queue.limiter.max_in_flight = 1
-    turn = queue.request("a")
+    turn, other = queue.request("a"), queue.request("b")
     task = start_next_turn(queue, turn)
-    turn.give_back(was_sent=True)
+    other.give_back(was_sent=True)
     assert queue.limiter.in_flight == 1
     task.cancel()
     queue.hand.settle()
     assert task.cancelled()
     assert queue.limiter.in_flight == 0
-    queue.request("b")
-    assert queue.names == "ab"
+    queue.request("c")
+    assert queue.names == "abc"
 
 
 def test_turn_granted_to_cancelled_task_is_given_back(queue: Queue) -> None:
     """It is granted between the cancellation of the task and its next step."""
     queue.limiter.max_in_flight = 1
-    turn = queue.request("a")
+    turn, other = queue.request("a"), queue.request("b")
     task = start_next_turn(queue, turn)
     task.cancel()
-    turn.give_back(was_sent=True)
+    other.give_back(was_sent=True)
     assert queue.limiter.in_flight == 1
     queue.hand.settle()
     assert task.cancelled()
-    assert (queue.names, queue.limiter.in_flight) == ("a", 0)
+    assert (queue.names, queue.limiter.in_flight) == ("ab", 0)
 
 
 @pytest.mark.parametrize(("demand", "load"), [(0.0, 1.0), (0.5, 1.0), (9.7, 10.0)])

@@ -100,7 +100,8 @@ class RequestQueueMachine(RuleBasedStateMachine):
         self.service = Service(limits)
         self.limiter = RateLimiter(limits, max_in_flight)
         self.max_in_flight = max_in_flight
-        timers = Timers(self.hand.clock, self.hand.loop, contextvars.copy_context(), self.on_failure)
+        timers = Timers(self.hand.clock, self.hand.loop, contextvars.copy_context())
+        timers.on_failure = self.on_failure
         self.queue = RequestQueue(self.limiter, timers)
 
     def on_failure(self, error: BaseException) -> None:
@@ -161,7 +162,7 @@ class RequestQueueMachine(RuleBasedStateMachine):
             for number in range(request.times):
                 if number:
                     request.is_in_next_turn, request.answer = True, None
-                    turn = await self.queue.next_turn(turn)
+                    await self.queue.next_turn(turn)
                     request.is_in_next_turn = False
                     assert turn.granted_at <= self.now
                 await asyncio.sleep(0)  # its token

@@ -200,29 +200,29 @@ MUTATIONS = (
     Mutation(
         "queue: a turn is granted before it is due",
         "_throttling/request_queue",
-        "if due > now:",
+        "if due > self.timers.now():",
         "if due < -self.timers.now():",
         ("throttling/test_request_queue", "throttling/test_request_queue_machine"),
     ),
     Mutation(
         "queue: urgent turns go first every time",
         "_throttling/request_queue",
-        "(self._due.first() is None or not self._was_urgent)",
+        "(self._others.first() is None or not self._was_urgent)",
         "True",
         ("throttling/test_request_queue",),
     ),
     Mutation(
         "queue: urgent turns wait for those that are due",
         "_throttling/request_queue",
-        "(self._due.first() is None or not self._was_urgent)",
-        "self._due.first() is None",
+        "(self._others.first() is None or not self._was_urgent)",
+        "self._others.first() is None",
         ("throttling/test_request_queue", "polling/test_budget"),
     ),
     Mutation(
         "queue: first come, first served",
         "_throttling/request_queue",
-        ".add(turn.deadline, turn.leave)",
-        ".add(0.0, turn.leave)",
+        ".add(turn.deadline, turn.grant)",
+        ".add(0.0, turn.grant)",
         ("throttling/test_request_queue",),
     ),
     Mutation(
@@ -263,8 +263,8 @@ MUTATIONS = (
     Mutation(
         "queue: a cancelled further turn is never given back",
         "_throttling/request_queue",
-        "            following.give_back()\n",
-        "",
+        "            turn.give_back()\n            raise",
+        "            raise",
         ("throttling/test_request_queue", "throttling/test_request_queue_machine"),
     ),
     Mutation(
