@@ -18,7 +18,7 @@ from schedules_async.cli import arguments, reports
 from schedules_async.cli.arguments import Target
 from schedules_async.cli.demo import run_demo, serve_operations
 from schedules_async.cli.process import discard_output, logging_to_stderr, run_until_signal, usable_streams
-from schedules_async.cli.reports import JsonLines, Lines, Names, Report
+from schedules_async.cli.reports import JsonLines, Lines, Names
 from schedules_async.cli.service import Service
 from schedules_async.cli.wait_command import fetch, make_plan, wait_for_all
 from schedules_async.progress.rich_bars import is_live
@@ -193,26 +193,26 @@ def wait(
 
 def _choose_output(
     names: Names, secrets: tuple[str, ...], *, as_json: bool, quiet: bool
-) -> tuple[Report, Console | None]:
+) -> tuple[Lines, Console | None]:
     """Return what is reported, and the console to display bars on, if any."""
     console = Console(stderr=True)
     has_bars = not quiet and is_live(console) and sys.stdout.isatty() is not as_json  # JSON on a terminal excludes bars
-    report = (Report if quiet or has_bars else Lines)(names, secrets)
     if as_json:
-        report = JsonLines(names, secrets, is_final_only=quiet)
-    return report, console if has_bars else None
+        return JsonLines(names, secrets, quiet), console if has_bars else None
+    return Lines(names, secrets, quiet or has_bars), console if has_bars else None
 
 
-def _make_service(
-    targets: Sequence[Target], base_url: str, token: str | None, max_outage: float | None = None
-) -> Service:
-    """Return the service; raise a usage error if a REF is a URL of another one and --base-url does not decide."""
+def _make_service(targets: Sequence[Target], base_url: str, token: str | None, max_outage: float = 0.0) -> Service:
+    """Return the service; raise a usage error if a REF is a URL of another one and --base-url does not decide.
+
+    A single fetch has no use for `max_outage`.
+    """
     if click.get_current_context().get_parameter_source("base_url") is not ParameterSource.COMMANDLINE:
         arguments.check_hosts(targets, base_url)
-    return Service(base_url, token, RetryPolicy() if max_outage is None else RetryPolicy(max_outage=max_outage))
+    return Service(base_url, token, RetryPolicy(max_outage=max_outage))
 
 
-def _run(work: Coroutine[Any, Any, list[Exception]], report: Report, *, is_verbose: bool) -> int:
+def _run(work: Coroutine[Any, Any, list[Exception]], report: Lines, *, is_verbose: bool) -> int:
     """Run the work of a command; print the errors that it returns or raises, and return the exit code."""
     try:
         with logging_to_stderr(is_verbose=is_verbose):

@@ -68,9 +68,8 @@ PROGRAMME = (
 
 @frozen
 class DemoReport(Lines):
-    """Prints a line for each change unless bars are displayed; counts the changes and measures detection delays."""
+    """Prints lines with the time unless quiet; counts the changes and measures detection delays."""
 
-    has_bars: bool = False
     changes: Counter[OperationRef] = field(factory=Counter)
     delays: dict[OperationRef, float] = field(factory=dict)
     _started: float = field(factory=lambda: asyncio.get_running_loop().time())
@@ -80,7 +79,7 @@ class DemoReport(Lines):
         self.changes[operation.ref] += 1
         if operation.is_done and operation.updated_at is not None:
             self.delays[operation.ref] = max((datetime.now(UTC) - operation.updated_at).total_seconds(), 0.0)
-        if not self.has_bars:
+        if not self.is_quiet:
             seconds, name = asyncio.get_running_loop().time() - self._started, self.names[operation.ref]
             click.echo(f"{seconds:5.1f} s  {name:<{_NAME_WIDTH}}  {describe_operation(operation, remaining)}")
 
@@ -109,11 +108,10 @@ def start(server: FakeSchedules, part: DemoOperation, seconds: float, ref: Opera
 
 async def wait_with_output(names: Names, server: FakeSchedules, console: Console) -> None:
     """Wait for all at once, with bars where the terminal can draw them, elsewhere with lines; print a summary."""
-    report = DemoReport(names, has_bars=is_live(console))
-    hooks = [] if report.has_bars else [report.on_event]
-    async with server.session(polling=_POLLING, rate_limits=(_RATE_LIMIT,), hooks=hooks) as session:
+    report = DemoReport(names, is_quiet=is_live(console))
+    async with server.session(polling=_POLLING, rate_limits=(_RATE_LIMIT,), hooks=(report.on_event,)) as session:
         waiter = session.wait_for_operations(names, check=False)
-        await follow(waiter, session, report, console if report.has_bars else None)
+        await follow(waiter, session, report, console if report.is_quiet else None)
         outcomes = dict(zip(names, await waiter, strict=True))
         console.print("", make_table(report, outcomes, server), "", f"{format_stats(session.stats)}.", sep="\n")
     if report.delays:

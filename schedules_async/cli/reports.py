@@ -47,11 +47,29 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 
 @frozen
-class Report:
-    """What a command prints about operations and events; this base class prints nothing."""
+class Lines:
+    """Prints a line for each change, and for each time that the service starts to throttle the session, unless quiet.
+
+    A lost operation adds no line here, because an error on stderr reports it.
+    """
 
     names: Names
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    is_quiet: bool = False
+
+    def on_change(self, operation: Operation, remaining: TimeRemaining | None = None) -> None:
+        """Print the state of the operation."""
+        if not self.is_quiet:
+            name = printable(self.names.get(operation.ref) or str(operation.ref))
+            click.echo(f"{name}: {describe_operation(operation, remaining)}")
+
+    def on_loss(self, ref: OperationRef, error: Exception) -> None:
+        """Print nothing."""
+
+    def on_event(self, event: Event) -> None:
+        """Print for how many seconds no request is sent, once for each time that the gate closes."""
+        if isinstance(event, Throttled) and event.was_open and not self.is_quiet:
+            click.echo(f"throttled, {ceil(event.closed_for)} s left")
 
     def describe(self, errors: Iterable[Exception]) -> list[str]:
         """Return a sentence for each error, without secrets, and with the name of an operation instead of its ids.
@@ -60,43 +78,17 @@ class Report:
         """
         return list(dict.fromkeys(redact(describe_error(error, self.names), self.secrets) for error in errors))
 
-    def on_change(self, operation: Operation, remaining: TimeRemaining | None = None) -> None:
-        """Print a new snapshot."""
 
-    def on_loss(self, ref: OperationRef, error: Exception) -> None:
-        """Print that the wait for an operation has ended with an error."""
-
-    def on_event(self, event: Event) -> None:
-        """Print an event of the session."""
-
-
-class Lines(Report):
-    """Prints a line for each change, and for each time that the service starts to throttle the session.
-
-    A lost operation adds no line here, because an error on stderr reports it.
-    """
-
-    def on_change(self, operation: Operation, remaining: TimeRemaining | None = None) -> None:
-        """Print the state of the operation."""
-        name = printable(self.names.get(operation.ref) or str(operation.ref))
-        click.echo(f"{name}: {describe_operation(operation, remaining)}")
-
-    def on_event(self, event: Event) -> None:
-        """Print for how many seconds no request is sent, once for each time that the gate closes."""
-        if isinstance(event, Throttled) and event.was_open:
-            click.echo(f"throttled, {ceil(event.closed_for)} s left")
-
-
-@frozen
-class JsonLines(Report):
-    """Prints an object for each change, or with `is_final_only` for each operation once it has ended."""
-
-    is_final_only: bool = False
+class JsonLines(Lines):
+    """Prints an object for each change, or if quiet for each operation once it has ended or was lost."""
 
     def on_change(self, operation: Operation, _: TimeRemaining | None = None) -> None:
         """Print the operation as the service describes it."""
-        if operation.is_done or not self.is_final_only:
+        if operation.is_done or not self.is_quiet:
             self._print(operation.ref, {"operation": operation.to_dict()})
+
+    def on_event(self, event: Event) -> None:
+        """Print nothing."""
 
     def on_loss(self, ref: OperationRef, error: Exception) -> None:
         """Print the error."""

@@ -19,7 +19,7 @@ from schedules_async import (
     SchedulesSession,
 )
 from schedules_async._waiters.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from schedules_async.cli.reports import CommandError, Report
+from schedules_async.cli.reports import CommandError, Lines
 from schedules_async.cli.service import Service
 from schedules_async.errors import OperationFailedError
 from schedules_async.progress import RichProgress
@@ -29,7 +29,7 @@ AnyWaiter = OperationWaiter | GroupWaiter[Any]
 _IDLE_FACTOR = 9  # pause after a save, in multiples of its duration: at most a tenth of the time is spent on saving
 
 
-async def fetch(service: Service, ref: OperationRef, report: Report) -> list[Exception]:
+async def fetch(service: Service, ref: OperationRef, report: Lines) -> list[Exception]:
     """Fetch one operation and report it; return an error if it has failed or could not be fetched, else nothing."""
     outcome: Operation | SchedulesError
     try:
@@ -44,7 +44,7 @@ async def fetch(service: Service, ref: OperationRef, report: Report) -> list[Exc
 async def wait_for_all(
     service: Service,
     plan: Checkpoint,
-    report: Report,
+    report: Lines,
     console: Console | None = None,
     file: CheckpointFile | None = None,
 ) -> list[Exception]:
@@ -59,7 +59,7 @@ async def wait_for_all(
     return _find_errors({member.ref: member.outcome for member in waiter.members}, report)
 
 
-async def follow(waiter: AnyWaiter, session: SchedulesSession, report: Report, console: Console | None) -> None:
+async def follow(waiter: AnyWaiter, session: SchedulesSession, report: Lines, console: Console | None) -> None:
     """Report each change of a wait until it ends, and display bars on `console` unless it is None."""
     members = {member.ref: member for member in waiter.members}
     progress = RichProgress(names=report.names, session=session, console=console)
@@ -68,7 +68,7 @@ async def follow(waiter: AnyWaiter, session: SchedulesSession, report: Report, c
             report.on_change(operation, members[operation.ref].time_remaining)
 
 
-def _find_errors(outcomes: Mapping[OperationRef, Operation | Exception | None], report: Report) -> list[Exception]:
+def _find_errors(outcomes: Mapping[OperationRef, Operation | Exception | None], report: Lines) -> list[Exception]:
     """Report the operations that were lost; return their errors, and one for each operation that has failed."""
     errors: list[Exception] = []
     for ref, outcome in outcomes.items():

@@ -33,11 +33,7 @@ class TqdmProgress(Tracker):
     """
 
     def __init__(
-        self,
-        *,
-        names: Names | None = None,
-        session: SchedulesSession | None = None,
-        bar: type["tqdm[Any]"] = auto_tqdm,
+        self, *, names: Names | None = None, session: SchedulesSession | None = None, bar: type["tqdm[Any]"] = auto_tqdm
     ) -> None:
         super().__init__(names=names, session=session)
         self._bar_class = bar

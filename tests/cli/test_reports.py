@@ -3,7 +3,7 @@ import json
 import pytest
 
 from schedules_async import Operation, OperationRef, TimeRemaining
-from schedules_async.cli.reports import JsonLines, Lines, Report, find_exit_code
+from schedules_async.cli.reports import JsonLines, Lines, find_exit_code
 from schedules_async.errors import (
     AuthenticationError,
     NotFoundError,
@@ -48,12 +48,12 @@ def test_error_class_determines_exit_code(error: Exception, exit_code: int) -> N
 )
 def test_several_errors_have_highest_code_and_all_sentences(errors: list[SchedulesError], exit_code: int) -> None:
     assert find_exit_code(errors) == exit_code
-    assert Report({}, ()).describe(errors) == [str(each) for each in errors]
+    assert Lines({}, ()).describe(errors) == [str(each) for each in errors]
 
 
 def test_token_error_is_reported_once_without_the_token() -> None:
     error = AuthenticationError("401 Unauthorized (no such token: a-secret, of: another-one)", ref=REF, status=401)
-    assert Report({}, ("a-secret", "another-one")).describe([error, error]) == [
+    assert Lines({}, ("a-secret", "another-one")).describe([error, error]) == [
         "the token was rejected: 401 Unauthorized (no such token: [secret], of: [secret])"
     ]
 
@@ -61,7 +61,7 @@ def test_token_error_is_reported_once_without_the_token() -> None:
 def test_short_secret_leaves_the_sentence_whole() -> None:
     """A word of the sentence is more likely than a secret of under eight characters."""
     error = AuthenticationError("401 Unauthorized", ref=REF, status=401)
-    assert Report({}, ("token",)).describe([error]) == ["the token was rejected: 401 Unauthorized"]
+    assert Lines({}, ("token",)).describe([error]) == ["the token was rejected: 401 Unauthorized"]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_short_secret_leaves_the_sentence_whole() -> None:
     ],
 )
 def test_named_operation_is_called_by_its_name(error: Exception, sentence: str) -> None:
-    assert Report({REF: "Import\n"}, ()).describe([error]) == [sentence]
+    assert Lines({REF: "Import\n"}, ()).describe([error]) == [sentence]
 
 
 REF, OTHER = OperationRef("s", "o"), OperationRef("s", "p")
@@ -86,7 +86,7 @@ FIRST, SECOND = (Throttled(REF, RateLimitedError("429"), 29.2, was_open) for was
 NOT_FOUND = NotFoundError("404 (a-secret)", ref=REF, status=404, code="OperationNotFound")
 
 
-def report_all(report: Report) -> None:
+def report_all(report: Lines) -> None:
     report.on_change(RUNNING, TimeRemaining(10, 20))
     report.on_change(DONE)
     for event in (FIRST, SECOND, TokenRenewed(was_rejected=False)):
@@ -104,9 +104,9 @@ def test_lines_have_names_and_throttling(capsys: pytest.CaptureFixture[str]) -> 
     ]
 
 
-@pytest.mark.parametrize("is_final_only", [False, True])
-def test_json_has_names_and_lost_operations(capsys: pytest.CaptureFixture[str], *, is_final_only: bool) -> None:
-    report_all(JsonLines(NAMES, ("a-secret",), is_final_only=is_final_only))
+@pytest.mark.parametrize("is_quiet", [False, True])
+def test_json_has_names_and_lost_operations(capsys: pytest.CaptureFixture[str], *, is_quiet: bool) -> None:
+    report_all(JsonLines(NAMES, ("a-secret",), is_quiet=is_quiet))
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     error = {
         "type": "NotFoundError",
@@ -119,7 +119,7 @@ def test_json_has_names_and_lost_operations(capsys: pytest.CaptureFixture[str], 
         {"operation": DONE.to_dict()},
         {"error": error, "id": "o", "scheduleId": "s", "name": "Import\tno. 3"},
     ]
-    assert lines == expected[is_final_only:]
+    assert lines == expected[is_quiet:]
 
 
 @pytest.mark.parametrize(
@@ -133,5 +133,5 @@ def test_error_without_answer_has_no_status(capsys: pytest.CaptureFixture[str], 
 
 
 def test_quiet_report_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    report_all(Report({}))
+    report_all(Lines(NAMES, is_quiet=True))
     assert capsys.readouterr().out == ""

@@ -14,7 +14,7 @@ from schedules_async import (
     TimeRemaining,
 )
 from schedules_async._waiters.checkpoint import Checkpoint, read_checkpoint
-from schedules_async.cli.reports import CommandError, Names, Report
+from schedules_async.cli.reports import CommandError, Lines, Names
 from schedules_async.cli.service import Service
 from schedules_async.cli.wait_command import checkpointed, fetch, make_plan, wait_for_all
 from schedules_async.errors import NotFoundError, OperationFailedError, OperationStalledError, OperationTimeoutError
@@ -145,7 +145,7 @@ def plan(*refs: OperationRef, timeout: float = UNLIMITED, stall_timeout: float =
 
 
 @frozen
-class Record(Report):
+class Record(Lines):
     """Keeps what is reported."""
 
     names: Names = field(factory=dict)
