@@ -84,7 +84,7 @@ def _find_errors(outcomes: Mapping[OperationRef, Operation | Exception | None], 
 def make_plan(
     refs: Sequence[OperationRef], file: CheckpointFile | None, timeout: float, stall_timeout: float
 ) -> Checkpoint:
-    """Return the wait that a checkpoint file has saved, or else a new one; raise a usage error if both name others."""
+    """Return the wait that a checkpoint file has saved, or else a new one; raise a usage error if there is neither."""
     plan = Checkpoint(tuple(refs), {}, is_group=True, check=False, timeout=timeout, stall_timeout=stall_timeout)
     if file is None or (saved := _load(file)) is None:
         if not refs:

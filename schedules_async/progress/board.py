@@ -193,7 +193,7 @@ class Row:
 
 @frozen
 class Layout:
-    """Divides the width of a display; the time remaining stands at its right edge, or follows the state."""
+    """Divides the width of a display; the time remaining is at its right edge if `is_justified`, else after a comma."""
 
     width: int
     charset: Charset

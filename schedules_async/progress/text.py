@@ -58,8 +58,9 @@ class Charset:
             return text
         ellipsis = self._symbols[1]
         kept = max(width - len(ellipsis), 0)
-        end = self._prefix(text[::-1], kept // 2)[::-1] if keeps_end else ""
-        return self._prefix(self._prefix(text, kept - (kept // 2 if keeps_end else 0)) + ellipsis + end, width)
+        tail = kept // 2 if keeps_end else 0
+        end = self._prefix(text[::-1], tail)[::-1]
+        return self._prefix(self._prefix(text, kept - tail) + ellipsis + end, width)
 
     def _prefix(self, text: str, width: int) -> str:
         prefix = text[: max(width, 0)]

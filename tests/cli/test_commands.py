@@ -372,6 +372,7 @@ async def test_wait_on_a_terminal_draws_bars_beside_json(*, is_redirected: bool)
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
     assert len(redirected.getvalue().splitlines()) == (2 if is_redirected else 0)
     assert '"operation"' not in shown
+    assert f"{ref}: " not in shown, "the bars replace the lines"
 
 
 class Interrupting(io.StringIO):
