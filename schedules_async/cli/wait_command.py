@@ -123,18 +123,14 @@ def checkpointed(waiter: AnyWaiter, file: CheckpointFile) -> Iterator[None]:
         yield
     finally:
         saving.cancel()
-        _save_or_remove(waiter, file)
-
-
-def _save_or_remove(waiter: AnyWaiter, file: CheckpointFile) -> None:
-    try:
-        if all(isinstance(member.outcome, Operation) for member in waiter.members):
-            file.remove()
-        else:
-            file.save(waiter)
-    except OSError as error:
-        sentence = f"The checkpoint file {file.path} could not be updated at the end: {error.strerror}."
-        raise CommandError(sentence) from error
+        try:
+            if all(isinstance(member.outcome, Operation) for member in waiter.members):
+                file.remove()
+            else:
+                file.save(waiter)
+        except OSError as error:
+            sentence = f"The checkpoint file {file.path} could not be updated at the end: {error.strerror}."
+            raise CommandError(sentence) from error
 
 
 async def _save_changes(waiter: AnyWaiter, file: CheckpointFile) -> None:
