@@ -9,7 +9,7 @@ import aiohttp
 import click
 from attrs import field, frozen
 
-from schedules_async import ClientCredentials, RetryPolicy, SchedulesSession
+from schedules_async import RetryPolicy, SchedulesSession
 from schedules_async._auth.variables import CLIENT_SECRET, TOKEN, read_auth
 from schedules_async.events import Hook
 
@@ -38,19 +38,14 @@ class Service:
         Its requests, including those for tokens, use HTTPS_PROXY unless the host is in NO_PROXY.
         """
         connector = aiohttp.TCPConnector(ssl=make_ssl_context(), keepalive_timeout=_KEEPALIVE)
-        async with (
-            aiohttp.ClientSession(connector=connector, trust_env=True) as http,
-            SchedulesSession(
-                self.token or self._read_auth(http), base_url=self.base_url, retry=self.retry, http=http, hooks=hooks
-            ) as session,
-        ):
-            yield session
-
-    def _read_auth(self, http: aiohttp.ClientSession) -> str | ClientCredentials:
-        try:
-            return read_auth(os.environ, self.base_url, http)
-        except ValueError as error:
-            raise click.UsageError(f"{error} (see also --token-file)") from error
+        async with aiohttp.ClientSession(connector=connector, trust_env=True) as http:
+            try:
+                auth = self.token or read_auth(os.environ, self.base_url, http)
+            except ValueError as error:
+                raise click.UsageError(f"{error} (see also --token-file)") from error
+            session = SchedulesSession(auth, base_url=self.base_url, retry=self.retry, http=http, hooks=hooks)
+            async with session:
+                yield session
 
 
 def make_ssl_context() -> ssl.SSLContext:
