@@ -16,8 +16,8 @@ _KEPT = 50  # newest values kept in each row
 _ROWS = 12  # of ratios, by the odds of the fraction, since progress often speeds up or slows down late in a run
 _DURATIONS = _ROWS  # the row of the durations
 _ROW_OF_EVEN_ODDS = 5  # of the fraction 0.5
-_MIN_FRACTION = 0.005  # less progress promises nothing
-_FALL = 0.03  # a larger fall of the fraction means that the operation started again
+MIN_FRACTION = 0.005  # less progress predicts nothing
+FALL = 0.03  # a larger fall of the fraction means that the operation started again
 _MAX_SPREAD = 16.0  # largest ratio of the quartiles of durations that are typical of the session
 _OWN_VOTES = 2  # votes for the interval of the policy alone
 _LEFT_OUT = 20  # of this many votes, one is left out at either end of the range
@@ -36,10 +36,11 @@ class Promises:
     def observe(self, fraction: float, run: float) -> None:
         """Update the promises from a poll `run` seconds after the start."""
         gain, self._fraction = fraction - self._fraction, fraction
-        if gain < -_FALL:
+        if gain < -FALL:
             self.is_broken = True
-        elif gain > 0 and fraction >= _MIN_FRACTION and run > 0:
-            self.row = _find_row(fraction)
+        elif gain > 0 and fraction >= MIN_FRACTION and run > 0:
+            position = math.log2(fraction / (1 - fraction)) + _ROW_OF_EVEN_ODDS if fraction < 1 else math.inf
+            self.row = round(min(max(position, 0.0), _ROWS - 1.0))
             self._runs[self.row] = run / fraction
 
     @property
@@ -51,12 +52,6 @@ class Promises:
         """Return the ratios of the actual run to the promised ones, by row; none if the progress has fallen."""
         promised = () if self.is_broken else self._runs
         return {row: run / whole for row, whole in enumerate(promised) if whole}
-
-
-def _find_row(fraction: float) -> int:
-    if fraction >= 1:
-        return _ROWS - 1
-    return min(max(round(math.log2(fraction / (1 - fraction))) + _ROW_OF_EVEN_ODDS, 0), _ROWS - 1)
 
 
 @define(eq=False, repr=False)
@@ -73,13 +68,10 @@ class Experience:
 
     def learn(self, promises: Promises | None, duration: float, run: float) -> None:
         """Learn from an operation that ended `duration` seconds after its creation and `run` after its start."""
-        self._keep(_DURATIONS, duration)
-        for row, ratio in ({} if promises is None else promises.ratios(run)).items():
-            self._keep(row, ratio)
-
-    def _keep(self, row: int, value: float) -> None:
-        self._values[row * _KEPT + self._counts[row] % _KEPT] = value
-        self._counts[row] += 1
+        ratios = {} if promises is None else promises.ratios(run)
+        for row, value in {**ratios, _DURATIONS: duration}.items():
+            self._values[row * _KEPT + self._counts[row] % _KEPT] = value
+            self._counts[row] += 1
 
     def _row(self, row: int) -> "array[float]":
         return self._values[row * _KEPT : row * _KEPT + min(self._counts[row], _KEPT)]
@@ -87,15 +79,14 @@ class Experience:
     def ends(self, promises: Promises | None, age: float, run: float) -> list[float]:
         """Return the predicted ends of a running operation, in seconds from now, in ascending order."""
         if promises is None or promises.row < 0 or promises.is_broken:
-            durations = sorted(self._row(_DURATIONS))
-            return [end for duration in durations if (end := duration - age) > 0] if _is_typical(durations) else []
-        promised = promises.newest
-        return sorted(end for ratio in self._row(promises.row) if (end := ratio * promised - run) > 0)
-
-
-def _is_typical(durations: Sequence[float]) -> bool:
-    count = len(durations)
-    return count > 0 and durations[3 * count // 4] <= _MAX_SPREAD * durations[count // 4]
+            row, promised, elapsed = _DURATIONS, 1.0, age
+        else:
+            row, promised, elapsed = promises.row, promises.newest, run
+        values = sorted(self._row(row))
+        count = len(values)
+        if row == _DURATIONS and count and values[3 * count // 4] > _MAX_SPREAD * values[count // 4]:
+            return []
+        return [end for value in values if (end := value * promised - elapsed) > 0]
 
 
 def interval_among(ends: Sequence[float], interval: float, cost: float) -> float:

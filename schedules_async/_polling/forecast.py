@@ -7,12 +7,10 @@ from datetime import datetime
 from attrs import define, field, frozen
 
 from schedules_async._operations.operation import Operation, OperationStatus
-from schedules_async._polling.experience import Experience, Promises, find_range
+from schedules_async._polling.experience import FALL, MIN_FRACTION, Experience, Promises, find_range
 
-_MIN_FRACTION = 0.005  # less progress predicts nothing
 _RESOLUTION = 0.002  # of the fraction; the smallest grain, even if the progress is finer
-_FALL = 0.03  # a larger fall of the fraction means that the operation started again
-_POLLS_WITHOUT_CREDIT = 3  # after such a fall
+_POLLS_WITHOUT_CREDIT = 3  # after a fall
 _NEWEST_SPEED = 0.5  # weight of the newest speed in the recent speed
 _NEWEST_DEVIATION = 0.75  # weight of the newest deviation in the mean deviation
 _MAX_AGE = 30 * 86400.0  # seconds; an older timestamp means an unset date or a wrong clock
@@ -76,17 +74,12 @@ class _Start:
 
     def observe(self, operation: Operation, now: float) -> None:
         """Update the time from the snapshot of a poll."""
+        latest, self._latest = self._latest, operation
         if operation.status is OperationStatus.QUEUED:
             self._queued_at, self._started_at = now, None
-        elif operation.status is OperationStatus.STARTED:
-            self._observe_started(operation, now)
-        self._latest = operation
-
-    def _observe_started(self, operation: Operation, now: float) -> None:
-        latest = self._latest
-        if self._started_at is None:
+        elif operation.status is OperationStatus.STARTED and self._started_at is None:
             self._started_at, self._updated_at = now, operation.updated_at
-        elif latest is not None and latest.status is OperationStatus.STARTED:
+        elif latest is not None and operation.status is latest.status is OperationStatus.STARTED:
             self._is_moving |= latest.updated_at != operation.updated_at
 
     def seconds_since(self, now: float, age: float, clock: _ServerClock) -> float:
@@ -118,7 +111,7 @@ class _Forecast:
         """Return the finish window after a poll `run` seconds after the start; None without credible progress."""
         self._polls_without_credit = max(self._polls_without_credit - 1, 0)
         self._compare(fraction, now)
-        if fraction < _MIN_FRACTION or run <= 0 or self._polls_without_credit:
+        if fraction < MIN_FRACTION or run <= 0 or self._polls_without_credit:
             return None
         average = fraction / run
         speed = math.sqrt(average * (self._recent_speed or average))
@@ -128,23 +121,18 @@ class _Forecast:
         return TimeRemaining(max(low - self._deviation, 0.0), high + self._deviation)
 
     def _compare(self, fraction: float, now: float) -> None:
-        before, self._fraction = self._fraction, fraction
-        if before is None:
-            self._grew_at = now
-        elif fraction == before:
-            self._has_repeated = True
-        else:
-            self._jump = abs(fraction - before)
-            self._change(fraction - before, now)
-
-    def _change(self, gain: float, now: float) -> None:
-        if gain < -_FALL:
+        if self._fraction is None:
+            self._fraction, self._grew_at = fraction, now
+            return
+        gain, self._fraction = fraction - self._fraction, fraction
+        self._has_repeated |= gain == 0
+        self._jump = abs(gain) or self._jump
+        if gain < -FALL:
             self._polls_without_credit = _POLLS_WITHOUT_CREDIT
             self._whole_run = self._recent_speed = None
             self._grew_at = now
         elif gain > 0 and now > self._grew_at:
-            speed = gain / (now - self._grew_at)
-            self._recent_speed = _mix(self._recent_speed, speed, _NEWEST_SPEED)
+            self._recent_speed = _mix(self._recent_speed, gain / (now - self._grew_at), _NEWEST_SPEED)
             self._grew_at = now
 
     def _deviate(self, run: float, remaining: float) -> None:
@@ -229,18 +217,18 @@ class Progress:
             self._range = TimeRemaining(*find_range(ends, self.remaining.low, self.remaining.high, promised))
 
     def teach(self, experience: Experience, operation: Operation, now: float, date: datetime | None) -> None:
-        """Add the operation, which the poll at `now` found ended, to the experience of the session."""
-        self._clock.observe(now, date)
-        elapsed = self._seconds_to_end(operation.updated_at, now)
-        if not self._is_partly_seen:
-            experience.learn(self._promises, self.age + elapsed, self._run + elapsed)
+        """Add the operation, which the poll at `now` found ended, to the experience of the session.
 
-    def _seconds_to_end(self, updated_at: datetime | None, now: float) -> float:
-        """Return the seconds from the last poll to `updatedAt`, the end; if that is unknown, half of those to `now`."""
-        elapsed, late = now - self._last_poll_at, self._clock.seconds_since(updated_at, now + _MAX_LAG)
+        It ended at its `updatedAt` or, if that is unknown, halfway between the last two polls.
+        """
+        self._clock.observe(now, date)
+        elapsed, late = now - self._last_poll_at, self._clock.seconds_since(operation.updated_at, now + _MAX_LAG)
         if late is None or late > elapsed + 2 * _MAX_LAG:
-            return elapsed / 2
-        return min(max(elapsed + _MAX_LAG - late, 0.0), elapsed)
+            until_end = elapsed / 2
+        else:
+            until_end = min(max(elapsed + _MAX_LAG - late, 0.0), elapsed)
+        if not self._is_partly_seen:
+            experience.learn(self._promises, self.age + until_end, self._run + until_end)
 
     def time_remaining(self, now: float) -> TimeRemaining | None:
         """Return the range in which the operation is expected to end, as of `now`; None without credible progress."""
