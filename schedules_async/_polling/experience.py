@@ -3,7 +3,8 @@
 A run is the time from Started to the end. Progress promises a run: the time so far divided by the fraction. Of an
 ended operation the duration is kept and, for each promise, the ratio of its run to the promised one. Ratios of similar
 fractions form a row. Each of the newest fifty ratios of a row, multiplied by the newest promise of a running operation,
-is a vote for when it ends; without progress, each of the newest fifty durations is a vote.
+is a vote for when it ends; without progress, each of the newest fifty durations is a vote. An operation keeps its last
+ratio of a row, which fits fractions late in that row and early in the next: the range is that of the votes of both.
 """
 
 import math
@@ -29,6 +30,7 @@ class Promises:
     """The runs that the progress of one operation has promised, in seconds: the newest one of each row."""
 
     row: int = field(init=False, default=-1)  # of the newest promise, -1 before the first
+    earlier_row: int = field(init=False, default=-1)  # of half a row before
     is_broken: bool = field(init=False, default=False)  # the progress has fallen, so its promises do not count
     _fraction: float = field(init=False, default=0.0)  # at the last poll
     _runs: "array[float]" = field(init=False, factory=lambda: array("f", bytes(4 * _ROWS)))
@@ -40,7 +42,8 @@ class Promises:
             self.is_broken = True
         elif gain > 0 and fraction >= MIN_FRACTION and run > 0:
             position = math.log2(fraction / (1 - fraction)) + _ROW_OF_EVEN_ODDS if fraction < 1 else math.inf
-            self.row = round(min(max(position, 0.0), _ROWS - 1.0))
+            position = min(max(position, 0.0), _ROWS - 1.0)
+            self.row, self.earlier_row = round(position), round(position - 0.5)
             self._runs[self.row] = run / fraction
 
     @property
@@ -76,12 +79,15 @@ class Experience:
     def _row(self, row: int) -> "array[float]":
         return self._values[row * _KEPT : row * _KEPT + min(self._counts[row], _KEPT)]
 
-    def ends(self, promises: Promises | None, age: float, run: float) -> list[float]:
-        """Return the predicted ends of a running operation, in seconds from now, in ascending order."""
+    def ends(self, promises: Promises | None, age: float, run: float, *, earlier: bool = False) -> list[float]:
+        """Return the predicted ends of a running operation, in seconds from now, in ascending order.
+
+        They are those of the row of the newest promise, or with `earlier` of the row of half a row before.
+        """
         if promises is None or promises.row < 0 or promises.is_broken:
             row, promised, elapsed = _DURATIONS, 1.0, age
         else:
-            row, promised, elapsed = promises.row, promises.newest, run
+            row, promised, elapsed = promises.earlier_row if earlier else promises.row, promises.newest, run
         values = sorted(self._row(row))
         count = len(values)
         if row == _DURATIONS and count and values[3 * count // 4] > _MAX_SPREAD * values[count // 4]:

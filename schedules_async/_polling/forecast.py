@@ -10,7 +10,7 @@ from schedules_async._operations.operation import Operation, OperationStatus
 from schedules_async._polling.experience import FALL, MIN_FRACTION, Experience, Promises, find_range
 
 _RESOLUTION = 0.002  # of the fraction; the smallest grain, even if the progress is finer
-_POLLS_WITHOUT_CREDIT = 3  # after a fall
+_POLLS_WITHOUT_CREDIT = 3  # after a larger fall than FALL
 _NEWEST_SPEED = 0.5  # weight of the newest speed in the recent speed
 _NEWEST_DEVIATION = 0.75  # weight of the newest deviation in the mean deviation
 _MAX_AGE = 30 * 86400.0  # seconds; an older timestamp means an unset date or a wrong clock
@@ -209,12 +209,13 @@ class Progress:
         """Set `ends`, and calibrate the expected range, from what the session has learned of siblings."""
         if self._is_partly_seen:
             return
-        promises = self._promises
+        promises, remaining = self._promises, self.remaining
         ends = experience.ends(promises, self.age, self._run)
         self.ends = () if promises is not None and promises.is_broken else ends
-        if ends and self.remaining is not None:
-            promised = 0.0 if promises is None else promises.newest
-            self._range = TimeRemaining(*find_range(ends, self.remaining.low, self.remaining.high, promised))
+        if promises is not None and remaining is not None:
+            earlier = experience.ends(promises, self.age, self._run, earlier=True)
+            low, high = find_range([*ends, *earlier], remaining.low, remaining.high, promises.newest)
+            self._range = TimeRemaining(low, high)
 
     def teach(self, experience: Experience, operation: Operation, now: float, date: datetime | None) -> None:
         """Add the operation, which the poll at `now` found ended, to the experience of the session.

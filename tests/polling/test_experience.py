@@ -30,26 +30,27 @@ def half_way(run: float) -> Promises:
 
 
 ROWS = [
-    # by the odds of the fraction, 1:32 or less in the first and 64:1 or more in the last
-    (0.005, 0),
-    (1 / 33, 0),
-    (1 / 17, 1),
-    (0.1, 2),
-    (0.2, 3),
-    (0.5, 5),
-    (0.55, 5),
-    (0.6, 6),
-    (0.9, 8),
-    (0.98, 11),
-    (0.9999, 11),
-    (1.0, 11),
+    # by the odds of the fraction, 1:32 or less in the first and 64:1 or more in the last;
+    # and that of half a row before
+    (0.005, 0, 0),
+    (1 / 33, 0, 0),
+    (1 / 17, 1, 0),
+    (0.1, 2, 1),
+    (0.2, 3, 2),
+    (0.5, 5, 4),
+    (0.55, 5, 5),
+    (0.6, 6, 5),
+    (0.9, 8, 8),
+    (0.98, 11, 10),
+    (0.9999, 11, 10),
+    (1.0, 11, 10),
 ]
 
 
-@pytest.mark.parametrize(("fraction", "row"), ROWS)
-def test_promise_stands_in_row_of_its_odds(fraction: float, row: int) -> None:
+@pytest.mark.parametrize(("fraction", "row", "earlier_row"), ROWS)
+def test_promise_stands_in_row_of_its_odds(fraction: float, row: int, earlier_row: int) -> None:
     promises = promised((fraction, 60))
-    assert promises.row == row
+    assert (promises.row, promises.earlier_row) == (row, earlier_row)
     assert promises.newest == pytest.approx(60 / fraction)
 
 
@@ -104,6 +105,14 @@ def test_ends_are_those_of_siblings(
     ended: list[tuple[Promises | None, float]], running: Promises | None, run: float, ends: list[float]
 ) -> None:
     assert learned(*ended).ends(running, age=run + 10, run=run) == pytest.approx(ends, rel=1e-6)
+
+
+def test_earlier_row_has_predictions_of_its_own() -> None:
+    """Of the row that ends before the newest promise; there is only one row of durations."""
+    experience = learned((promised((0.4, 40), (0.5, 80)), 200))
+    assert experience.ends(half_way(60), age=70, run=60) == pytest.approx([120 * 200 / 160 - 60])
+    assert experience.ends(half_way(60), age=70, run=60, earlier=True) == pytest.approx([120 * 200 / 100 - 60])
+    assert experience.ends(None, age=70, run=60, earlier=True) == [140]
 
 
 def test_fifty_newest_operations_are_remembered() -> None:

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -170,3 +171,11 @@ def test_session_that_learned_polls_for_less(name: str) -> None:
     alone = measure(runs[30:], by_policy(policy))
     learned = run_session(runs, learn_by(policy)).score(30)
     assert learned.product < most * alone.product
+
+
+@pytest.mark.parametrize("shape", ["linear", "whole percents", "s-curve", "accelerating", "decelerating"])
+def test_range_contains_nine_in_ten_ends_once_learned(shape: str) -> None:
+    """At all polls, which are most frequent late in a run."""
+    session = run_session(of_shape(shape)(random.Random(3)), learn_by(PollingPolicy()))
+    contained = [contains for contains, _ in session.ranges(30)]
+    assert fmean(contained) >= 0.9
