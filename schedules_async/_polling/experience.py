@@ -21,7 +21,7 @@ MIN_FRACTION = 0.005  # less progress predicts nothing
 FALL = 0.03  # a larger fall of the fraction means that the operation started again
 _MAX_SPREAD = 16.0  # largest ratio of the quartiles of durations that are typical of the session
 _OWN_VOTES = 2  # votes for the interval of the policy alone
-_LEFT_OUT = 20  # of this many votes, one is left out at either end of the range
+_LEFT_OUT = 14  # of this many votes, one is left out at either end of the range
 _GRAIN = 0.002  # of the promised run, added at either end
 
 
@@ -114,7 +114,7 @@ def interval_among(ends: Sequence[float], interval: float, cost: float) -> float
 
 
 def find_range(ends: Sequence[float], low: float, high: float, promised: float) -> tuple[float, float]:
-    """Return the range that contains nine in ten of the ends; `low` and `high` of the finish window count as two."""
+    """Return the range of six in seven of the ends; `low` and `high` of the finish window count as two."""
     votes = sorted((*ends, low, high))
     left_out = len(votes) // _LEFT_OUT
     grain = _GRAIN * promised if left_out else 0.0

@@ -13,6 +13,7 @@ _RESOLUTION = 0.002  # of the fraction; the smallest grain, even if the progress
 _POLLS_WITHOUT_CREDIT = 3  # after a larger fall than FALL
 _NEWEST_SPEED = 0.5  # weight of the newest speed in the recent speed
 _NEWEST_DEVIATION = 0.75  # weight of the newest deviation in the mean deviation
+_OUTLIVING = 1 / 3  # of the run so far, a vote for the end of an operation that outlives its siblings
 _MAX_AGE = 30 * 86400.0  # seconds; an older timestamp means an unset date or a wrong clock
 _MAX_LAG = 2.0  # seconds by which a Date may lag: it is truncated to whole seconds and takes time to arrive
 
@@ -212,9 +213,10 @@ class Progress:
         promises, remaining = self._promises, self.remaining
         ends = experience.ends(promises, self.age, self._run)
         self.ends = () if promises is not None and promises.is_broken else ends
-        if promises is not None and remaining is not None:
+        if promises is not None and remaining is not None and experience.count:
             earlier = experience.ends(promises, self.age, self._run, earlier=True)
-            low, high = find_range([*ends, *earlier], remaining.low, remaining.high, promises.newest)
+            votes = [*ends, *earlier, self._run * _OUTLIVING]
+            low, high = find_range(votes, remaining.low, remaining.high, promises.newest)
             self._range = TimeRemaining(low, high)
 
     def teach(self, experience: Experience, operation: Operation, now: float, date: datetime | None) -> None:

@@ -165,15 +165,15 @@ RANGES = [
     ([], (5.0, 9.0), 100.0, (5.0, 9.0)),
     ([7.0], (5.0, 9.0), 100.0, (5.0, 9.0)),
     ([1.0], (5.0, 9.0), 100.0, (1.0, 9.0)),
-    (range(17), (0.0, 99.0), 100.0, (0.0, 99.0)),
-    (range(10, 28), (0.0, 99.0), 100.0, (9.8, 27.2)),  # one of twenty is left out at either end
-    (range(50), (0.0, 99.0), 0.0, (1.0, 48.0)),
+    (range(11), (0.0, 99.0), 100.0, (0.0, 99.0)),
+    (range(10, 22), (0.0, 99.0), 100.0, (9.8, 21.2)),  # one of fourteen is left out at either end
+    (range(50), (0.0, 99.0), 0.0, (2.0, 47.0)),
     ([0.1] * 50, (0.0, 99.0), 100.0, (0.0, 0.3)),  # never below zero
 ]
 
 
 @pytest.mark.parametrize(("ends", "own", "whole_run", "expected"), RANGES)
-def test_range_leaves_out_a_twentieth_at_either_end(
+def test_range_leaves_out_a_fourteenth_at_either_end(
     ends: list[float], own: tuple[float, float], whole_run: float, expected: tuple[float, float]
 ) -> None:
     assert find_range(list(ends), *own, whole_run) == pytest.approx(expected)

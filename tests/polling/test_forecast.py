@@ -250,3 +250,15 @@ def test_progress_that_fell_moves_its_range_alone() -> None:
     remaining = progress.time_remaining(BOOTED + 50)
     assert remaining is not None
     assert remaining.low <= 50 <= remaining.high
+
+
+def test_operation_outliving_siblings_may_last_a_third_longer() -> None:
+    progress = polled((100.0, started(20)), (250.0, started(50)))
+    low, high = window(progress)
+    progress.consult(Experience())
+    assert progress.time_remaining(BOOTED + 250) == TimeRemaining(low, high)
+    progress.consult(taught(polled((99.0, started(45)))))
+    assert list(progress.ends) == []
+    remaining = progress.time_remaining(BOOTED + 250)
+    assert remaining is not None
+    assert (remaining.low, remaining.high) == pytest.approx((250 / 3, high))
