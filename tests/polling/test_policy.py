@@ -299,7 +299,7 @@ def test_bound_of_interval_among_siblings_has_jitter(seed: float, expected: floa
 @cache
 def measure_on(shape: str, share_ending_early: float, policy: PollingPolicy | None) -> Score:
     """Return the score of a policy, or of google without one, on the same operations."""
-    runs = list(workload(SHAPES[shape], 60, random.Random(11), share_ending_early))
+    runs = list(workload(SHAPES[shape], 30, random.Random(11), share_ending_early))
     return measure(runs, google if policy is None else by_policy(policy))
 
 
@@ -326,7 +326,7 @@ def test_product_of_polls_and_delay_is_bounded(policy: PollingPolicy, limit: flo
 
 def test_fixed_interval_detects_after_half_of_it() -> None:
     """Checks the simulation by what is known."""
-    runs = list(workload(SHAPES["none"], 100, random.Random(3)))
+    runs = list(workload(SHAPES["none"], 30, random.Random(3)))
     score = measure(runs, by_policy(PollingPolicy.fixed(5)))
     assert score.polls == pytest.approx(fmean(math.ceil(run.total / 5) + 1 for run in runs))
     assert score.delay == pytest.approx(2.5, rel=0.2)

@@ -186,13 +186,13 @@ async def test_cancelled_wait_ends_without_further_requests(engine: Engine, serv
 
 
 async def test_wait_moved_between_workers_costs_equal_polls(engine: Engine, server: FakeSchedules) -> None:
-    alone, moved = server.start_operation(duration=7200), server.start_operation(duration=7200)
+    alone, moved = server.start_operation(duration=3600), server.start_operation(duration=3600)
     engine.polling = EVEN
     async with server.session(rate_limits=UNLIMITED, polling=EVEN) as session:
         here = asyncio.create_task(session.wait_for_operation(*alone))
         for _ in range(5):
             attempt = asyncio.create_task(engine.attempt("wait", moved))
-            await engine.clock.sleep(1200)
+            await engine.clock.sleep(600)
             attempt.cancel()
             await asyncio.wait({attempt})
         await engine.attempt("wait", moved)

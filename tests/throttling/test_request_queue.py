@@ -219,11 +219,11 @@ def test_last_withdrawn_turn_leaves_no_alarm(queue: Queue, due: float) -> None:
 @pytest.mark.parametrize("is_urgent", [False, True])
 @pytest.mark.parametrize("due", [0.0, 3600.0])
 def test_withdrawn_turns_take_no_room(queue: Queue, due: float, is_urgent: bool) -> None:
-    """20,000 short waits behind a closed gate, or before they are due, beside a long one."""
+    """2,000 short waits behind a closed gate, or before they are due, beside a long one."""
     queue.close_gate(1800.0)
     queue.request("a", due, is_urgent=is_urgent)
     left = weakref.WeakSet[Turn | Timer | None]()
-    for _ in range(20_000):
+    for _ in range(2000):
         turn = queue.request("b", due, is_urgent=is_urgent)
         left.update((turn, turn.timer))
         turn.withdraw()
