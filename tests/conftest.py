@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from sessions import EVERY_SECOND, UNLIMITED, MakeSession
+from tqdm import tqdm
 
 from schedules_async import SchedulesSession
 from schedules_async.testing import FakeClock, FakeSchedules
@@ -18,7 +19,7 @@ collect_ignore = [] if os.name == "posix" else [*NEED_POSIX]
 
 # HYPOTHESIS_PROFILE=long searches for minutes and anew each time, the others in seconds and always the same.
 settings.register_profile(
-    "short", max_examples=50, stateful_step_count=30, deadline=None, derandomize=True, database=None
+    "short", max_examples=30, stateful_step_count=30, deadline=None, derandomize=True, database=None
 )
 settings.register_profile("unshrunk", settings.get_profile("short"), phases=[Phase.explicit, Phase.generate])
 settings.register_profile(
@@ -27,6 +28,7 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 
+tqdm.monitor_interval = 0  # its thread never ends, and a FakeClock rests longer beside threads
 gc.disable()  # what collection loads is no garbage
 
 
