@@ -6,7 +6,6 @@ import runpy
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from contextlib import redirect_stdout
 from functools import partial
 from io import StringIO
@@ -231,12 +230,16 @@ def test_closed_pipe_exits_with_141_without_traceback(early: tuple[int, bytes]) 
 
 
 def run_on_a_terminal(
-    variables: Mapping[str, str], interrupted_at: str | None = None, number: int = signal.SIGINT
+    variables: dict[str, str], interrupted_at: str | None = None, number: int = signal.SIGINT
 ) -> tuple[int, str]:
     """Run the demo in a terminal; return the exit code and what was written to the terminal."""
     terminal, child_end = pty.openpty()
     with subprocess.Popen(
-        (*COMMAND, "demo", "--seconds", "2"), env=variables, stdin=child_end, stdout=child_end, stderr=child_end
+        (*COMMAND, "demo", "--seconds", "2"),
+        env=environment(**variables),
+        stdin=child_end,
+        stdout=child_end,
+        stderr=child_end,
     ) as process:
         os.close(child_end)
         shown = ""
@@ -256,7 +259,7 @@ def read_piece(terminal: int) -> str:
         return ""
 
 
-@pytest.mark.parametrize("early", [partial(run_on_a_terminal, environment(TERM="xterm"))], indirect=True)
+@pytest.mark.parametrize("early", [partial(run_on_a_terminal, {"TERM": "xterm"})], indirect=True)
 def test_demo_on_a_terminal_restores_the_cursor(early: tuple[int, str]) -> None:
     exit_code, shown = early
     assert exit_code == 0
@@ -270,9 +273,9 @@ def test_demo_on_a_terminal_restores_the_cursor(early: tuple[int, str]) -> None:
 @pytest.mark.parametrize(
     ("early", "expected"),
     [
-        (partial(run_on_a_terminal, environment(TERM="xterm"), "━", signal.SIGINT), 130),
-        (partial(run_on_a_terminal, environment(TERM="xterm"), "━", signal.SIGTERM), 143),
-        (partial(run_on_a_terminal, environment(TERM="xterm"), "━", signal.SIGHUP), 129),
+        (partial(run_on_a_terminal, {"TERM": "xterm"}, "━", signal.SIGINT), 130),
+        (partial(run_on_a_terminal, {"TERM": "xterm"}, "━", signal.SIGTERM), 143),
+        (partial(run_on_a_terminal, {"TERM": "xterm"}, "━", signal.SIGHUP), 129),
     ],
     indirect=["early"],
 )
@@ -284,7 +287,7 @@ def test_signal_on_a_terminal_restores_the_cursor(early: tuple[int, str], expect
 
 
 @pytest.mark.parametrize(
-    "early", [partial(run_on_a_terminal, environment(TERM="xterm", NO_COLOR="1"), interrupted_at="━")], indirect=True
+    "early", [partial(run_on_a_terminal, {"TERM": "xterm", "NO_COLOR": "1"}, interrupted_at="━")], indirect=True
 )
 def test_no_color_draws_bars_without_colour(early: tuple[int, str]) -> None:
     exit_code, shown = early
@@ -294,7 +297,7 @@ def test_no_color_draws_bars_without_colour(early: tuple[int, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "early", [partial(run_on_a_terminal, environment(TERM="dumb"), interrupted_at="Started")], indirect=True
+    "early", [partial(run_on_a_terminal, {"TERM": "dumb"}, interrupted_at="Started")], indirect=True
 )
 def test_dumb_terminal_prints_lines(early: tuple[int, str]) -> None:
     exit_code, shown = early

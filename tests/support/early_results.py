@@ -9,6 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import trustme
+from environment import environment
 
 _WORKERS = 3  # more would slow down the tests beside them on two cores
 
@@ -26,9 +28,21 @@ def _early(item: pytest.Item) -> Callable[[], Any] | None:
     return function if callable(function) else None
 
 
+@pytest.fixture(scope="session", autouse=True)
+def few_certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Trust one authority: loading the system's takes a tenth of a second for each context, twice for each process."""
+    path = tmp_path_factory.mktemp("certificates") / "authority.pem"
+    trustme.CA().cert_pem.write_to_path(str(path))
+    with environment(SSL_CERT_FILE=str(path)):
+        yield
+
+
 @pytest.fixture(scope="session")
-def early_calls(request: pytest.FixtureRequest) -> Iterator[dict[Callable[[], Any], "Future[Any]"]]:
+def early_calls(
+    request: pytest.FixtureRequest, few_certificates: None
+) -> Iterator[dict[Callable[[], Any], "Future[Any]"]]:
     """Start the functions of the selected tests, each once; the result maps each to its call."""
+    del few_certificates  # they only have to stand in the environment
     functions = dict.fromkeys(filter(None, map(_early, request.session.items)))
     with ThreadPoolExecutor(_WORKERS) as pool:
         calls = {function: pool.submit(function) for function in functions}
