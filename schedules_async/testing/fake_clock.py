@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from attrs import define, field
+from attrs import define, field, setters
 
 from schedules_async._clock import Seconds, to_seconds
 
@@ -97,7 +97,7 @@ def _when(sleeper: _Sleeper) -> float:
     return sleeper.when
 
 
-@define(eq=False)
+@define(eq=False, on_setattr=setters.NO_OP)
 class FakeClock:
     """A `Clock` whose sleeps take no real time, while connections on the loopback stay real.
 
