@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from environment import INHERITED
 
 BESIDE = {
     "rich",
@@ -20,7 +21,9 @@ BESIDE = {
 
 def imported_modules() -> set[str]:
     code = "import sys, schedules_async; print(*sys.modules)"
-    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=INHERITED)
+    return set(done.stdout.split())
 
 
 @pytest.mark.parametrize("early", [imported_modules], indirect=True)

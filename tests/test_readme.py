@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from chromium import load
+from environment import INHERITED
 
 TOP = Path(__file__).parent.parent
 README = (TOP / "README.md").read_text(encoding="utf-8")
@@ -110,7 +111,9 @@ def test_example_with_arguments_has_tests_of_its_own() -> None:
 
 
 def run_example(example: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(command_of(example), capture_output=True, text=True, timeout=60, check=False, cwd=TOP)
+    return subprocess.run(
+        command_of(example), capture_output=True, text=True, timeout=60, check=False, cwd=TOP, env=INHERITED
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,7 +132,7 @@ def test_example_runs_without_a_warning(early: "subprocess.CompletedProcess[str]
 def count_requests() -> "subprocess.CompletedProcess[str]":
     paths = os.pathsep.join(str(TOP / path) for path in (".", "tests/support", "tests/tools"))
     command = [sys.executable, str(TOP / "tests" / "benchmarks" / "requests_per_operation.py")]
-    environment = {**os.environ, "PYTHONPATH": paths}
+    environment = {**INHERITED, "PYTHONPATH": paths}
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=environment)
 
 

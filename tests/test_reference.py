@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from chromium import load
+from environment import INHERITED
 
 TOP = Path(__file__).parent.parent
 reference = load("reference")
@@ -16,7 +17,7 @@ def build() -> tuple[str, str]:
     """Return what the script prints, and the page of the package."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-W", "error", "tests/tools/reference.py", folder]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=TOP)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=TOP, env=INHERITED)
         page = Path(folder, "schedules_async.html")
         return done.stdout + done.stderr, page.read_text("utf-8") if page.exists() else ""
 

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from environment import INHERITED
 
 import schedules_async
 
@@ -28,7 +29,8 @@ def check_forgetful() -> str:
         forgetful = Path(folder, "forgetful.py")
         forgetful.write_text(FORGETFUL, encoding="utf-8")
         files = (str(forgetful), "tests/support/typing_usage.py")
-        return subprocess.run([*command, *files], capture_output=True, text=True, check=False, cwd=TOP).stdout
+        done = subprocess.run([*command, *files], capture_output=True, text=True, check=False, cwd=TOP, env=INHERITED)
+        return done.stdout
 
 
 @pytest.mark.parametrize("early", [check_forgetful], indirect=True)

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from attrs import frozen
+from environment import INHERITED
 from event_loops import turns
 
 from schedules_async import OperationRef
@@ -48,7 +49,9 @@ def start(server: FakeSchedules, path: Path, refs: list[OperationRef]) -> Proces
     """Start a worker; not by asyncio, which on Python 3.12 changes the process-wide warning filters for it."""
     arguments = (str(path), server.url, *map(server.url_of, refs))
     command = (sys.executable, "-W", "error", "-c", WORKER, *arguments)
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=EXAMPLES)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=EXAMPLES, env=INHERITED
+    )
 
 
 async def kill_after(requests: int, server: FakeSchedules, process: Process) -> None:

@@ -1,6 +1,7 @@
 """A pytest plugin: slow functions that a test names as its parameter `early` start when the suite starts.
 
-They run processes that mostly wait, in threads beside the other tests. With pytest-xdist (`-n 2 --dist loadgroup`)
+They run processes that mostly wait, in threads beside the other tests: each passes them `environment.INHERITED`, and
+uses nothing that is not safe for threads, such as the filters of warnings. With pytest-xdist (`-n 2 --dist loadgroup`)
 all of these tests run in one of its processes, which starts the functions before the first of them.
 """
 
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 import trustme
-from environment import environment
+from environment import INHERITED, environment
 
 _WORKERS = 3  # more would slow down the tests beside them on two cores
 
@@ -33,6 +34,7 @@ def few_certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     """Trust one authority: loading the system's takes a tenth of a second for each context, twice for each process."""
     path = tmp_path_factory.mktemp("certificates") / "authority.pem"
     trustme.CA().cert_pem.write_to_path(str(path))
+    INHERITED["SSL_CERT_FILE"] = str(path)
     with environment(SSL_CERT_FILE=str(path)):
         yield
 

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+INHERITED = dict(os.environ)  # for processes that run beside other tests, which change `os.environ` meanwhile
+
 
 @contextmanager
 def environment(**variables: str) -> Iterator[None]:

@@ -5,7 +5,6 @@ import gc
 import itertools
 import re
 import socket
-import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
@@ -607,12 +606,11 @@ def test_plain_with_serves_session_of_another_loop() -> None:
 
 
 def test_plain_with_ends_connections_and_thread() -> None:
-    before = threading.active_count()
     with contextlib.ExitStack() as stack:
         with FakeSchedules() as server:
             connection = stack.enter_context(socket.create_connection(server_address(server), timeout=60))
             connection.sendall(b"GET /schedules/s/operations/o HTTP/1.1\r\nHost: x\r\n")
-        assert threading.active_count() == before
+        assert not server._thread._thread.is_alive()
         with contextlib.suppress(ConnectionResetError):
             assert connection.recv(1) == b""
 

@@ -31,26 +31,26 @@ class Server:
 
 
 def test_server_is_entered_and_left_in_thread() -> None:
-    before, server = threading.active_count(), Server()
+    server = Server()
     thread = ServerThread(server)
     thread.start()
-    assert threading.active_count() == before + 1
+    assert thread._thread.is_alive()
     thread.stop()
     entered, left = server.threads
     assert entered == left != threading.get_ident()
-    assert threading.active_count() == before
+    assert not thread._thread.is_alive()
 
 
 def test_error_of_entering_is_raised_by_start() -> None:
-    before = threading.active_count()
+    thread = ServerThread(Server(OSError("in use")))
     with pytest.raises(OSError, match="in use"):
-        ServerThread(Server(OSError("in use"))).start()
-    assert threading.active_count() == before
+        thread.start()
+    assert not thread._thread.is_alive()
 
 
 def test_error_of_leaving_is_raised_by_stop() -> None:
-    before, thread = threading.active_count(), ServerThread(Server(error_of_leaving=OSError("lost")))
+    thread = ServerThread(Server(error_of_leaving=OSError("lost")))
     thread.start()
     with pytest.raises(OSError, match="lost"):
         thread.stop()
-    assert threading.active_count() == before
+    assert not thread._thread.is_alive()
