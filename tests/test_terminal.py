@@ -1,4 +1,4 @@
-"""`schedules-async wait` for five hundred operations in a real terminal, which changes its size, until Ctrl-C."""
+"""`schedules-async wait` for two hundred operations in a real terminal, which changes its size, until Ctrl-C."""
 
 import asyncio
 import codecs
@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 from attrs import frozen
+from environment import INHERITED
 from screen import Screen
 
 from schedules_async.testing import FakeSchedules
 
-COUNT = 500
+COUNT = 200
 REFS = "".join(f"play/{number}\n" for number in range(COUNT))
 FRAMES = 5  # of each size
 TOP = Path(__file__).parent.parent
@@ -46,7 +47,7 @@ def run_in_terminal(variables: dict[str, str]) -> Run:
     terminal, child_end = pty.openpty()
     resize(terminal, SIZES[0])
     unwanted = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
-    inherited = {name: value for name, value in os.environ.items() if name not in unwanted}
+    inherited = {name: value for name, value in INHERITED.items() if name not in unwanted}
     with subprocess.Popen(
         (sys.executable, "-m", "schedules_async", "wait", "-"),
         env={**inherited, "PYTHONPATH": str(TOP), "TERM": "xterm", "SCHEDULES_TOKEN": "test-token", **variables},
