@@ -24,7 +24,7 @@ from virtual_time import (
 
 from schedules_async import COMMUNITY_TIER, PollingPolicy, RateLimit, SchedulesSession
 
-CALLS, PER = 30, 60.0
+CALLS, PER = 20, 60.0
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,7 @@ def serve(jobs: list[Job], policy: PollingPolicy, limits: tuple[RateLimit, ...])
 
 @cache
 def serve_mixed(policy: PollingPolicy, seed: int) -> SimulatedService:
-    return serve(mixed(60, seed), policy, KNOWN)
+    return serve(mixed(40, seed), policy, KNOWN)
 
 
 def mean_delay(policy: PollingPolicy) -> tuple[float, list[SimulatedService]]:
@@ -83,11 +83,11 @@ def alike(count: int, duration: float) -> list[Job]:
 @pytest.mark.parametrize("policy", [PollingPolicy(), PollingPolicy.fixed(1), PollingPolicy.EAGER])
 def test_polls_between_equals_are_shared_evenly(policy: PollingPolicy) -> None:
     """Without progress: a round is one poll of each; no gap exceeds the longest interval and two rounds."""
-    service = serve(alike(50, 900.0), policy, KNOWN)
+    service = serve(alike(33, 900.0), policy, KNOWN)
     assert service.refused == 0
     counts = [len(polls) for polls in service.polls.values()]
     assert max(counts) < 1.5 * min(counts)
-    one_round = 50 / (0.97 * CALLS / PER)
+    one_round = 33 / (0.97 * CALLS / PER)
     gaps = [later - earlier for polls in service.polls.values() for earlier, later in pairwise(polls)]
     assert max(gaps) <= policy.max_interval + 2 * one_round
 
@@ -96,7 +96,7 @@ def test_gap_never_exceeds_interval_and_two_rounds() -> None:
     """Whatever the progress says."""
     for seed in range(3):
         service = serve_mixed(PollingPolicy(), seed)
-        one_round = 60 / (0.97 * CALLS / PER)
+        one_round = 40 / (0.97 * CALLS / PER)
         gaps = [later - earlier for polls in service.polls.values() for earlier, later in pairwise(polls)]
         assert max(gaps) <= PollingPolicy().max_predicted_interval + 2 * one_round
 
