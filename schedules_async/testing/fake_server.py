@@ -19,6 +19,7 @@ from schedules_async.testing.answers import START_OF_TIME, Answer, not_modified,
 from schedules_async.testing.fake_clock import FakeClock
 from schedules_async.testing.http_server import HttpServer, ReceivedRequest
 from schedules_async.testing.protocol import (
+    ENDPOINT,
     METHODS,
     NO_OPERATION,
     NO_RESOURCE,
@@ -26,14 +27,14 @@ from schedules_async.testing.protocol import (
     SEVERAL_CONDITIONS,
     WRONG_METHOD,
     WRONG_TOKEN,
+    TokenIssuer,
+    WindowCounter,
     matches,
     read_bearer,
     read_path,
 )
-from schedules_async.testing.quota import WindowCounter
 from schedules_async.testing.server_thread import ServerThread
 from schedules_async.testing.simulated_operation import Progress, SimulatedOperation, to_shape
-from schedules_async.testing.token_endpoint import ENDPOINT, TokenIssuer
 
 _NAMESPACE = uuid.UUID("2f9c1a44-6a0e-5c1b-9d53-5d0a6f1f7c11")
 

@@ -1,13 +1,21 @@
-"""Rules of the service's HTTP contract that do not depend on an operation: paths, tokens, tags, errors. Pure."""
+"""Rules of the service's HTTP contract that do not depend on an operation: paths, tokens, tags, quota, errors."""
 
+import base64
 import hashlib
+import itertools
+import math
 import re
 from functools import lru_cache
+from urllib.parse import unquote_plus
+
+from attrs import define, field
 
 from schedules_async._operations.ref import OperationRef
 from schedules_async.testing.answers import Answer, error_body
+from schedules_async.testing.http_server import ReceivedRequest
 
 METHODS = ("GET", "HEAD")
+ENDPOINT = "/connect/token"
 
 _OPERATION_PATH = re.compile(r"/schedules/[^/]+/operations/[^/]+")
 
@@ -26,6 +34,8 @@ NO_RESOURCE = Answer(404, error_body("ResourceNotFound", "Requested resource is 
 WRONG_METHOD = Answer(
     405, error_body("MethodNotAllowed", "The resource can only be read."), {"Allow": ", ".join(METHODS)}
 )
+_WRONG_TOKEN_METHOD = Answer(405, error_body("MethodNotAllowed", "Tokens are requested with POST."), {"Allow": "POST"})
+_WRONG_CLIENT = Answer(401, {"error": "invalid_client"}, {"WWW-Authenticate": "Basic"})  # RFC 6749 section 5.2
 SEVERAL_CONDITIONS = Answer(400, error_body("InvalidRequest", "Header If-None-Match was found more than once."))
 
 
@@ -63,3 +73,57 @@ def matches(if_none_match: str | None, etag: str | None) -> bool:
         return condition == "*"
     tag = re.escape(etag.removeprefix("W/"))
     return re.search(rf"(?:^|,)[ \t]*(?:W/)?{tag}[ \t]*(?:,|$)", condition) is not None
+
+
+@define(eq=False)
+class WindowCounter:
+    """A count of the requests in the current window; windows start at multiples of their length."""
+
+    _window: tuple[float, float] = field(init=False, default=(0.0, 0.0))
+    _count: int = field(init=False, default=0)
+
+    def count(self, now: float, calls: int, length: float) -> float | None:
+        """Count one request and return None, or return the seconds until the next window once `calls` are counted."""
+        start = now // length * length
+        if self._window != (start, length):
+            self._window, self._count = (start, length), 0
+        if self._count < calls:
+            self._count += 1
+            return None
+        return max(math.ceil(start + length - now), 1)
+
+
+@define(eq=False)
+class TokenIssuer:
+    """Issues tokens and keeps their expiry times, in seconds of the server's clock."""
+
+    _expiry_times: dict[str, float] = field(init=False, factory=dict)
+    _numbers: "itertools.count[int]" = field(init=False, factory=lambda: itertools.count(1))
+
+    def answer(self, received: ReceivedRequest, client: tuple[str, str], name: str, life: float) -> Answer:
+        """Return a new token, `name` with a number, to the client with these credentials; the form is not checked.
+
+        The token expires `life` seconds after the request.
+        """
+        if received.method != "POST":
+            return _WRONG_TOKEN_METHOD
+        if read_basic(received.headers.get("Authorization", "")) != client:
+            return _WRONG_CLIENT
+        token = f"{name}-{next(self._numbers)}"
+        self._expiry_times[token] = received.time + life
+        grant = {"access_token": token, "token_type": "Bearer", "expires_in": life, "scope": "itwin-platform"}
+        return Answer(200, grant, {"Cache-Control": "no-store", "Content-Type": "application/json"})
+
+    def is_valid(self, token: str | None, now: float) -> bool:
+        """Return True if the token was issued here and has not expired."""
+        return token is not None and now < self._expiry_times.get(token, now)
+
+
+def read_basic(authorization: str) -> tuple[str, str] | None:
+    """Return the client id and secret of an Authorization header, or None for anything else (RFC 6749 2.3.1)."""
+    scheme, _, encoded = authorization.partition(" ")
+    try:
+        client_id, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except ValueError:  # not base64, or not UTF-8
+        return None
+    return (unquote_plus(client_id), unquote_plus(secret)) if scheme.lower() == "basic" else None

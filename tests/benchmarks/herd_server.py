@@ -19,8 +19,7 @@ from attrs import define, field
 
 from schedules_async._operations.ref import OperationRef
 from schedules_async.testing.answers import throttled
-from schedules_async.testing.protocol import matches
-from schedules_async.testing.quota import WindowCounter
+from schedules_async.testing.protocol import WindowCounter, matches
 from schedules_async.testing.simulated_operation import SimulatedOperation
 
 QUOTA, WINDOW = 25, 1.0

@@ -1,7 +1,11 @@
+import base64
+
+import aiohttp
 import pytest
 
 from schedules_async._operations.ref import OperationRef
-from schedules_async.testing.protocol import make_etag, matches, read_bearer, read_path
+from schedules_async.testing import Answer, FakeClock, FakeSchedules
+from schedules_async.testing.protocol import WindowCounter, make_etag, matches, read_basic, read_bearer, read_path
 
 
 @pytest.mark.parametrize(
@@ -67,3 +71,107 @@ def test_etags_are_strong_and_differ_with_bytes() -> None:
     tags = {make_etag(body) for body in (b"", b"a", b"b", b"a")}
     assert len(tags) == 3
     assert all(tag[0] == tag[-1] == '"' for tag in tags)
+
+
+@pytest.mark.parametrize(
+    ("times", "waits"),
+    [
+        ([0, 1, 2, 3], [None, None, 58, 57]),
+        ([0, 59, 60, 61, 62], [None, None, None, None, 58]),
+        ([0, 0, 59.5], [None, None, 1]),
+        ([0, 0, 59.99], [None, None, 1]),
+        ([200, 200, 200.25], [None, None, 40]),
+    ],
+)
+def test_third_call_in_window_waits_for_next(times: list[float], waits: list[float | None]) -> None:
+    counter = WindowCounter()
+    assert [counter.count(time, 2, 60.0) for time in times] == waits
+
+
+def test_changed_window_length_restarts_count() -> None:
+    counter = WindowCounter()
+    assert counter.count(0.0, 1, 60.0) is None
+    assert counter.count(1.0, 1, 60.0) == 59
+    assert counter.count(1.0, 1, 10.0) is None
+    assert counter.count(2.0, 1, 10.0) == 8
+
+
+def test_quota_of_zero_accepts_nothing() -> None:
+    assert WindowCounter().count(0.0, 0, 10.0) == 10
+
+
+@pytest.mark.parametrize(
+    ("authorization", "pair"),
+    [
+        ("Basic aWQ6c2VjcmV0", ("id", "secret")),
+        ("basic aWQ6c2VjcmV0", ("id", "secret")),
+        ("Basic YSUzQWI6YytkJTJC", ("a:b", "c d+")),
+        ("Bearer aWQ6c2VjcmV0", None),
+        ("Basic ???", None),
+        ("Basic aWQ=", ("id", "")),
+        ("Basic /w==", None),
+        ("", None),
+    ],
+)
+def test_authorization_is_read_as_basic_credentials(authorization: str, pair: tuple[str, str] | None) -> None:
+    assert read_basic(authorization) == pair
+
+
+@pytest.mark.parametrize(
+    ("method", "client", "status"),
+    [
+        ("POST", "test-client:test-secret", 200),
+        ("POST", "test-client:wrong", 401),
+        ("POST", None, 401),
+        ("GET", "test-client:test-secret", 405),
+    ],
+)
+async def test_only_known_client_gets_token(
+    server: FakeSchedules, method: str, client: str | None, status: int
+) -> None:
+    headers = {"Authorization": f"Basic {base64.b64encode(client.encode()).decode()}"} if client else {}
+    async with (
+        aiohttp.ClientSession(headers=headers) as http,
+        http.request(method, server.token_url, data={"grant_type": "client_credentials"}) as response,
+    ):
+        assert response.status == status
+        grant = await response.json()
+    if status == 200:
+        assert grant == {
+            "access_token": "test-token-1",
+            "token_type": "Bearer",
+            "expires_in": 3600.0,
+            "scope": "itwin-platform",
+        }
+        assert response.headers["Cache-Control"] == "no-store"
+    assert [request.status for request in server.token_requests] == [status]
+    assert server.requests == []
+
+
+async def test_token_is_valid_until_it_expires(clock: FakeClock) -> None:
+    async with FakeSchedules(clock=clock, prefix="/prefix", token_life=100) as server:
+        ref = server.start_operation(duration=1000)
+        token = await server.credentials().get_token()
+        other = await server.credentials().get_token()
+        server.reject_token(other)
+        async with aiohttp.ClientSession() as http:
+
+            async def status_with(token: str) -> int:
+                headers = {"Authorization": f"Bearer {token}"}
+                async with http.get(server.url_of(ref), headers=headers) as response:
+                    return response.status
+
+            assert [await status_with(one) for one in (token, other, "test-token-3")] == [200, 401, 401]
+            await clock.sleep(99)
+            assert await status_with(token) == 200
+            await clock.sleep(1)
+            assert await status_with(token) == 401
+            assert await status_with(server.token) == 200
+
+
+async def test_interrupt_tokens_replaces_next_answers(server: FakeSchedules) -> None:
+    server.interrupt_tokens(Answer(503), Answer(200, {"access_token": "another"}))
+    credentials = server.credentials()
+    assert await credentials.get_token() == "another"
+    assert await credentials.get_token(rejected="another") == "test-token-1"
+    assert [request.status for request in server.token_requests] == [503, 200, 200]
