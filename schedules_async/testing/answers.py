@@ -30,9 +30,8 @@ class Delivery(Enum):
 
     WHOLE = auto()  # a complete HTTP response
     RAW = auto()  # the body as raw bytes, then the connection is closed
-    FRAGMENT = auto()  # the body as raw bytes, then nothing more
+    FRAGMENT = auto()  # the body as raw bytes, then nothing more until the client disconnects or the server closes
     RESET = auto()  # no bytes; the connection is reset
-    STALL = auto()  # no bytes until the client disconnects or the server closes
 
 
 def _to_pairs(headers: Headers) -> tuple[tuple[str, str], ...]:
@@ -167,7 +166,7 @@ def reset(*, delay: Seconds = 0.0) -> Answer:
 
 def stall(*, delay: Seconds = 0.0) -> Answer:
     """Return an answer that never comes; the request ends when the client disconnects or the server closes."""
-    return Answer(delay=delay, delivery=Delivery.STALL)
+    return raw(b"", close=False, delay=delay)
 
 
 def raw(data: bytes, *, close: bool = True, delay: Seconds = 0.0) -> Answer:

@@ -36,16 +36,12 @@ def _rest() -> None:
     time.sleep(_REST if threading.active_count() == 1 else _REST_BESIDE_THREADS)
 
 
-def _do_nothing() -> None:
-    """Do nothing: the callback of a monitor that was not started."""
-
-
 @define(eq=False)
 class _IdleMonitor:
     """Calls a function once the event loop has been idle; holds a handle only between start and call."""
 
     busy_sources: list[Callable[[], bool]] = field(init=False, factory=list)
-    _on_idle: Callable[[], None] = field(init=False, default=_do_nothing)
+    _on_idle: Callable[[], None] = field(init=False)
     _handle: asyncio.Handle | None = field(init=False, default=None)
     _ticks: int = field(init=False, default=0)
     _idle_ticks: int = field(init=False, default=0)

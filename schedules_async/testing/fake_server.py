@@ -39,16 +39,6 @@ from schedules_async.testing.simulated_operation import Progress, SimulatedOpera
 _NAMESPACE = uuid.UUID("2f9c1a44-6a0e-5c1b-9d53-5d0a6f1f7c11")
 
 
-@define(eq=False)
-class _Script:
-    """A sequence of answers, of which the last is repeated."""
-
-    _answers: deque[Answer]
-
-    def answer(self, _: float) -> Answer:
-        return self._answers.popleft() if len(self._answers) > 1 else self._answers[0]
-
-
 def _to_prefix(text: str) -> str:
     return "/" + text.strip("/") if text.strip("/") else ""
 
@@ -229,7 +219,8 @@ class FakeSchedules:
         if not answers:
             raise ValueError("a script needs at least one answer")
         ref = self._new_ref(schedule_id, operation_id)
-        self._operations[ref] = _Script(deque(answers)).answer
+        script = deque(answers)
+        self._operations[ref] = lambda _: script.popleft() if len(script) > 1 else script[0]
         return ref
 
     def forget_operation(self, ref: OperationRef) -> None:

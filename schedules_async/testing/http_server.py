@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from email.utils import format_datetime
@@ -89,11 +89,7 @@ class HttpServer:
             raise
 
     async def close(self) -> None:
-        """Abort all connections and requests; do nothing if the server is not running.
-
-        A cancellation is raised only after everything has ended. Raise RuntimeError on another event loop than
-        that of the server.
-        """
+        """Abort all connections and requests, as `FakeSchedules.close` describes."""
         if self._server is None or self._web is None:
             return
         if self._server.get_loop() is not asyncio.get_running_loop():
@@ -121,7 +117,9 @@ class HttpServer:
         self._processing += 1
         try:
             received, answer = self._decide(request)
-            await self._delay(answer.delay)
+            if answer.delay > 0:
+                with self._as_waiting():
+                    await self._clock.sleep(answer.delay)
             return await self._deliver(request, received, answer)
         finally:
             self._processing -= 1
@@ -136,19 +134,15 @@ class HttpServer:
             self.waiting -= 1
             self._processing += 1
 
-    async def _delay(self, seconds: float) -> None:
-        if seconds > 0:
-            with self._as_waiting():
-                await self._clock.sleep(seconds)
-
     async def _deliver(self, request: web.BaseRequest, received: ReceivedRequest, answer: Answer) -> web.StreamResponse:
         body = _fill_in_id(answer.body, received.ref)
         if answer.delivery is Delivery.WHOLE:
             received.status = answer.status
             return web.Response(status=answer.status, headers=self._headers(answer), body=body)
-        _ACTIONS[answer.delivery](cast("asyncio.Transport", request.transport), body)
-        with self._as_waiting() if answer.delivery in _WITHOUT_END else nullcontext():
-            return await _wait_for_disconnect()
+        _send(cast("asyncio.Transport", request.transport), answer.delivery, body)
+        until_disconnected: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
+        with self._as_waiting() if answer.delivery is Delivery.FRAGMENT else nullcontext():
+            return await until_disconnected
 
     def _headers(self, answer: Answer) -> CIMultiDict[str]:
         headers = CIMultiDict(answer.headers)
@@ -163,33 +157,11 @@ def _fill_in_id(body: bytes, ref: OperationRef | None) -> bytes:
     return body.replace(OPERATION_ID.encode(), operation_id.encode())
 
 
-def _wait_for_disconnect() -> Awaitable[web.StreamResponse]:
-    """Return a future that never ends; the request is cancelled when its connection is lost."""
-    return asyncio.get_running_loop().create_future()
-
-
-def _send_and_close(transport: asyncio.Transport, data: bytes) -> None:
+def _send(transport: asyncio.Transport, delivery: Delivery, data: bytes) -> None:
+    if delivery is Delivery.RESET:
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+        transport.abort()
+        return
     transport.write(data)
-    transport.close()
-
-
-def _send(transport: asyncio.Transport, data: bytes) -> None:
-    transport.write(data)
-
-
-def _reset(transport: asyncio.Transport, _: bytes) -> None:
-    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
-    transport.abort()
-
-
-def _do_nothing(_: asyncio.Transport, __: bytes) -> None:
-    pass
-
-
-_WITHOUT_END = (Delivery.FRAGMENT, Delivery.STALL)
-_ACTIONS: dict[Delivery, Callable[[asyncio.Transport, bytes], None]] = {
-    Delivery.RAW: _send_and_close,
-    Delivery.FRAGMENT: _send,
-    Delivery.RESET: _reset,
-    Delivery.STALL: _do_nothing,
-}
+    if delivery is Delivery.RAW:
+        transport.close()

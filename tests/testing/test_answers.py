@@ -103,7 +103,7 @@ def test_throttled_has_contract_code_and_headers() -> None:
     [
         (Answer(), Delivery.WHOLE),
         (reset(delay=1), Delivery.RESET),
-        (stall(delay=1), Delivery.STALL),
+        (stall(delay=1), Delivery.FRAGMENT),
         (raw(b"x", delay=1), Delivery.RAW),
         (raw(b"x", close=False, delay=1), Delivery.FRAGMENT),
         (cut_body(delay=1), Delivery.RAW),
