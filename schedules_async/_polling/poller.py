@@ -495,7 +495,7 @@ class PollerPool:
 
     def on_throttled(self, error: ResponseError) -> None:
         """End every subscriber of the session that does not wait until the gate opens."""
-        error = self.throttled_by or error
+        error = self.fetcher.throttled_by or error
         until, now = self.queue.limiter.closed_until, self.timers.now()
         for poller in tuple(self.pollers.values()):
             poller.end_impatient(error, until, now)

@@ -307,16 +307,16 @@ class WaitState:
             self._timer.cancel()
         if pool is None:
             return
-        self._exempt, self._left_at = self.exempt_seconds, pool.timers.now()
-        self._closed_at_join = pool.queue.limiter.closed_seconds(self._left_at)
+        now = pool.timers.now()
         if self.unfinished:
+            self._exempt, self._left_at = self.exempt_seconds, now
             for member in self._open_members():
                 member.leave()
         if begun is not None and not pool.loop.is_closed():
             polls = sum(member.polls for member in self.members.values()) - self._polls_before
             outcomes = [member.outcome for member in self.members.values() if member.outcome is not None]
             copies = tuple(copy_error(one) if isinstance(one, Exception) else one for one in outcomes)
-            pool.hooks.emit(WaitEnded(begun, self._left_at - self._begun_at, polls, copies, interruption))
+            pool.hooks.emit(WaitEnded(begun, now - self._begun_at, polls, copies, interruption))
 
     def _open_members(self) -> list[OperationSubscriber]:
         return [member for member in self.members.values() if member.outcome is None]
