@@ -36,7 +36,8 @@ class OperationStatus(StrEnum):
 
 _LARGEST_NUMBER = sys.float_info.max
 _STATUSES = {status.value: status for status in OperationStatus}
-_FINAL = (OperationStatus.SUCCEEDED, OperationStatus.FAILED)
+_FAILED = (OperationStatus.FAILED,)
+_FINAL = (OperationStatus.SUCCEEDED, *_FAILED)
 
 
 def _spell_status(operation: "Operation") -> str:
@@ -98,7 +99,7 @@ class Operation:
     @property
     def is_failed(self) -> bool:
         """True if the status is Failed."""
-        return self.status is OperationStatus.FAILED
+        return self.status in _FAILED
 
     @property
     def fraction(self) -> float:
