@@ -15,6 +15,7 @@ from attrs import define, field
 
 _KEPT = 50  # newest values kept in each row
 _ROWS = 12  # of ratios, by the odds of the fraction, since progress often speeds up or slows down late in a run
+_LAST_POSITION = _ROWS - 1.001  # of a fraction, early in the last row, which has no end
 _DURATIONS = _ROWS  # the row of the durations
 _ROW_OF_EVEN_ODDS = 5  # of the fraction 0.5
 MIN_FRACTION = 0.005  # less progress predicts nothing
@@ -30,7 +31,7 @@ class Promises:
     """The runs that the progress of one operation has promised, in seconds: the newest one of each row."""
 
     row: int = field(init=False, default=-1)  # of the newest promise, -1 before the first
-    earlier_row: int = field(init=False, default=-1)  # of half a row before
+    earlier_row: int = field(init=False, default=-1)  # of half a row before: `row` or the one before it
     is_broken: bool = field(init=False, default=False)  # the progress has fallen, so its promises do not count
     _fraction: float = field(init=False, default=0.0)  # at the last poll
     _runs: "array[float]" = field(init=False, factory=lambda: array("f", bytes(4 * _ROWS)))
@@ -42,8 +43,8 @@ class Promises:
             self.is_broken = True
         elif gain > 0 and fraction >= MIN_FRACTION and run > 0:
             position = math.log2(fraction / (1 - fraction)) + _ROW_OF_EVEN_ODDS if fraction < 1 else math.inf
-            position = min(max(position, 0.0), _ROWS - 1.0)
-            self.row, self.earlier_row = round(position), round(position - 0.5)
+            position = min(max(position, 0.0), _LAST_POSITION)
+            self.row, self.earlier_row = round(position), int(position)
             self._runs[self.row] = run / fraction
 
     @property

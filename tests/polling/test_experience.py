@@ -34,10 +34,11 @@ ROWS = [
     # and that of half a row before
     (0.005, 0, 0),
     (1 / 33, 0, 0),
-    (1 / 17, 1, 0),
+    (1 / 18, 1, 0),
     (0.1, 2, 1),
-    (0.2, 3, 2),
-    (0.5, 5, 4),
+    (0.2, 3, 3),
+    (0.48, 5, 4),
+    (0.5, 5, 5),
     (0.55, 5, 5),
     (0.6, 6, 5),
     (0.9, 8, 8),
@@ -110,8 +111,9 @@ def test_ends_are_those_of_siblings(
 def test_earlier_row_has_predictions_of_its_own() -> None:
     """Of the row that ends before the newest promise; there is only one row of durations."""
     experience = learned((promised((0.4, 40), (0.5, 80)), 200))
-    assert experience.ends(half_way(60), age=70, run=60) == pytest.approx([120 * 200 / 160 - 60])
-    assert experience.ends(half_way(60), age=70, run=60, earlier=True) == pytest.approx([120 * 200 / 100 - 60])
+    running = promised((0.48, 60))
+    assert experience.ends(running, age=70, run=60) == pytest.approx([125 * 200 / 160 - 60])
+    assert experience.ends(running, age=70, run=60, earlier=True) == pytest.approx([125 * 200 / 100 - 60])
     assert experience.ends(None, age=70, run=60, earlier=True) == [140]
 
 
