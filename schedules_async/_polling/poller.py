@@ -268,7 +268,7 @@ class Poller:
             self._found_running_at = now
             self._progress = self._progress or Progress()
             self._progress.observe(operation, now, fetched.date)
-        is_change = operation != self.latest
+        is_change = operation is not self.latest and operation != self.latest
         if is_change:
             self.latest = operation
             self._pool.counts["updates"] += 1
@@ -369,11 +369,12 @@ class Poller:
         seed, sample, load = self._seed or jitter_seed(self.ref), pool.random(), pool.queue.load
         self._seed = seed
         progress.consult(pool.experience)
-        stretched = interval = _check_interval(policy, policy.interval(progress, seed, sample))
+        interval, slack = _check_interval(policy, policy.interval(progress, seed, sample)), 0.0
         if load > 1:
             stretched = _check_interval(policy, policy.interval(progress, seed, sample, load))
+            slack = min(max(stretched - interval, 0.0), pool.one_round)
         progress.ends = ()  # too large to keep for thousands of operations
-        return interval, min(max(stretched - interval, 0.0), pool.one_round)
+        return interval, slack
 
     def _emit(self, outcome: Outcome, now: float, seconds: float, *, is_change: bool) -> None:
         """Emit the events of a fetch, to be delivered later; the fetcher emits that of a 429."""

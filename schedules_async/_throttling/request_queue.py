@@ -89,9 +89,14 @@ class RequestQueue:
         return turn
 
     def _enter(self, turn: Turn) -> None:
-        """Add a turn that is due to those that wait for the rate limiter, behind earlier deadlines."""
-        turn.timer = (self._urgent if turn.is_urgent else self._others).add(turn.deadline, turn.grant)
-        self.dispatch()
+        """Grant a turn that is due, or add it to those that wait for the rate limiter, behind earlier deadlines."""
+        is_first = self._others.first() is None and self._urgent.first() is None
+        if is_first and self.limiter.earliest(now := self.timers.now()) <= now:
+            self._was_urgent = turn.is_urgent
+            turn.grant()
+        else:
+            turn.timer = (self._urgent if turn.is_urgent else self._others).add(turn.deadline, turn.grant)
+            self.dispatch()
 
     async def next_turn(self, turn: Turn) -> None:
         """Return once a turn that was given back is granted again, with the same deadline and urgency."""
