@@ -8,15 +8,17 @@ import copy
 import logging
 import pickle
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Never
 
 import aiohttp
 import pytest
+from aiohttp.abc import AbstractResolver
 from leaks import render, shows_secret
 from sessions import MakeSession
 
 from schedules_async import (
     AuthenticationError,
+    ClientCredentials,
     Operation,
     OperationGroupError,
     OperationRef,
@@ -28,6 +30,7 @@ from schedules_async import (
 from schedules_async.events import Event
 from schedules_async.testing import (
     Answer,
+    FakeClock,
     FakeSchedules,
     cut_body,
     fault,
@@ -273,6 +276,29 @@ async def test_frames_of_failing_trace_config_show_no_token(
         await session.close()
     assert {type(result) for result in results} == {LookupError}
     assert [text for result in results for text in [*everything(result), *log] if shows_secret(text)] == []
+
+
+class BrokenResolver(AbstractResolver):
+    """A resolver of the caller's that raises no OSError."""
+
+    async def resolve(self, *_: object, **__: object) -> Never:
+        raise LookupError("no zone")
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+async def test_frames_of_failing_resolver_show_no_secret(make_session: MakeSession, log: list[str]) -> None:
+    connector = aiohttp.TCPConnector(resolver=BrokenResolver())
+    async with aiohttp.ClientSession(connector=connector) as http:
+        credentials = ClientCredentials(
+            "test-client", "test-secret", token_url="http://localhost:1/token", http=http, clock=FakeClock()
+        )
+        session = make_session(auth=credentials, http=http)
+        with pytest.raises(AuthenticationError, match="no zone") as caught:
+            await session.get_operation("schedule", "operation")
+        await session.close()
+    assert [text for text in [*everything(caught.value), *log] if shows_secret(text)] == []
 
 
 async def test_frames_of_a_failing_hook_show_no_token(

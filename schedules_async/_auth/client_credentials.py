@@ -19,7 +19,7 @@ from schedules_async._auth.environments import DEV
 from schedules_async._auth.single_flight import SingleFlight
 from schedules_async._auth.token_response import read_grant, renewal_age, retry_delay
 from schedules_async._clock import Clock, to_clock
-from schedules_async._http.body import FAULTS, read_whole, to_transport_error
+from schedules_async._http.body import read_whole, to_transport_error
 from schedules_async._http.borrowed import check_borrowed, find_proxy, open_client
 from schedules_async._http.responses import COMMON_HEADERS, Answer
 from schedules_async._http.urls import check_token_url
@@ -175,7 +175,7 @@ class ClientCredentials:
                 form = {"grant_type": "client_credentials", "scope": self._scope}
                 response = await http.post(url, data=form, allow_redirects=False)
                 return await read_whole(response, proxy)
-        except FAULTS as error:
+        except Exception as error:  # also of a borrowed connector, whose frames would hold the secret
             fault = error
         is_closed = self._borrowed is not None and self._borrowed.closed
         raise to_transport_error(fault, url, proxy, is_transient=client is not None and not is_closed)

@@ -93,6 +93,11 @@ class Tokens:
     _newest: BearerToken | None = field(init=False, default=None)
     _renewals: dict[BearerToken, SingleFlight[BearerToken]] = field(init=False, factory=dict)
 
+    @property
+    def is_fixed(self) -> bool:
+        """True if there is only one token, so that a rejected one cannot be renewed."""
+        return isinstance(self._provider, BearerToken)
+
     async def get(self) -> BearerToken:
         """Return the token for a request that leaves now."""
         if isinstance(self._provider, BearerToken):

@@ -18,7 +18,6 @@ from schedules_async.errors import ResponseError, TransportError
 
 LARGEST_BODY = 1024 * 1024
 MOST_VALUES = 32_768  # in one body: three bytes of JSON can take 250 of memory
-FAULTS = (aiohttp.ClientError, HttpProcessingError, OSError, EOFError, ValueError, RuntimeError)
 _GZIP, _ZLIB, _RAW_DEFLATE = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _BLOCK = 4096  # bytes decoded at a time, as zlib copies what follows the end of a gzip member
 _CERTIFICATE_FAULTS = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)

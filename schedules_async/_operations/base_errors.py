@@ -57,6 +57,7 @@ def copy_error(error: AnyError, ref: OperationRef | None = None) -> AnyError:
         if type(error).__module__ == "schedules_async" and not isinstance(error, BaseExceptionGroup):
             twin = type(error).__new__(type(error))
             twin.args, twin.__cause__ = error.args, error.__cause__
+            twin.__suppress_context__ = error.__suppress_context__
         else:
             twin = _copy_fields(error)
         facts = vars(error).items()

@@ -50,7 +50,7 @@ class Fetcher:
         try:
             token, held = await self._tokens.get(), self._find_held(ref)
             reading = await self._send(ref, turn, token, held)
-            if reading.status == 401:
+            if reading.status == 401 and not self._tokens.is_fixed:
                 await self._queue.next_turn(turn)
                 rejected, token = token, await self._tokens.renew(token)
                 if token != rejected:

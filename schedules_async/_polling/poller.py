@@ -141,7 +141,7 @@ class Poller:
         if subscriber.policy is not None and self._polled_at > -math.inf:
             self._plan(subscriber, subscriber.policy, {})
         if subscriber.policy is None:  # a single fetch ends the backoff delay, for waits too
-            self._faults, self._retry_at = 0, -math.inf
+            self._faults, self._retry_at, self._asked_until = 0, -math.inf, -math.inf
         if not is_in_use:
             self._found_running_at = -math.inf
         self._subscribers[subscriber] = None

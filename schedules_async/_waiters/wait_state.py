@@ -167,6 +167,8 @@ class OperationSubscriber(Subscriber):
 
     def on_change(self, operation: Operation) -> None:
         """Keep a changed snapshot, and pass it on to every consumer."""
+        if operation != self.latest:  # perhaps found while this wait had no consumer
+            self._quiet_since, self._exempt_before = self._wait.now, self._wait.exempt_seconds
         self.latest = operation
         for consumer in tuple(self._wait.consumers):
             consumer.on_change((self,))
@@ -239,6 +241,11 @@ class WaitState:
             return 0.0
         closed = self._pool.queue.limiter.closed_seconds(self._pool.timers.now())
         return self._exempt + closed - self._closed_at_join
+
+    @property
+    def now(self) -> float:
+        """The time of the session, once this wait is in use."""
+        return math.nan if self._pool is None else self._pool.timers.now()
 
     @property
     def _only_ref(self) -> OperationRef | None:

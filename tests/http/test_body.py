@@ -19,7 +19,7 @@ import trustme
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from schedules_async._http.body import FAULTS, LARGEST_BODY, MOST_VALUES, read_whole, to_transport_error
+from schedules_async._http.body import LARGEST_BODY, MOST_VALUES, read_whole, to_transport_error
 from schedules_async._http.borrowed import Proxy
 from schedules_async._http.responses import Answer
 from schedules_async._operations.ref import OperationRef
@@ -109,7 +109,7 @@ async def ask(url: str, *, proxy: Proxy | None = None, **options: Any) -> Answer
     async with aiohttp.ClientSession(auto_decompress=False, proxy=address, **options) as http:
         try:
             return await read_whole(await http.get(url, allow_redirects=False), proxy)
-        except FAULTS as error:
+        except Exception as error:
             fault = error
         return to_transport_error(fault, URL(url), proxy, REF)
 

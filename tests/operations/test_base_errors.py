@@ -157,6 +157,7 @@ def test_copy_of_own_error_has_no_traceback() -> None:
     assert twin.__traceback__ is None
     assert twin.__context__ is None
     assert copy_error(SchedulesError("alone")).__cause__ is None
+    assert not copy_error(SchedulesError("alone")).__suppress_context__  # the context of its caller's is shown
 
 
 def test_copy_with_ref_concerns_that_operation() -> None:

@@ -487,3 +487,14 @@ async def test_end_of_outage_keeps_the_retry_after_of_an_error(
     first, second = server.requests_for(asked)
     assert second.time - first.time >= 60
     assert all(server.requests_for(ref)[-1].time < 30 for ref in others)
+
+
+@pytest.mark.parametrize("limits", [[RateLimit(1, 60)], [RateLimit(1000, 1)]])
+async def test_rejected_text_token_is_an_error_at_once(
+    make_session: MakeSession, server: FakeSchedules, clock: FakeClock, limits: list[RateLimit]
+) -> None:
+    """Nothing is sent for it, so it waits for no turn, nor for the gate that another answer has closed."""
+    session = make_session(auth="another-token", rate_limits=limits)
+    with pytest.raises(AuthenticationError):
+        await session.get_operation(*server.start_operation(10))
+    assert (clock.monotonic(), len(server.requests)) == (0, 1)

@@ -8,7 +8,7 @@ from event_loops import turns
 from sessions import MakeSession
 
 from schedules_async import Operation, PollingPolicy, SchedulesSession
-from schedules_async.testing import FakeClock, FakeSchedules, operation_answer
+from schedules_async.testing import FakeClock, FakeSchedules, fault, operation_answer
 
 DONE = operation_answer("Succeeded")
 
@@ -76,3 +76,26 @@ async def test_many_waits_of_one_operation_share_polls(
     assert len(server.requests) == 8
     await turns(2)
     assert clock.sleeping == 0
+
+
+async def test_call_is_not_delayed_by_an_earlier_retry_after(
+    make_session: MakeSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """Its task is cancelled from outside, just before an outage of others ends."""
+    session = make_session()
+    ref = server.script_operation(fault(500, retry_after=600), operation_answer("Succeeded", delay=1), DONE)
+    wait = asyncio.create_task(session.wait_for_operation(*ref))
+    await clock.sleep(10)
+    pool = session._enter()
+    pool.random = lambda: 0.99
+    for _ in range(4):
+        pool.queue.limiter.fault()
+    call = asyncio.create_task(session.get_operation(*ref))
+    await clock.sleep(0.5)
+    (task,) = [task for task in asyncio.all_tasks() if "Poller._poll" in repr(task.get_coro())]
+    task.cancel()
+    await clock.sleep(0.01)
+    await session.get_operation(*server.script_operation(DONE))
+    assert (await call).is_succeeded
+    assert clock.monotonic() < 20
+    await wait

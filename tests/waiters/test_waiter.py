@@ -445,6 +445,25 @@ async def test_gate_closed_without_a_consumer_delays_a_stall_once(
     assert 65 <= clock.monotonic() < 67
 
 
+async def test_change_found_without_a_consumer_is_no_stall(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """Another wait has found it, while this one had no consumer."""
+    ref = server.script_operation(*[started(10)] * 40, started(20))
+    other = asyncio.create_task(session.wait_for_operation(*ref))
+    waiter = session.wait_for_operation(*ref, stall_timeout=20)
+    changes = aiter(waiter)
+    await anext(changes)
+    await clock.sleep(16)
+    await changes.aclose()
+    await clock.sleep(30)
+    began = clock.monotonic()
+    with pytest.raises(OperationStalledError):
+        await waiter
+    assert clock.monotonic() - began >= 19
+    other.cancel()
+
+
 async def test_timeout_behind_the_gate_sends_no_request(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
