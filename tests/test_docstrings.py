@@ -3,6 +3,8 @@
 import doctest
 import importlib
 import pkgutil
+import re
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -27,3 +29,11 @@ EXAMPLES = [
 def test_docstring_examples_are_true(shown: doctest.DocTest) -> None:
     runner = doctest.DebugRunner(optionflags=doctest.ELLIPSIS)
     assert runner.run(shown).attempted == len(shown.examples)
+
+
+def test_no_docstring_begins_as_a_riddle() -> None:
+    """Plain words instead: "Return", "True if", "Raise"; of tests and examples too."""
+    top = Path(__file__).parents[1]
+    sources = [path for name in ("schedules_async", "tests", "examples") for path in (top / name).rglob("*.py")]
+    riddle = re.compile(r'"""(Give|Tell|Say|Let|Take|See to|Hear)\b', re.IGNORECASE)
+    assert [path.name for path in sources if riddle.search(path.read_text(encoding="utf-8"))] == []

@@ -87,7 +87,7 @@ class Subscriber(ABC):
         """True if the last transient fault ends this subscriber, rather than being retried."""
 
     @abstractmethod
-    def conclude(self, operation: Operation, now: float, *, is_change: bool) -> Ending | None:
+    def conclude(self, operation: Operation, now: float) -> Ending | None:
         """Return the ending that a snapshot means for this subscriber, None if it continues to wait."""
 
     def stalls_at(self) -> float:
@@ -241,7 +241,7 @@ class Poller:
         self._count_faults(outcome, now)
         endings: dict[Subscriber, Ending] = {}
         for subscriber in subscribers:
-            if (ending := self._judge(subscriber, outcome, now, is_change=is_change)) is not None:
+            if (ending := self._judge(subscriber, outcome, now)) is not None:
                 endings[subscriber] = ending
         if isinstance(outcome, _ABOUT_OPERATION):
             self._polled_at, self._retry_after = now, outcome.retry_after or 0.0
@@ -317,7 +317,7 @@ class Poller:
         elif not isinstance(outcome, RateLimitedError):
             self._faults, self._retry_at = 0, -math.inf
 
-    def _judge(self, subscriber: Subscriber, outcome: Outcome, now: float, *, is_change: bool) -> Ending | None:
+    def _judge(self, subscriber: Subscriber, outcome: Outcome, now: float) -> Ending | None:
         """Return the ending that a fetch means for a subscriber, None if it continues to wait."""
         if isinstance(outcome, _RETRIED):
             return None
@@ -331,7 +331,7 @@ class Poller:
             outcome = _add_attempts(outcome, subscriber.faults)
         subscriber.polls += 1
         if isinstance(outcome, Fetched):
-            return subscriber.conclude(outcome.operation, now, is_change=is_change)
+            return subscriber.conclude(outcome.operation, now)
         is_expected = isinstance(outcome, NotFoundError) and now < subscriber.not_found_until
         return None if is_expected else outcome
 

@@ -30,14 +30,14 @@ class Turn:
     _is_held: bool = field(init=False, default=False)  # granted, and not given back
 
     def grant(self) -> None:
-        """Let the request of this turn leave, and count it as sent."""
+        """Allow the request of this turn to leave, and count it as sent."""
         self.timer, self._is_held = None, True
         self.granted_at = self._queue.timers.now()
         self._queue.limiter.send(self.granted_at)
         self.on_granted(self)
 
     def withdraw(self) -> None:
-        """Take this turn out of the queue; do nothing if it was granted."""
+        """Remove this turn from the queue; do nothing if it was granted."""
         timer, self.timer = self.timer, None
         if timer is not None:
             timer.cancel()

@@ -42,9 +42,8 @@ class SingleFetch(Subscriber):
         """True once the attempts are used up."""
         return self.faults >= retry.attempts
 
-    def conclude(self, operation: Operation, _: float, *, is_change: bool) -> Ending | None:
+    def conclude(self, operation: Operation, _: float) -> Ending | None:
         """Return the snapshot, which ends the call."""
-        del is_change
         return operation
 
     def on_change(self, operation: Operation) -> None:

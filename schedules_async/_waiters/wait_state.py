@@ -132,7 +132,10 @@ class OperationSubscriber(Subscriber):
         self.faults, self.first_fault_at = 0, math.inf
         if self._poller is None and self.latest is not None:
             pool.fetcher.lend(self.latest)
+        before = self.latest
         self._poller = pool.join(self.ref, self, self._poller)
+        if self.latest != before:  # another wait has found the change
+            self._quiet_since, self._exempt_before = pool.timers.now(), self._wait.exempt_seconds
 
     def leave(self) -> None:
         if self._poller is not None:
@@ -146,13 +149,14 @@ class OperationSubscriber(Subscriber):
         """True once the attempts are used up and the outage has lasted `max_outage` seconds."""
         return self.faults >= retry.attempts and now - self.first_fault_at >= retry.max_outage
 
-    def conclude(self, operation: Operation, now: float, *, is_change: bool) -> Ending | None:
+    def conclude(self, operation: Operation, now: float) -> Ending | None:
         """Return the final snapshot, or the error of a stall that this poll detected; None if the wait continues."""
         if operation.is_done:
             return operation
-        if is_change:
+        if operation is not self.latest and operation != self.latest:
             self._quiet_since, self._exempt_before = now, self._wait.exempt_seconds
-        if is_change or not self.has_snapshot or now < self.stalls_at():
+            return None
+        if not self.has_snapshot or now < self.stalls_at():
             return None
         allowed = self._wait.options.stall_timeout
         text = f"{self.ref} did not change for {allowed:g} s; {_describe(operation)}"
@@ -167,8 +171,6 @@ class OperationSubscriber(Subscriber):
 
     def on_change(self, operation: Operation) -> None:
         """Keep a changed snapshot, and pass it on to every consumer."""
-        if operation != self.latest:  # perhaps found while this wait had no consumer
-            self._quiet_since, self._exempt_before = self._wait.now, self._wait.exempt_seconds
         self.latest = operation
         for consumer in tuple(self._wait.consumers):
             consumer.on_change((self,))
@@ -241,11 +243,6 @@ class WaitState:
             return 0.0
         closed = self._pool.queue.limiter.closed_seconds(self._pool.timers.now())
         return self._exempt + closed - self._closed_at_join
-
-    @property
-    def now(self) -> float:
-        """The time of the session, once this wait is in use."""
-        return math.nan if self._pool is None else self._pool.timers.now()
 
     @property
     def _only_ref(self) -> OperationRef | None:

@@ -312,7 +312,7 @@ def test_outage_lets_two_a_second_leave(queue: Queue) -> None:
 
 
 def start_next_turn(queue: Queue, turn: Turn) -> "asyncio.Task[None]":
-    """Give a turn back, and wait for it again in a task, which is named n once it goes on."""
+    """End a turn, and wait for it again in a task, which is named n once it goes on."""
 
     async def send_again() -> None:
         await queue.requests.next_turn(turn)

@@ -49,12 +49,11 @@ async def test_outcome_after_a_cancelled_call_is_dropped() -> None:
     assert call.cancelled()
 
 
-@pytest.mark.parametrize("is_change", [False, True])
 @pytest.mark.parametrize("status", OperationStatus)
-async def test_any_snapshot_ends_the_fetch(status: OperationStatus, *, is_change: bool) -> None:
-    """Also one that reports a failed operation, and an unchanged one."""
+async def test_any_snapshot_ends_the_fetch(status: OperationStatus) -> None:
+    """Also one that reports a failed operation."""
     operation = Operation("operation", "schedule", status)
-    assert SingleFetch().conclude(operation, 0.0, is_change=is_change) is operation
+    assert SingleFetch().conclude(operation, 0.0) is operation
 
 
 async def test_throttling_budget_counts_from_the_first_429() -> None:

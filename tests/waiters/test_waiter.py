@@ -445,10 +445,11 @@ async def test_gate_closed_without_a_consumer_delays_a_stall_once(
     assert 65 <= clock.monotonic() < 67
 
 
+@pytest.mark.parametrize("is_other_left", [False, True])
 async def test_change_found_without_a_consumer_is_no_stall(
-    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock, *, is_other_left: bool
 ) -> None:
-    """Another wait has found it, while this one had no consumer."""
+    """Another wait, which may be over, has found it while this one had no consumer."""
     ref = server.script_operation(*[started(10)] * 40, started(20))
     other = asyncio.create_task(session.wait_for_operation(*ref))
     waiter = session.wait_for_operation(*ref, stall_timeout=20)
@@ -457,6 +458,9 @@ async def test_change_found_without_a_consumer_is_no_stall(
     await clock.sleep(16)
     await changes.aclose()
     await clock.sleep(30)
+    if is_other_left:
+        other.cancel()
+        await turns(3)
     began = clock.monotonic()
     with pytest.raises(OperationStalledError):
         await waiter
