@@ -10,6 +10,7 @@ import contextlib
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from typing import cast
 
 from attrs import define, field, frozen
 
@@ -239,9 +240,8 @@ class WaitState:
     @property
     def exempt_seconds(self) -> float:
         """The total time that counts towards no stall, in seconds: without a consumer, or while the gate is closed."""
-        if self._pool is None:
-            return 0.0
-        closed = self._pool.queue.limiter.closed_seconds(self._pool.timers.now())
+        pool = self._pool
+        closed = 0.0 if pool is None else pool.queue.limiter.closed_seconds(pool.timers.now())
         return self._exempt + closed - self._closed_at_join
 
     @property
@@ -249,14 +249,14 @@ class WaitState:
         return self.refs[0] if len(self.members) == 1 else None
 
     def results(self) -> list[Operation | Exception]:
-        """Return the outcome of each operation that has ended, in the order asked; each exception is a new copy."""
+        """Return the outcomes of a wait that is over, in the order asked; each exception is a new copy."""
         results = list[Operation | Exception]()
         for ref in self.refs:
             outcome = self.members[ref].outcome
-            if isinstance(outcome, Exception):
-                results.append(copy_error(outcome))
-            elif outcome is not None:
+            if isinstance(outcome, Operation):
                 results.append(_failure(outcome) if self.options.check and outcome.is_failed else outcome)
+            else:
+                results.append(copy_error(cast("Exception", outcome)))
         return results
 
     def add_consumer(self, *, wakes_on_change: bool) -> Consumer:

@@ -117,10 +117,16 @@ class WaitForOperations:
 
 async def _run_local(local_activity: Callable[[], Awaitable[dict[str, Value]]]) -> dict[str, Value]:
     """Run a local activity until it succeeds; raise CancelledError if it is cancelled."""
-    try:
-        return await workflow.execute_local_activity(local_activity, start_to_close_timeout=_ONE_MINUTE)
-    except ActivityError as error:
-        raise asyncio.CancelledError from error
+    running = workflow.execute_local_activity(local_activity, start_to_close_timeout=_ONE_MINUTE)
+    (result,) = await asyncio.gather(running, return_exceptions=True)
+    return to_result(result)
+
+
+def to_result(result: dict[str, Value] | BaseException) -> dict[str, Value]:
+    """Return the result of a local activity; raise CancelledError for an error, which only a cancelled one has."""
+    if isinstance(result, BaseException):
+        raise asyncio.CancelledError from result
+    return result
 
 
 def _lost(schedule_id: str, operation_id: str, error: ActivityError) -> Outcome:

@@ -19,6 +19,7 @@ from schedules_async import (
     OperationTimeoutError,
 )
 from schedules_async.temporal import WaitForOperations, WaitRequest
+from schedules_async.temporal.workflows import to_result
 from schedules_async.testing import FakeSchedules, operation_answer
 
 pytestmark = pytest.mark.temporal
@@ -172,3 +173,12 @@ async def test_deadline_is_kept_in_new_run(service: FakeSchedules) -> None:
     assert isinstance(outcome.value(), OperationTimeoutError)
     first, last = service.requests[0], service.requests[-1]
     assert last.time - first.time < 3.5
+
+
+def test_cancelled_local_activity_cancels_its_caller() -> None:
+    """A workflow is seldom cancelled just while one runs."""
+    error = ApplicationError("cancelled")
+    with pytest.raises(asyncio.CancelledError) as caught:
+        to_result(error)
+    assert caught.value.__cause__ is error
+    assert to_result({"wait": 1.0}) == {"wait": 1.0}
