@@ -69,7 +69,8 @@ class Lines:
     def on_event(self, event: Event) -> None:
         """Print for how many seconds no request is sent, once for each time that the gate closes."""
         if isinstance(event, Throttled) and event.was_open and not self.is_quiet:
-            click.echo(f"throttled, {ceil(event.closed_for)} s left")
+            seconds = ceil(round(event.closed_for, 3))  # the difference of two times is not exact
+            click.echo(f"throttled, {seconds} s left")
 
     def describe(self, errors: Iterable[Exception]) -> list[str]:
         """Return a sentence for each error, without secrets, and with the name of an operation instead of its ids.

@@ -135,3 +135,8 @@ def test_error_without_answer_has_no_status(capsys: pytest.CaptureFixture[str], 
 def test_quiet_report_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     report_all(Lines(NAMES, is_quiet=True))
     assert capsys.readouterr().out == ""
+
+
+def test_throttled_line_rounds_no_inexact_time_up(capsys: pytest.CaptureFixture[str]) -> None:
+    Lines(NAMES).on_event(Throttled(REF, RateLimitedError("429"), 30.000000000007, was_open=True))
+    assert capsys.readouterr().out == "throttled, 30 s left\n"
