@@ -19,7 +19,7 @@ collect_ignore = [] if os.name == "posix" else [*NEED_POSIX]
 
 # HYPOTHESIS_PROFILE=long searches for minutes and anew each time, the others in seconds and always the same.
 settings.register_profile(
-    "short", max_examples=30, stateful_step_count=30, deadline=None, derandomize=True, database=None
+    "short", max_examples=50, stateful_step_count=30, deadline=None, derandomize=True, database=None
 )
 settings.register_profile("unshrunk", settings.get_profile("short"), phases=[Phase.explicit, Phase.generate])
 settings.register_profile(

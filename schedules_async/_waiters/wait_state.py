@@ -302,7 +302,7 @@ class WaitState:
         if consumer in self.consumers:
             del self.consumers[consumer]
             if not self.consumers and self.unfinished:
-                self._leave(consumer.interruption)
+                self._leave()
 
     def _leave(self, interruption: BaseException | None = None) -> None:
         """Leave every poller; emit a WaitEnded, unless it was emitted before or the event loop was closed."""
