@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Protocol, cast
+from typing import Protocol
 
 from attrs import define, field
 
@@ -87,11 +87,12 @@ class TimerQueue:
 
     _heap: list[tuple[float, int, Timer]] = field(init=False, factory=list)
     _numbers: "itertools.count[int]" = field(init=False, factory=itertools.count)
-    _cancelled: int = field(init=False, default=0)
+    pending: int = field(init=False, default=0)  # number of timers that were neither called nor cancelled
 
     def add(self, when: float, callback: Callable[[], None]) -> Timer:
         """Return a new timer, which is in the queue."""
         timer = Timer(when, callback, self)
+        self.pending += 1
         heapq.heappush(self._heap, (when, next(self._numbers), timer))
         return timer
 
@@ -102,22 +103,23 @@ class TimerQueue:
             if timer.callback is not None:
                 return timer
             heapq.heappop(self._heap)
-            self._cancelled -= 1
         return None
 
     def pop(self) -> Callable[[], None]:
-        """Remove the timer that `first` returned; return its callback, which is to be called now."""
-        timer = heapq.heappop(self._heap)[2]
-        callback, timer.callback = timer.callback, None
-        return cast("Callable[[], None]", callback)
+        """Remove the earliest pending timer; return its callback, which is to be called now."""
+        callback = None
+        while callback is None:
+            timer = heapq.heappop(self._heap)[2]
+            callback, timer.callback = timer.callback, None
+        self.pending -= 1
+        return callback
 
     def on_cancel(self, _: Timer) -> None:
         """Count a cancelled timer; remove all such timers once they are more than half."""
-        self._cancelled += 1
-        if self._cancelled > len(self._heap) // 2:
+        self.pending -= 1
+        if self.pending < len(self._heap) // 2:
             self._heap = [entry for entry in self._heap if entry[2].callback is not None]
             heapq.heapify(self._heap)
-            self._cancelled = 0
 
 
 @define(eq=False, repr=False)

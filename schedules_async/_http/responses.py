@@ -71,14 +71,6 @@ class Fetched:
     date: datetime | None = None
 
 
-@frozen
-class Reading:
-    """What an answer means: a snapshot or an error."""
-
-    status: int
-    outcome: Fetched | SchedulesError
-
-
 class _Secret(str):
     """Text whose repr does not show it, as the frames of aiohttp hold the headers of a request."""
 
@@ -123,7 +115,7 @@ def _redact_body(token: str, body: bytes) -> bytes:
     return text.replace(written, "***").encode() if written in text else redacted
 
 
-def read_answer(ref: OperationRef, held: Operation | None, answer: Answer) -> Reading:
+def read_answer(ref: OperationRef, held: Operation | None, answer: Answer) -> Fetched | SchedulesError:
     """Return what an answer means, given the snapshot whose tag was sent."""
     outcome: Fetched | SchedulesError
     try:
@@ -140,7 +132,7 @@ def read_answer(ref: OperationRef, held: Operation | None, answer: Answer) -> Re
         outcome = copy_error(error)  # without the frames that hold the answer
     if isinstance(outcome, SchedulesError):
         outcome.ref = ref
-    return Reading(answer.status, outcome)
+    return outcome
 
 
 def _read_ok(ref: OperationRef, answer: Answer) -> Operation:

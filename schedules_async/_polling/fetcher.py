@@ -9,7 +9,7 @@ from schedules_async._auth.bearer_token import BearerToken
 from schedules_async._auth.tokens import Tokens
 from schedules_async._hooks import Hooks
 from schedules_async._http.aiohttp_gaps import NotSentError
-from schedules_async._http.responses import Fetched, Reading, read_answer
+from schedules_async._http.responses import Fetched, read_answer
 from schedules_async._http.retry import RetryPolicy, backoff_delay
 from schedules_async._http.transport import StaleConnectionError, Transport
 from schedules_async._operations.base_errors import SchedulesError, copy_error
@@ -17,7 +17,7 @@ from schedules_async._operations.fields import parse_tag
 from schedules_async._operations.operation import Operation
 from schedules_async._operations.ref import OperationRef
 from schedules_async._throttling.request_queue import RequestQueue, Turn
-from schedules_async.errors import ResponseError, TransportError
+from schedules_async.errors import NotFoundError, ResponseError, TransportError
 from schedules_async.events import OutageEnded, Throttled
 
 _MAX_UNUSABLE = 2  # 304s in a row that refer to no held snapshot
@@ -49,22 +49,22 @@ class Fetcher:
         """
         try:
             token, held = await self._tokens.get(), self._find_held(ref)
-            reading = await self._send(ref, turn, token, held)
-            if reading.status == 401 and not self._tokens.is_fixed:
+            status, outcome = await self._send(ref, turn, token, held)
+            if status == 401 and not self._tokens.is_fixed:
                 await self._queue.next_turn(turn)
                 rejected, token = token, await self._tokens.renew(token)
                 if token != rejected:
                     held = self._find_held(ref)
-                    reading = await self._send_again(ref, turn, token, held)
-            if reading.status == 304 and isinstance(reading.outcome, Fetched):
+                    status, outcome = await self._send_again(ref, turn, token, held)
+            if status == 304 and isinstance(outcome, Fetched):
                 self._unusable.pop(ref, None)
-            elif reading.status == 304:
+            elif status == 304:
                 self._unusable[ref] += 1
                 await self._queue.next_turn(turn)
-                reading = await self._send_again(ref, turn, await self._tokens.get(), None)
+                _, outcome = await self._send_again(ref, turn, await self._tokens.get(), None)
         finally:
             turn.give_back()
-        return self._keep_or_raise(ref, reading)
+        return self._keep_or_raise(ref, outcome)
 
     def lend(self, operation: Operation) -> None:
         """Store a checkpoint's snapshot, unless the session holds one; the first request then carries its tag."""
@@ -82,15 +82,17 @@ class Fetcher:
             return None
         return held if held.etag is None or parse_tag((held.etag,)) is not None else None
 
-    async def _send(self, ref: OperationRef, turn: Turn, token: BearerToken, held: Operation | None) -> Reading:
-        """Send one request; read its answer, learn from it, and give the turn back."""
+    async def _send(
+        self, ref: OperationRef, turn: Turn, token: BearerToken, held: Operation | None
+    ) -> tuple[int, Fetched | SchedulesError]:
+        """Send one request; learn from its answer, give the turn back, and return the answer's status and meaning."""
         was_sent, sent_at = True, self._queue.timers.now()
         self._counts["requests"] += 1
         self._counts["in_flight"] += 1
         try:
             answer = await self._transport.get(ref, token, None if held is None else held.etag)
-            reading = read_answer(ref, held, answer)
-            self._learn(ref, reading.outcome, turn.granted_at)
+            outcome = read_answer(ref, held, answer)
+            self._learn(ref, outcome, turn.granted_at)
         except TransportError:
             self._queue.limiter.fault()
             raise
@@ -102,9 +104,11 @@ class Fetcher:
             self._counts["in_flight"] -= 1
             turn.seconds = self._queue.timers.now() - sent_at
             turn.give_back(was_sent=was_sent)
-        return reading
+        return answer.status, outcome
 
-    async def _send_again(self, ref: OperationRef, turn: Turn, token: BearerToken, held: Operation | None) -> Reading:
+    async def _send_again(
+        self, ref: OperationRef, turn: Turn, token: BearerToken, held: Operation | None
+    ) -> tuple[int, Fetched | SchedulesError]:
         """Send the second request of a fetch; if its connection is stale, repeat this one alone."""
         while True:
             try:
@@ -144,16 +148,13 @@ class Fetcher:
             self.throttled_by = error
         self._hooks.emit(Throttled(ref, copy_error(error), limiter.closed_until - now, was_open))
 
-    def _keep_or_raise(self, ref: OperationRef, reading: Reading) -> Fetched:
+    def _keep_or_raise(self, ref: OperationRef, outcome: Fetched | SchedulesError) -> Fetched:
         """Keep the snapshot of an answer and return it, or raise the error, of which only a 404 drops the snapshot."""
-        if isinstance(reading.outcome, Fetched):
-            fetched = reading.outcome
-            self._counts["not_modified"] += fetched.is_not_modified
-            if not fetched.is_kept:
-                self._snapshots.pop(ref, None)
-            elif not fetched.is_not_modified:
-                self._snapshots[ref] = fetched.operation
-            return fetched
-        if reading.status == 404:
+        if isinstance(outcome, NotFoundError) or (isinstance(outcome, Fetched) and not outcome.is_kept):
             self._snapshots.pop(ref, None)
-        raise reading.outcome
+        if isinstance(outcome, SchedulesError):
+            raise outcome
+        self._counts["not_modified"] += outcome.is_not_modified
+        if outcome.is_kept and not outcome.is_not_modified:
+            self._snapshots[ref] = outcome.operation
+        return outcome

@@ -208,12 +208,12 @@ class Progress:
 
     def consult(self, experience: Experience) -> None:
         """Set `ends`, and calibrate the expected range, from what the session has learned of siblings."""
-        if self._is_partly_seen:
+        if self._is_partly_seen or not experience.count:
             return
         promises, remaining = self._promises, self.remaining
         ends = experience.ends(promises, self.age, self._run)
         self.ends = () if promises is not None and promises.is_broken else ends
-        if promises is not None and remaining is not None and experience.count:
+        if promises is not None and remaining is not None:
             earlier = experience.ends(promises, self.age, self._run, earlier=True)
             votes = [*ends, *earlier, self._run * _OUTLIVING]
             low, high = find_range(votes, remaining.low, remaining.high, promises.newest)

@@ -13,7 +13,7 @@ import contextvars
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import cast
 
@@ -112,7 +112,7 @@ class Poller:
     latest: Operation | None = field(init=False, default=None)
     _seed: float | None = field(init=False, default=None)  # of the jitter
     _demand: float = field(init=False, default=0.0)  # polls a second, without rate limits; a part of the queue's
-    _subscribers: dict[Subscriber, None] = field(init=False, factory=dict)
+    subscribers: dict[Subscriber, None] = field(init=False, factory=dict)
     _turn: Turn | None = field(init=False, default=None)  # in the queue, or of the fetch under way
     _task: "asyncio.Task[None] | None" = field(init=False, default=None)
     _progress: Progress | None = field(init=False, default=None)
@@ -135,7 +135,7 @@ class Poller:
 
         The first poll for a wait is planned from the last poll, if there was one.
         """
-        now, is_in_use = self._pool.timers.now(), bool(self._subscribers)
+        now, is_in_use = self._pool.timers.now(), bool(self.subscribers)
         subscriber.has_snapshot = False
         subscriber.due = subscriber.deadline = now
         if subscriber.policy is not None and self._polled_at > -math.inf:
@@ -144,7 +144,7 @@ class Poller:
             self._faults, self._retry_at, self._asked_until = 0, -math.inf, -math.inf
         if not is_in_use:
             self._found_running_at = -math.inf
-        self._subscribers[subscriber] = None
+        self.subscribers[subscriber] = None
         if subscriber.policy is not None and self.latest is not None and is_in_use:
             subscriber.has_snapshot = True
             subscriber.on_change(self.latest)
@@ -152,15 +152,15 @@ class Poller:
 
     def leave(self, subscriber: Subscriber) -> None:
         """Remove a subscriber, if present; the last one ends the polling, and a fetch under way."""
-        if subscriber in self._subscribers:
+        if subscriber in self.subscribers:
             self._remove([subscriber])
             self._schedule()
 
     def _remove(self, subscribers: Iterable[Subscriber]) -> None:
         """Remove subscribers; if none are left, end the polling."""
         for subscriber in subscribers:
-            self._subscribers.pop(subscriber, None)
-        if self._subscribers:
+            self.subscribers.pop(subscriber, None)
+        if self.subscribers:
             return
         pool, turn, self._turn = self._pool, self._turn, None
         if pool.pollers.get(self.ref) is self:
@@ -175,11 +175,14 @@ class Poller:
 
     def _schedule(self) -> None:
         """Request a turn for the earliest poll that any subscriber wants, unless a fetch is under way."""
-        if self._task is not None or not self._subscribers:
+        if self._task is not None or not self.subscribers:
             return
-        due = max(min(subscriber.due for subscriber in self._subscribers), self._retry_at)
-        deadline = max(min(subscriber.deadline for subscriber in self._subscribers), due)
-        is_urgent = any(subscriber.policy is None for subscriber in self._subscribers)
+        due, deadline, is_urgent = math.inf, math.inf, False
+        for subscriber in self.subscribers:
+            due, deadline = min(due, subscriber.due), min(deadline, subscriber.deadline)
+            is_urgent |= subscriber.policy is None
+        due = max(due, self._retry_at)
+        deadline = max(deadline, due)
         if self._turn is not None:
             if (self._turn.due, self._turn.deadline, self._turn.is_urgent) == (due, deadline, is_urgent):
                 return
@@ -220,7 +223,7 @@ class Poller:
             error = self._on_cancelled() if task.cancelled() else task.exception()
             self._settle(to_callers_error(error or RuntimeError("a poll ended without an outcome")))
         elif not task.cancelled() and (error := task.exception()) is not None:
-            self.end_all(error)
+            self.end(tuple(self.subscribers), error)
 
     def _on_cancelled(self) -> Exception:
         """Return the outcome of a cancellation from outside: a repetition, after 20 in a row a transient fault."""
@@ -233,10 +236,10 @@ class Poller:
     def _settle(self, outcome: Outcome, seconds: float = 0.0) -> None:
         """Decide what a fetch means for each subscriber, plan the next poll, then notify them."""
         if isinstance(outcome, ResponseError) and outcome.is_throttling:
-            self._pool.on_throttled(outcome)
-        if not self._subscribers:
+            self._pool.end_impatient(self._pool.pollers.values())
+        if not self.subscribers:
             return
-        now, subscribers = self._pool.timers.now(), tuple(self._subscribers)
+        now, subscribers = self._pool.timers.now(), tuple(self.subscribers)
         is_change = isinstance(outcome, Fetched) and self._observe(outcome, now)
         self._count_faults(outcome, now)
         endings: dict[Subscriber, Ending] = {}
@@ -260,7 +263,7 @@ class Poller:
     def _observe(self, fetched: Fetched, now: float) -> bool:
         """Update the progress from a snapshot, if there are waits; return whether the snapshot has changed."""
         operation = fetched.operation
-        if all(subscriber.policy is None for subscriber in self._subscribers):
+        if all(subscriber.policy is None for subscriber in self.subscribers):
             return False
         if operation.is_done:
             self._observe_end(fetched, now)
@@ -288,7 +291,7 @@ class Poller:
                 delay, before = min(delay, longest), self._pool.delay
                 mean = before.mean + (delay - before.mean) / (before.count + 1)
                 self._pool.delay = DetectionDelay(before.count + 1, mean, max(before.max, delay))
-        policies = [subscriber.policy for subscriber in self._subscribers if subscriber.policy is not None]
+        policies = [subscriber.policy for subscriber in self.subscribers if subscriber.policy is not None]
         if any(policy.min_interval < policy.max_predicted_interval for policy in policies):
             self._progress.teach(self._pool.experience, fetched.operation, now, fetched.date)
 
@@ -298,11 +301,11 @@ class Poller:
             return
         self._cancellations = 0
         problem = outcome if isinstance(outcome, SchedulesError) else None
-        if problem is None and self._problem is None:
+        if problem is self._problem is None:
             return
         self._problem = problem
         is_fault = problem is not None and problem.is_transient
-        for subscriber in self._subscribers:
+        for subscriber in self.subscribers:
             subscriber.last_problem = problem
             if is_fault:
                 subscriber.faults += 1
@@ -319,6 +322,9 @@ class Poller:
 
     def _judge(self, subscriber: Subscriber, outcome: Outcome, now: float) -> Ending | None:
         """Return the ending that a fetch means for a subscriber, None if it continues to wait."""
+        if isinstance(outcome, Fetched):
+            subscriber.polls += 1
+            return subscriber.conclude(outcome.operation, now)
         if isinstance(outcome, _RETRIED):
             return None
         if isinstance(outcome, ResponseError | TransportError) and outcome.is_transient:
@@ -330,8 +336,6 @@ class Poller:
                 return None
             outcome = _add_attempts(outcome, subscriber.faults)
         subscriber.polls += 1
-        if isinstance(outcome, Fetched):
-            return subscriber.conclude(outcome.operation, now)
         is_expected = isinstance(outcome, NotFoundError) and now < subscriber.not_found_until
         return None if is_expected else outcome
 
@@ -381,7 +385,7 @@ class Poller:
         hooks = self._pool.hooks
         if isinstance(outcome, _RETRIED):
             return
-        if self._subscribers and isinstance(outcome, SchedulesError) and outcome.is_transient:
+        if self.subscribers and isinstance(outcome, SchedulesError) and outcome.is_transient:
             self._pool.counts["retried"] += 1
             begins_outage = self._faults == 1 and self._pool.fetcher.begin_outage(now)
             error, delay = copy_error(outcome, self.ref), max(self._retry_at - now, 0.0)
@@ -389,7 +393,7 @@ class Poller:
             return
         if hooks.is_anybody_listening:
             interval = None
-            if self._subscribers:
+            if self.subscribers:
                 interval = 0.0 if self._turn is None else max(self._turn.due - now, 0.0)
             is_not_modified = isinstance(outcome, Fetched) and outcome.is_not_modified
             result = outcome.operation if isinstance(outcome, Fetched) else copy_error(outcome, self.ref)
@@ -397,21 +401,13 @@ class Poller:
             if is_change and isinstance(outcome, Fetched):
                 hooks.emit(Changed(outcome.operation))
 
-    def end_all(self, ending: BaseException) -> None:
-        """End every subscriber."""
-        self._finish(tuple(self._subscribers), ending)
-
-    def end_impatient(self, error: BaseException, until: float, now: float) -> None:
-        """End the subscribers that do not wait for a gate that is closed until `until`."""
-        impatient = tuple(one for one in self._subscribers if not one.tolerates(until, now))
-        if impatient:
-            self._finish(impatient, error)
-
-    def _finish(self, subscribers: tuple[Subscriber, ...], ending: BaseException) -> None:
-        self._remove(subscribers)
-        self._schedule()
+    def end(self, subscribers: Collection[Subscriber], error: BaseException) -> None:
+        """End some or all of the subscribers with copies of an error."""
+        if subscribers:
+            self._remove(subscribers)
+            self._schedule()
         for subscriber in subscribers:
-            subscriber.on_end(copy_error(ending, self.ref))
+            subscriber.on_end(copy_error(error, self.ref))
 
     def retry_now(self, now: float) -> None:
         """End the backoff delay, because the service answers again; not before a Retry-After, if it asked for one."""
@@ -483,9 +479,8 @@ class PollerPool:
         poller = self.pollers.get(ref) or former or Poller(ref, self)
         poller.join(subscriber)
         self.pollers[ref] = poller
-        error = self.throttled_by
-        if error is not None:
-            poller.end_impatient(error, self.queue.limiter.closed_until, self.timers.now())
+        if self.throttled_by is not None:
+            self.end_impatient([poller])
         return poller
 
     def cancel(self, task: "asyncio.Task[None]") -> None:
@@ -494,12 +489,12 @@ class PollerPool:
         task.add_done_callback(self._cancelled.discard, context=self.context)
         task.cancel()
 
-    def on_throttled(self, error: ResponseError) -> None:
-        """End every subscriber of the session that does not wait until the gate opens."""
-        error = self.fetcher.throttled_by or error
-        until, now = self.queue.limiter.closed_until, self.timers.now()
-        for poller in tuple(self.pollers.values()):
-            poller.end_impatient(error, until, now)
+    def end_impatient(self, pollers: Iterable[Poller]) -> None:
+        """End the subscribers that do not wait until the gate opens, with the answer that closed it."""
+        error, until, now = self.fetcher.throttled_by, self.queue.limiter.closed_until, self.timers.now()
+        for poller in tuple(pollers):
+            if error is not None:
+                poller.end([one for one in poller.subscribers if not one.tolerates(until, now)], error)
 
     def __attrs_post_init__(self) -> None:
         self.timers.on_failure = self.on_clock_failure
@@ -519,7 +514,7 @@ class PollerPool:
     def end_all(self, error: BaseException) -> None:
         """End every subscriber of every poller with a copy of an error."""
         for poller in tuple(self.pollers.values()):
-            poller.end_all(error)
+            poller.end(tuple(poller.subscribers), error)
 
     async def aclose(self) -> None:
         """End every subscriber with SessionClosedError, and wait for the end of every fetch."""

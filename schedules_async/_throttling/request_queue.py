@@ -90,8 +90,8 @@ class RequestQueue:
 
     def _enter(self, turn: Turn) -> None:
         """Grant a turn that is due, or add it to those that wait for the rate limiter, behind earlier deadlines."""
-        is_first = self._others.first() is None and self._urgent.first() is None
-        if is_first and self.limiter.earliest(now := self.timers.now()) <= now:
+        is_alone = not self._urgent.pending and not self._others.pending
+        if is_alone and self.limiter.earliest(now := self.timers.now()) <= now:
             self._was_urgent = turn.is_urgent
             turn.grant()
         else:
@@ -113,17 +113,17 @@ class RequestQueue:
     def dispatch(self) -> None:
         """Grant turns for as long as requests may leave, and set the alarm for the next one."""
         at = math.inf
-        while (urgent := self._urgent.first()) is not None or self._others.first() is not None:
+        while self._urgent.pending or self._others.pending:
             now = self.timers.now()
             at = self.limiter.earliest(now)
             if at > now:
                 break
-            self._was_urgent = urgent is not None and (self._others.first() is None or not self._was_urgent)
+            self._was_urgent = self._urgent.pending > 0 and not (self._was_urgent and self._others.pending)
             at = math.inf
             (self._urgent if self._was_urgent else self._others).pop()()
         alarm = self._alarm
-        if alarm is not None:
-            if alarm.when == at and alarm.callback is not None:
+        if alarm is not None and alarm.callback is not None:
+            if alarm.when == at:
                 return
             alarm.cancel()
         self._alarm = self.timers.call_at(at, self.dispatch) if at < math.inf else None

@@ -75,11 +75,6 @@ class Consumer:
         self.interruption = error
         self.wake()
 
-    def raise_interruption(self) -> None:
-        """Raise a copy of the error that interrupted this consumer, if there is one."""
-        if self.interruption is not None:
-            raise copy_error(self.interruption)
-
     def wake(self) -> None:
         """Resolve the futures of `news`."""
         news, self._news = self._news, []

@@ -8,6 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from attrs import define, field
 
+from schedules_async._operations.base_errors import copy_error
 from schedules_async._operations.operation import Operation
 from schedules_async._operations.ref import OperationRef
 from schedules_async._polling.forecast import TimeRemaining
@@ -66,8 +67,7 @@ class Waiter(Coroutine[Any, Any, Result], AsyncIterable[Operation]):
         state = self._state
         consumer = state.add_consumer(wakes_on_change=False)
         try:
-            while state.unfinished:
-                consumer.raise_interruption()
+            while state.unfinished and consumer.interruption is None:
                 await consumer.news()
         except GeneratorExit:
             state.abandon(consumer)  # perhaps closed by the garbage collector, at any moment
@@ -76,6 +76,8 @@ class Waiter(Coroutine[Any, Any, Result], AsyncIterable[Operation]):
             state.remove_consumer(consumer)
             raise
         state.remove_consumer(consumer)
+        if state.unfinished and consumer.interruption is not None:
+            raise copy_error(consumer.interruption)
         return self._conclude()
 
     def __await__(self) -> Generator[Any, None, Result]:
@@ -274,8 +276,8 @@ class ChangeIterator(AsyncIterator[Operation]):
                 return change
             if not state.unfinished or consumer.interruption is not None:
                 self._leave()
-                if not state.is_closed:
-                    consumer.raise_interruption()
+                if consumer.interruption is not None and not state.is_closed:
+                    raise copy_error(consumer.interruption)
                 if not state.unfinished:
                     self._conclude()
                 break
