@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from http import HTTPStatus
+from typing import NamedTuple
 
-from attrs import evolve, frozen
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from schedules_async._operations.base_errors import MalformedResponseError, SchedulesError, copy_error
@@ -42,8 +42,7 @@ _SHORTEST_SECRET = 16  # characters; a shorter token may occur in any answer by 
 _LIMIT_HEADERS = tuple(f"ITwinPlatform-RateLimited-{name}" for name in ("Tier", "API", "Operation", "Application"))
 
 
-@frozen
-class Answer:
+class Answer(NamedTuple):
     """One complete HTTP answer.
 
     `problem` says why there is no usable body (too large, undecodable); then `body` is empty. `received` is when its
@@ -57,8 +56,7 @@ class Answer:
     received: datetime | None = None
 
 
-@frozen
-class Fetched:
+class Fetched(NamedTuple):
     """The snapshot that a fetch returned.
 
     `is_kept` is False where the answer forbade storing it; `retry_after` (seconds) and `date` are the answer's.
@@ -99,7 +97,7 @@ def redact(token: str, answer: Answer) -> Answer:
     if token not in "\n".join(answer.headers.values()) and body == answer.body:
         return answer
     headers = CIMultiDict((name, value.replace(token, "***")) for name, value in answer.headers.items())
-    return evolve(answer, headers=headers, body=body)
+    return answer._replace(headers=headers, body=body)
 
 
 def _redact_body(token: str, body: bytes) -> bytes:

@@ -45,25 +45,22 @@ class Fetcher:
 
         `turn` has been granted; the bearer token is obtained just before the request leaves. After a 401 one more
         request is sent with a renewed token, and after a 304 that refers to no held snapshot, one without a tag; each
-        waits for another turn.
+        waits for another turn. The caller gives the last turn back, in case no request used it.
         """
-        try:
-            token, held = await self._tokens.get(), self._find_held(ref)
-            status, outcome = await self._send(ref, turn, token, held)
-            if status == 401 and not self._tokens.is_fixed:
-                await self._queue.next_turn(turn)
-                rejected, token = token, await self._tokens.renew(token)
-                if token != rejected:
-                    held = self._find_held(ref)
-                    status, outcome = await self._send_again(ref, turn, token, held)
-            if status == 304 and isinstance(outcome, Fetched):
-                self._unusable.pop(ref, None)
-            elif status == 304:
-                self._unusable[ref] += 1
-                await self._queue.next_turn(turn)
-                _, outcome = await self._send_again(ref, turn, await self._tokens.get(), None)
-        finally:
-            turn.give_back()
+        token, held = await self._tokens.get(), self._find_held(ref)
+        status, outcome = await self._send(ref, turn, token, held)
+        if status == 401 and not self._tokens.is_fixed:
+            await self._queue.next_turn(turn)
+            rejected, token = token, await self._tokens.renew(token)
+            if token != rejected:
+                held = self._find_held(ref)
+                status, outcome = await self._send_again(ref, turn, token, held)
+        if status == 304 and isinstance(outcome, Fetched):
+            self._unusable.pop(ref, None)
+        elif status == 304:
+            self._unusable[ref] += 1
+            await self._queue.next_turn(turn)
+            _, outcome = await self._send_again(ref, turn, await self._tokens.get(), None)
         return self._keep_or_raise(ref, outcome)
 
     def lend(self, operation: Operation) -> None:
@@ -150,11 +147,13 @@ class Fetcher:
 
     def _keep_or_raise(self, ref: OperationRef, outcome: Fetched | SchedulesError) -> Fetched:
         """Keep the snapshot of an answer and return it, or raise the error, of which only a 404 drops the snapshot."""
-        if isinstance(outcome, NotFoundError) or (isinstance(outcome, Fetched) and not outcome.is_kept):
-            self._snapshots.pop(ref, None)
         if isinstance(outcome, SchedulesError):
+            if isinstance(outcome, NotFoundError):
+                self._snapshots.pop(ref, None)
             raise outcome
         self._counts["not_modified"] += outcome.is_not_modified
-        if outcome.is_kept and not outcome.is_not_modified:
+        if not outcome.is_kept:
+            self._snapshots.pop(ref, None)
+        elif not outcome.is_not_modified:
             self._snapshots[ref] = outcome.operation
         return outcome

@@ -208,6 +208,7 @@ class Poller:
             outcome = to_callers_error(error)
         except Exception as error:
             outcome = error
+        turn.give_back()
         try:
             if self._turn is turn:
                 self._turn = self._task = None
@@ -248,8 +249,7 @@ class Poller:
                 endings[subscriber] = ending
         if isinstance(outcome, _ABOUT_OPERATION):
             self._polled_at, self._retry_after = now, outcome.retry_after or 0.0
-            if len(endings) < len(subscribers):
-                endings |= self._plan_all([one for one in subscribers if one not in endings])
+            endings |= self._plan_all([one for one in subscribers if one not in endings])
         self._remove(endings)
         self._schedule()
         self._emit(outcome, now, seconds, is_change=is_change)
@@ -349,7 +349,7 @@ class Poller:
             except BaseException as error:  # raised by the caller's own policy
                 endings[subscriber] = to_callers_error(error)
         if intervals:
-            demand = 1 / min(interval for interval, _ in intervals.values())
+            demand = 1 / min(intervals.values())[0]
             self._pool.queue.demand += demand - self._demand
             self._demand = demand
         return endings

@@ -169,7 +169,10 @@ class RateLimiter:
 
     def lasting_rate(self, now: float) -> float:
         """Return the requests per second that may leave in the long run."""
-        return min([self.rate, *[window.lasting_rate(now, self.in_flight) for window in self._windows]])
+        rate = self.rate
+        for window in self._windows:
+            rate = min(rate, window.lasting_rate(now, self.in_flight))
+        return rate
 
     def closed_seconds(self, now: float) -> float:
         """Return the total seconds for which the gate has been closed until now."""
