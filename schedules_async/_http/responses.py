@@ -37,6 +37,7 @@ _ERROR_CLASSES: Mapping[int, type[ResponseError]] = {
     404: NotFoundError,
     429: RateLimitedError,
 }
+_DETAIL_NAMES = ("code", "message", "target")
 _GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 _SHORTEST_SECRET = 16  # characters; a shorter token may occur in any answer by chance
 _LIMIT_HEADERS = tuple(f"ITwinPlatform-RateLimited-{name}" for name in ("Tier", "API", "Operation", "Application"))
@@ -210,12 +211,10 @@ def _read_envelope(body: bytes) -> tuple[ErrorDetail, tuple[ErrorDetail, ...]]:
     except (ValueError, RecursionError):
         return ErrorDetail(), ()  # not JSON, so only the status counts
     error = document.get("error") if isinstance(document, dict) else None
-    details = error.get("details") if isinstance(error, dict) else None
-    entries = details if isinstance(details, list) else []
-    return _read_detail(error), tuple(_read_detail(entry) for entry in entries if isinstance(entry, dict))
-
-
-def _read_detail(value: object) -> ErrorDetail:
-    if not isinstance(value, dict):
-        return ErrorDetail()
-    return ErrorDetail(*(to_text(value.get(name)) for name in ("code", "message", "target")))
+    if not isinstance(error, dict):
+        return ErrorDetail(), ()
+    details = error.get("details")
+    entries = [error, *(details if isinstance(details, list) else ())]
+    objects = [entry for entry in entries if isinstance(entry, dict)]
+    facts, *more = [ErrorDetail(*(to_text(each.get(name)) for name in _DETAIL_NAMES)) for each in objects]
+    return facts, tuple(more)

@@ -115,16 +115,23 @@ class Fetcher:
 
     def _learn(self, ref: OperationRef, outcome: Fetched | SchedulesError, sent: float) -> None:
         """Learn from an answer; a 429, or a 503 with Retry-After, closes the gate for the whole session."""
+        limiter, now, since = self._queue.limiter, self._queue.timers.now(), self._outage_since
         if isinstance(outcome, ResponseError) and outcome.is_throttling:
-            self._throttle(ref, outcome, sent)
+            self._counts["throttled"] += 1
+            was_open, delay = limiter.closed_until <= now, outcome.retry_after
+            if not delay:  # no Retry-After, or zero: the session's own backoff, between half and all of it
+                retry = max(limiter.throttled_in_a_row + (sent >= limiter.closed_until), 1)
+                delay = backoff_delay(self._retry, retry, 0.5 + 0.5 * self._random())
+            if limiter.throttle(now, sent, now + delay):
+                self.throttled_by = outcome
+            self._hooks.emit(Throttled(ref, copy_error(outcome), limiter.closed_until - now, was_open))
         elif isinstance(outcome, ResponseError) and outcome.is_transient:
-            self._queue.limiter.fault()
+            limiter.fault()
         else:
-            now, since = self._queue.timers.now(), self._outage_since
             if since is not None:
                 self._hooks.emit(OutageEnded(now - since))
                 self._outage_since = None
-            if self._queue.limiter.accept(now):
+            if limiter.accept(now):
                 self.on_recovery()
 
     def begin_outage(self, now: float) -> bool:
@@ -133,17 +140,6 @@ class Fetcher:
             return False
         self._outage_since = now
         return True
-
-    def _throttle(self, ref: OperationRef, error: ResponseError, sent: float) -> None:
-        self._counts["throttled"] += 1
-        limiter, now, delay = self._queue.limiter, self._queue.timers.now(), error.retry_after
-        was_open = limiter.closed_until <= now
-        if not delay:  # no Retry-After, or zero: the session's own backoff, between half and all of it
-            retry = max(limiter.throttled_in_a_row + (sent >= limiter.closed_until), 1)
-            delay = backoff_delay(self._retry, retry, 0.5 + 0.5 * self._random())
-        if limiter.throttle(now, sent, now + delay):
-            self.throttled_by = error
-        self._hooks.emit(Throttled(ref, copy_error(error), limiter.closed_until - now, was_open))
 
     def _keep_or_raise(self, ref: OperationRef, outcome: Fetched | SchedulesError) -> Fetched:
         """Keep the snapshot of an answer and return it, or raise the error, of which only a 404 drops the snapshot."""

@@ -249,7 +249,8 @@ class Poller:
                 endings[subscriber] = ending
         if isinstance(outcome, _ABOUT_OPERATION):
             self._polled_at, self._retry_after = now, outcome.retry_after or 0.0
-            endings |= self._plan_all([one for one in subscribers if one not in endings])
+            if len(endings) < len(subscribers):
+                endings |= self._plan_all([one for one in subscribers if one not in endings])
         self._remove(endings)
         self._schedule()
         self._emit(outcome, now, seconds, is_change=is_change)
@@ -403,9 +404,8 @@ class Poller:
 
     def end(self, subscribers: Collection[Subscriber], error: BaseException) -> None:
         """End some or all of the subscribers with copies of an error."""
-        if subscribers:
-            self._remove(subscribers)
-            self._schedule()
+        self._remove(subscribers)
+        self._schedule()
         for subscriber in subscribers:
             subscriber.on_end(copy_error(error, self.ref))
 
@@ -493,8 +493,9 @@ class PollerPool:
         """End the subscribers that do not wait until the gate opens, with the answer that closed it."""
         error, until, now = self.fetcher.throttled_by, self.queue.limiter.closed_until, self.timers.now()
         for poller in tuple(pollers):
-            if error is not None:
-                poller.end([one for one in poller.subscribers if not one.tolerates(until, now)], error)
+            impatient = [one for one in poller.subscribers if not one.tolerates(until, now)]
+            if impatient and error is not None:
+                poller.end(impatient, error)
 
     def __attrs_post_init__(self) -> None:
         self.timers.on_failure = self.on_clock_failure
