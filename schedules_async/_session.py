@@ -116,6 +116,7 @@ class SchedulesSession:
         self._limiter = RateLimiter(rate_limits, self._transport.max_connections)
         self._snapshots = RecentSnapshots(self._count_in_use) if snapshots is None else _check_snapshots(snapshots)
         self._counts = Counter[str]()
+        self._random = random.Random().random
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:
@@ -321,7 +322,6 @@ class SchedulesSession:
     def _start(self, loop: asyncio.AbstractEventLoop) -> PollerPool:
         timers = Timers(self._clock, loop, self._context)
         queue = RequestQueue(self._limiter, timers)
-        sample = random.Random().random
         fetcher = Fetcher(
             transport=self._transport,
             tokens=self._tokens,
@@ -330,7 +330,7 @@ class SchedulesSession:
             retry=self._retry,
             counts=self._counts,
             hooks=self._hooks,
-            random=sample,
+            random=self._random,
         )
         return PollerPool(
             fetcher=fetcher,
@@ -339,7 +339,7 @@ class SchedulesSession:
             retry=self._retry,
             counts=self._counts,
             hooks=self._hooks,
-            random=sample,
+            random=self._random,
             loop=loop,
             context=self._context,
         )

@@ -159,9 +159,9 @@ def _http_date(second: int) -> str:
 
 
 def open_session(service: SimulatedService, **options: Any) -> SchedulesSession:
-    """Return a session whose requests the simulated service answers."""
+    """Return a session whose requests the simulated service answers, and whose random samples are always the same."""
     session = SchedulesSession("token", clock=LoopClock(), **options)
-    vars(session)["_transport"] = service
+    vars(session).update(_transport=service, _random=random.Random(1).random)
     return session
 
 
