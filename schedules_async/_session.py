@@ -5,12 +5,11 @@ import contextvars
 import os
 import random
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast, overload
 
 import aiohttp
-from attrs import define, field
 from yarl import URL
 
 from schedules_async._auth.environments import DEV, Environment
@@ -40,33 +39,25 @@ Value = TypeVar("Value")
 _MOST_SNAPSHOTS = 10_000
 
 
-@define(eq=False, repr=False)
-class RecentSnapshots(MutableMapping[OperationRef, Operation]):
+class RecentSnapshots(OrderedDict[OperationRef, Operation]):
     """A cache of snapshots: the 10,000 most recently used, and as many more as operations are in use."""
 
-    _count_in_use: Callable[[], int]
-    _snapshots: OrderedDict[OperationRef, Operation] = field(init=False, factory=OrderedDict)
+    def __init__(self, count_in_use: Callable[[], int]) -> None:
+        super().__init__()
+        self._count_in_use = count_in_use
 
-    def __getitem__(self, ref: OperationRef) -> Operation:
-        operation = self._snapshots[ref]
-        self._snapshots.move_to_end(ref)
-        return operation
+    def get(self, ref: OperationRef, default: Any = None) -> Any:
+        """Return the snapshot of an operation, which is then the most recently used one, or the default."""
+        if ref in self:
+            self.move_to_end(ref)
+        return super().get(ref, default)
 
     def __setitem__(self, ref: OperationRef, operation: Operation) -> None:
-        self._snapshots[ref] = operation
-        self._snapshots.move_to_end(ref)
-        if len(self._snapshots) > _MOST_SNAPSHOTS:
-            while len(self._snapshots) > _MOST_SNAPSHOTS + self._count_in_use():
-                self._snapshots.popitem(last=False)
-
-    def __delitem__(self, ref: OperationRef) -> None:
-        del self._snapshots[ref]
-
-    def __iter__(self) -> Iterator[OperationRef]:
-        return iter(self._snapshots)
-
-    def __len__(self) -> int:
-        return len(self._snapshots)
+        super().__setitem__(ref, operation)
+        self.move_to_end(ref)
+        if len(self) > _MOST_SNAPSHOTS:
+            while len(self) > _MOST_SNAPSHOTS + self._count_in_use():
+                self.popitem(last=False)
 
 
 class SchedulesSession:

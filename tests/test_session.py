@@ -214,7 +214,7 @@ def test_least_recently_used_snapshot_is_dropped() -> None:
     refs = [OperationRef("s", str(number)) for number in range(10_001)]
     for ref in refs[:10_000]:
         snapshots[ref] = operation
-    assert snapshots[refs[0]] is operation
+    assert snapshots.get(refs[0]) is operation
     snapshots[refs[10_000]] = operation
     assert len(snapshots) == 10_000
     assert refs[0] in snapshots

@@ -69,13 +69,6 @@ class Window:
     is_fastest: bool
     answered: deque[float] = field(init=False, factory=deque)  # when each request ended
 
-    def earliest(self, now: float, in_flight: int, last_sent: float) -> float:
-        """Return when the next request may leave; infinity while that depends on an answer."""
-        rate = self.lasting_rate(now, in_flight)
-        if in_flight + len(self.answered) >= self.limit.calls:
-            return self.answered[0] + self.limit.per if self.answered else math.inf
-        return max(now, last_sent + 1 / rate)
-
     def lasting_rate(self, now: float, in_flight: int) -> float:
         """Return the rate that this limit allows in the long run; infinity if a faster limit decides.
 
@@ -164,7 +157,11 @@ class RateLimiter:
         if self._faults >= _FAULTS_OF_OUTAGE:
             at = max(at, self._last_sent + _PROBE_INTERVAL)
         for window in self._windows:
-            at = max(at, window.earliest(now, self.in_flight, self._last_sent))
+            rate, answered = window.lasting_rate(now, self.in_flight), window.answered
+            if self.in_flight + len(answered) < window.limit.calls:
+                at = max(at, self._last_sent + 1 / rate)
+            else:
+                at = max(at, answered[0] + window.limit.per if answered else math.inf)
         return at
 
     def lasting_rate(self, now: float) -> float:
