@@ -83,10 +83,6 @@ class Subscriber(ABC):
         """True if this subscriber accepts a pause until `until`: a closed gate, or the Retry-After of a fault."""
 
     @abstractmethod
-    def gives_up(self, retry: RetryPolicy, now: float) -> bool:
-        """True if the last transient fault ends this subscriber, rather than being retried."""
-
-    @abstractmethod
     def conclude(self, operation: Operation, now: float) -> Ending | None:
         """Return the ending that a snapshot means for this subscriber, None if it continues to wait."""
 
@@ -333,7 +329,9 @@ class Poller:
             is_tolerated = not delay or subscriber.tolerates(now + delay, now)
             if isinstance(outcome, AuthenticationError):  # the identity server is unavailable
                 is_tolerated = is_tolerated and subscriber.has_snapshot
-            if is_tolerated and not subscriber.gives_up(self._pool.retry, now):
+            retry = self._pool.retry
+            max_outage = 0.0 if subscriber.policy is None else retry.max_outage
+            if is_tolerated and (subscriber.faults < retry.attempts or now - subscriber.first_fault_at < max_outage):
                 return None
             outcome = _add_attempts(outcome, subscriber.faults)
         subscriber.polls += 1

@@ -5,7 +5,6 @@ import math
 
 from attrs import define, field
 
-from schedules_async._http.retry import RetryPolicy
 from schedules_async._operations.operation import Operation
 from schedules_async._polling.poller import Ending, Subscriber
 
@@ -37,10 +36,6 @@ class SingleFetch(Subscriber):
         if self._throttled_since is None:
             self._throttled_since = now
         return until - self._throttled_since <= self.max_retry_after
-
-    def gives_up(self, retry: RetryPolicy, _: float) -> bool:
-        """True once the attempts are used up."""
-        return self.faults >= retry.attempts
 
     def conclude(self, operation: Operation, _: float) -> Ending | None:
         """Return the snapshot, which ends the call."""

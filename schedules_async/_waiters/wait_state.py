@@ -15,7 +15,6 @@ from typing import cast
 from attrs import define, field, frozen
 
 from schedules_async._clock import Seconds, Timer, to_seconds
-from schedules_async._http.retry import RetryPolicy
 from schedules_async._operations.base_errors import copy_error, to_callers_error
 from schedules_async._operations.operation import Operation
 from schedules_async._operations.ref import OperationRef
@@ -140,10 +139,6 @@ class OperationSubscriber(Subscriber):
     def tolerates(self, until: float, now: float) -> bool:
         """True unless the gate is closed for longer than the policy's `max_retry_after`."""
         return until - now <= self.policy.max_retry_after
-
-    def gives_up(self, retry: RetryPolicy, now: float) -> bool:
-        """True once the attempts are used up and the outage has lasted `max_outage` seconds."""
-        return self.faults >= retry.attempts and now - self.first_fault_at >= retry.max_outage
 
     def conclude(self, operation: Operation, now: float) -> Ending | None:
         """Return the final snapshot, or the error of a stall that this poll detected; None if the wait continues."""
