@@ -496,13 +496,9 @@ class PollerPool:
                 poller.end(impatient, error)
 
     def __attrs_post_init__(self) -> None:
-        self.timers.on_failure = self.on_clock_failure
+        self.timers.on_failure = self.end_all
         # Once the running callback has returned, and with it the fetch that ended the outage is settled.
         self.fetcher.on_recovery = partial(self.loop.call_soon, self.on_recovery, context=self.context)
-
-    def on_clock_failure(self, error: BaseException) -> None:
-        """End every subscriber with the exception that the caller's own clock raised."""
-        self.end_all(to_callers_error(error))
 
     def on_recovery(self) -> None:
         """Poll every operation that waits for a backoff delay at once, within the limits: an outage is over."""
@@ -511,9 +507,9 @@ class PollerPool:
             poller.retry_now(now)
 
     def end_all(self, error: BaseException) -> None:
-        """End every subscriber of every poller with a copy of an error."""
+        """End every subscriber of every poller with a copy of an error, for instance the one that a clock raised."""
         for poller in tuple(self.pollers.values()):
-            poller.end(tuple(poller.subscribers), error)
+            poller.end(tuple(poller.subscribers), to_callers_error(error))
 
     async def aclose(self) -> None:
         """End every subscriber with SessionClosedError, and wait for the end of every fetch."""
