@@ -106,8 +106,7 @@ class SchedulesSession:
         self._transport = Transport(self._base_url, request_timeout, http, self._may_leave)
         self._limiter = RateLimiter(rate_limits, self._transport.max_connections)
         self._snapshots = RecentSnapshots(self._count_in_use) if snapshots is None else _check_snapshots(snapshots)
-        self._counts = Counter[str]()
-        self._random = random.Random().random
+        self._counts, self._random = Counter[str](), random.Random().random
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:
