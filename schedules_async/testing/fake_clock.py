@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
+from operator import itemgetter
 
 from attrs import define, field, setters
 
@@ -20,77 +20,7 @@ _TICKS_PER_CHECK = 5  # iterations between two checks of the busy sources; what 
 _REST = 0.0002  # real seconds
 _REST_BESIDE_THREADS = 0.001
 
-
-def _resolve(future: "asyncio.Future[None]") -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-def _is_quiet(loop: asyncio.AbstractEventLoop) -> bool:
-    """True if the loop has no other callback to run; False for a loop that does not show them, such as uvloop's."""
-    return not getattr(loop, "_ready", True)
-
-
-def _rest() -> None:
-    """Sleep, but not by a timer of the event loop, whose time freezegun may have stopped."""
-    time.sleep(_REST if threading.active_count() == 1 else _REST_BESIDE_THREADS)
-
-
-@define(eq=False)
-class _IdleMonitor:
-    """Calls a function once the event loop has been idle; holds a handle only between start and call."""
-
-    busy_sources: list[Callable[[], bool]] = field(init=False, factory=list)
-    _on_idle: Callable[[], None] = field(init=False)
-    _handle: asyncio.Handle | None = field(init=False, default=None)
-    _ticks: int = field(init=False, default=0)
-    _idle_ticks: int = field(init=False, default=0)
-    _quiet_ticks: int = field(init=False, default=0)
-
-    def start(self, on_idle: Callable[[], None]) -> None:
-        """Start or restart the count of idle iterations; `on_idle` is called at its end."""
-        self._on_idle = on_idle
-        self.restart()
-        if self._handle is None:
-            self._ticks = 0
-            self._handle = asyncio.get_running_loop().call_soon(self._tick)
-
-    def restart(self) -> None:
-        """Restart the count if one is under way."""
-        self._idle_ticks = self._quiet_ticks = 0
-
-    def stop(self) -> None:
-        """Cancel the count; the function is not called."""
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-
-    def _tick(self) -> None:
-        self._handle = None
-        loop = asyncio.get_running_loop()
-        self._ticks += 1
-        self._idle_ticks += 1
-        self._quiet_ticks = self._quiet_ticks + 1 if _is_quiet(loop) else 0
-        is_idle = self._idle_ticks >= _IDLE_TICKS or self._quiet_ticks >= _QUIET_TICKS
-        if (is_idle or self._ticks % _TICKS_PER_CHECK == 0) and any(is_busy() for is_busy in self.busy_sources):
-            is_idle = False
-            self.restart()
-        if is_idle:
-            self._on_idle()
-        else:
-            self._handle = loop.call_soon(self._tick)
-            if self._quiet_ticks == _QUIET_TICKS_TO_REST or self._ticks % _TICKS_PER_REST == 0:
-                _rest()
-
-
-@define(eq=False)
-class _Sleeper:
-    when: float
-    future: "asyncio.Future[None]"
-
-
-def _when(sleeper: _Sleeper) -> float:
-    return sleeper.when
+_turn = itemgetter(0, 1)
 
 
 @define(eq=False, on_setattr=setters.NO_OP)
@@ -107,14 +37,19 @@ class FakeClock:
     _now: float = field(default=0.0, alias="start", converter=to_seconds)
     _is_automatic: bool = field(default=True, alias="auto", kw_only=True)
     pauses: list[float] = field(init=False, factory=list)
-    _sleepers: list[_Sleeper] = field(init=False, factory=list)
-    _monitor: _IdleMonitor = field(init=False, factory=_IdleMonitor)
+    # The end of each sleep, in order; True for `advance`, which ends after the sleeps until the same time; its future.
+    _sleeps: "list[tuple[float, bool, asyncio.Future[None]]]" = field(init=False, factory=list)
     _advancing: asyncio.Lock = field(init=False, factory=asyncio.Lock)
+    _busy_sources: list[Callable[[], bool]] = field(init=False, factory=list)
+    _handle: asyncio.Handle | None = field(init=False, default=None)  # of `_tick`, while there is a sleep to end
+    _ticks: int = field(init=False, default=0)
+    _idle_ticks: int = field(init=False, default=0)
+    _quiet_ticks: int = field(init=False, default=0)
 
     @property
     def sleeping(self) -> int:
         """The number of sleeps that have not ended."""
-        return len(self._sleepers)
+        return sum(not is_advance for _, is_advance, _ in self._sleeps)
 
     def monotonic(self) -> float:
         """Return the fake time in seconds."""
@@ -122,7 +57,7 @@ class FakeClock:
 
     def add_busy(self, is_busy: Callable[[], bool]) -> None:
         """Stop the time while `is_busy()` is true; a `FakeSchedules` on this clock adds itself."""
-        self._monitor.busy_sources.append(is_busy)
+        self._busy_sources.append(is_busy)
 
     async def sleep(self, seconds: float) -> None:
         """Sleep for `seconds` of fake time; zero or less only yields to other tasks once."""
@@ -132,7 +67,7 @@ class FakeClock:
         if seconds > 0:
             await self._sleep_until(self._now + seconds)
         else:
-            self._monitor.restart()
+            self._watch()
             await asyncio.sleep(0)
 
     async def advance(self, seconds: Seconds) -> None:
@@ -147,59 +82,56 @@ class FakeClock:
         if not 0 <= seconds < math.inf:
             raise ValueError(f"seconds must be finite and not negative, not {seconds}")
         async with self._advancing:
-            await self._advance_to(self._now + seconds)
+            await self._sleep_until(self._now + seconds, is_advance=True)
 
-    async def _advance_to(self, end: float) -> None:
-        await self._wait_until_idle()
-        while (earliest := self._earliest()) <= end:
-            self._move_to(earliest)
-            await self._wait_until_idle()
-        self._now = end
-
-    async def _wait_until_idle(self) -> None:
-        idle = asyncio.get_running_loop().create_future()
-        self._monitor.start(partial(_resolve, idle))
+    async def _sleep_until(self, when: float, *, is_advance: bool = False) -> None:
+        sleep = (when, is_advance, asyncio.get_running_loop().create_future())
+        bisect.insort(self._sleeps, sleep, key=_turn)
+        self._watch()
         try:
-            await idle
+            await sleep[2]
         finally:
-            self._monitor.stop()
+            if sleep in self._sleeps:
+                self._sleeps.remove(sleep)
+            self._watch()
 
-    async def _sleep_until(self, when: float) -> None:
-        sleeper = _Sleeper(when, asyncio.get_running_loop().create_future())
-        bisect.insort(self._sleepers, sleeper, key=_when)
-        self._monitor_if_automatic()
-        try:
-            await sleeper.future
-        finally:
-            self._remove(sleeper)
-
-    def _monitor_if_automatic(self) -> None:
-        if self._is_automatic and self._earliest() < math.inf:
-            self._monitor.start(self._jump)
+    def _watch(self) -> None:
+        """Count the idle iterations of the event loop from now on, if there is a sleep to end."""
+        self._idle_ticks = self._quiet_ticks = 0
+        if self._is_automatic:
+            is_needed = bool(self._sleeps) and self._sleeps[0][0] < math.inf
         else:
-            self._monitor.restart()
+            is_needed = any(is_advance for _, is_advance, _ in self._sleeps)
+        if is_needed and self._handle is None:
+            self._ticks = 0
+            self._handle = asyncio.get_running_loop().call_soon(self._tick)
+        elif not is_needed and self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
 
-    def _remove(self, sleeper: _Sleeper) -> None:
-        if sleeper in self._sleepers:
-            self._sleepers.remove(sleeper)
-        self._monitor.restart()
-        if self._is_automatic and self._earliest() == math.inf:
-            self._monitor.stop()
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._handle = None
+        self._ticks += 1
+        self._idle_ticks += 1
+        is_quiet = not getattr(loop, "_ready", True)  # no other callback is to run; uvloop does not show them
+        self._quiet_ticks = self._quiet_ticks + 1 if is_quiet else 0
+        is_idle = self._idle_ticks >= _IDLE_TICKS or self._quiet_ticks >= _QUIET_TICKS
+        if (is_idle or self._ticks % _TICKS_PER_CHECK == 0) and any(is_busy() for is_busy in self._busy_sources):
+            is_idle, self._idle_ticks, self._quiet_ticks = False, 0, 0
+        if is_idle:
+            self._jump()
+            return
+        self._handle = loop.call_soon(self._tick)
+        if self._quiet_ticks == _QUIET_TICKS_TO_REST or self._ticks % _TICKS_PER_REST == 0:
+            # Not by a timer of the event loop, whose time freezegun may have stopped.
+            time.sleep(_REST if threading.active_count() == 1 else _REST_BESIDE_THREADS)
 
     def _jump(self) -> None:
         """Jump to the end of the earliest sleep, unless a sleep was cancelled in this iteration of the loop."""
-        count = len(self._sleepers)
-        earliest = self._earliest()
-        if len(self._sleepers) == count:
-            self._move_to(earliest)
-        self._monitor_if_automatic()
-
-    def _earliest(self) -> float:
-        """Return the end time of the earliest sleep that was not cancelled, or infinity."""
-        self._sleepers = [sleeper for sleeper in self._sleepers if not sleeper.future.done()]
-        return self._sleepers[0].when if self._sleepers else math.inf
-
-    def _move_to(self, when: float) -> None:
-        self._now = when
-        while self._sleepers and self._sleepers[0].when <= when:
-            _resolve(self._sleepers.pop(0).future)
+        if not any(future.done() for _, _, future in self._sleeps):
+            first = _turn(self._sleeps[0])
+            self._now = self._sleeps[0][0]
+            while self._sleeps and _turn(self._sleeps[0]) == first:
+                self._sleeps.pop(0)[2].set_result(None)
+        self._watch()

@@ -161,15 +161,14 @@ async def test_cancelled_sleep_leaves_equal_one_pending() -> None:
 
 async def test_clock_without_sleeps_holds_no_handle() -> None:
     clock = FakeClock()
-    monitor = clock._monitor
     await clock.sleep(1)
-    assert monitor._handle is None
+    assert clock._handle is None
     task = asyncio.create_task(clock.sleep(1))
     await asyncio.sleep(0)
-    assert monitor._handle is not None
+    assert clock._handle is not None
     task.cancel()
     await asyncio.wait({task})
-    assert monitor._handle is None
+    assert clock._handle is None
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
@@ -205,7 +204,7 @@ async def test_infinite_sleep_does_not_hold_back_others() -> None:
     endless = asyncio.create_task(clock.sleep(math.inf))
     await clock.sleep(7)
     assert clock.monotonic() == 7
-    assert clock._monitor._handle is None
+    assert clock._handle is None
     assert not endless.done()
     endless.cancel()
 
@@ -214,7 +213,7 @@ async def test_infinite_sleep_alone_holds_no_handle() -> None:
     clock = FakeClock()
     endless = asyncio.create_task(clock.sleep(math.inf))
     await asyncio.sleep(0)
-    assert clock._monitor._handle is None
+    assert clock._handle is None
     endless.cancel()
     await asyncio.wait({endless})
     assert clock.sleeping == 0
@@ -270,7 +269,7 @@ async def test_advance_ends_sleeps_up_to_target(steps: list[float], log: list[tu
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
-    assert clock._monitor._handle is None
+    assert clock._handle is None
 
 
 async def test_concurrent_advances_add_up() -> None:
@@ -289,7 +288,7 @@ async def test_cancelled_advance_leaves_time_unchanged() -> None:
     advance.cancel()
     await asyncio.wait({advance})
     assert clock.monotonic() == 0
-    assert clock._monitor._handle is None
+    assert clock._handle is None
     await clock.advance(5)
     assert clock.monotonic() == 5
 
