@@ -1,6 +1,7 @@
 """A fake service: the whole contract over real HTTP on the loopback."""
 
 import itertools
+import math
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -25,11 +26,13 @@ from schedules_async.testing.protocol import (
     NO_RESOURCE,
     NO_TOKEN,
     SEVERAL_CONDITIONS,
+    WRONG_CLIENT,
     WRONG_METHOD,
     WRONG_TOKEN,
-    TokenIssuer,
+    WRONG_TOKEN_METHOD,
     WindowCounter,
     matches,
+    read_basic,
     read_bearer,
     read_path,
 )
@@ -88,7 +91,7 @@ class FakeSchedules:
     _numbers: Iterator[int] = field(init=False, factory=lambda: itertools.count(1))
     _sessions: WeakSet[SchedulesSession] = field(init=False, factory=WeakSet)
     _credentials: WeakSet[ClientCredentials] = field(init=False, factory=WeakSet)
-    _issuer: TokenIssuer = field(init=False, factory=TokenIssuer)
+    _expiry_times: dict[str, float] = field(init=False, factory=dict)  # of every token that was issued
     _token_interruptions: deque[Answer] = field(init=False, factory=deque)
     _zero: datetime = field(init=False)
     _http: HttpServer = field(init=False)
@@ -266,9 +269,17 @@ class FakeSchedules:
         return received, self._issue(received) if is_for_token else self._decide(received)
 
     def _issue(self, received: ReceivedRequest) -> Answer:
+        """Return a new token, `token` with a number, to the client with these credentials; the form is not checked."""
         if self._token_interruptions:
             return self._token_interruptions.popleft()
-        return self._issuer.answer(received, (self.client_id, self.client_secret), self.token, self.token_life)
+        if received.method != "POST":
+            return WRONG_TOKEN_METHOD
+        if read_basic(received.headers.get("Authorization", "")) != (self.client_id, self.client_secret):
+            return WRONG_CLIENT
+        token, life = f"{self.token}-{len(self._expiry_times) + 1}", self.token_life
+        self._expiry_times[token] = received.time + life
+        grant = {"access_token": token, "token_type": "Bearer", "expires_in": life, "scope": "itwin-platform"}
+        return Answer(200, grant, {"Cache-Control": "no-store", "Content-Type": "application/json"})
 
     def _decide(self, received: ReceivedRequest) -> Answer:
         """Return the answer of the first rule that has one."""
@@ -284,8 +295,8 @@ class FakeSchedules:
         authorization = received.headers.get("Authorization")
         if authorization is None:
             return NO_TOKEN
-        token = read_bearer(authorization)
-        is_valid = token == self.token or self._issuer.is_valid(token, received.time)
+        token = read_bearer(authorization) or ""
+        is_valid = token == self.token or received.time < self._expiry_times.get(token, -math.inf)
         return None if is_valid and token not in self._rejected else WRONG_TOKEN
 
     def _check_interruptions(self, received: ReceivedRequest) -> Answer | None:

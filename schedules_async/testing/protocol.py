@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import itertools
 import math
 import re
 from functools import lru_cache
@@ -12,7 +11,6 @@ from attrs import define, field
 
 from schedules_async._operations.ref import OperationRef
 from schedules_async.testing.answers import Answer, error_body
-from schedules_async.testing.http_server import ReceivedRequest
 
 METHODS = ("GET", "HEAD")
 ENDPOINT = "/connect/token"
@@ -34,8 +32,8 @@ NO_RESOURCE = Answer(404, error_body("ResourceNotFound", "Requested resource is 
 WRONG_METHOD = Answer(
     405, error_body("MethodNotAllowed", "The resource can only be read."), {"Allow": ", ".join(METHODS)}
 )
-_WRONG_TOKEN_METHOD = Answer(405, error_body("MethodNotAllowed", "Tokens are requested with POST."), {"Allow": "POST"})
-_WRONG_CLIENT = Answer(401, {"error": "invalid_client"}, {"WWW-Authenticate": "Basic"})  # RFC 6749 section 5.2
+WRONG_TOKEN_METHOD = Answer(405, error_body("MethodNotAllowed", "Tokens are requested with POST."), {"Allow": "POST"})
+WRONG_CLIENT = Answer(401, {"error": "invalid_client"}, {"WWW-Authenticate": "Basic"})  # RFC 6749 section 5.2
 SEVERAL_CONDITIONS = Answer(400, error_body("InvalidRequest", "Header If-None-Match was found more than once."))
 
 
@@ -56,6 +54,16 @@ def read_bearer(authorization: str) -> str | None:
     """Return the token of an Authorization header, or None for another scheme (RFC 6750 section 2.1)."""
     scheme, _, token = authorization.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
+
+
+def read_basic(authorization: str) -> tuple[str, str] | None:
+    """Return the client id and secret of an Authorization header, or None for anything else (RFC 6749 2.3.1)."""
+    scheme, _, encoded = authorization.partition(" ")
+    try:
+        client_id, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except ValueError:  # not base64, or not UTF-8
+        return None
+    return (unquote_plus(client_id), unquote_plus(secret)) if scheme.lower() == "basic" else None
 
 
 def make_etag(body: bytes) -> str:
@@ -91,39 +99,3 @@ class WindowCounter:
             self._count += 1
             return None
         return max(math.ceil(start + length - now), 1)
-
-
-@define(eq=False)
-class TokenIssuer:
-    """Issues tokens and keeps their expiry times, in seconds of the server's clock."""
-
-    _expiry_times: dict[str, float] = field(init=False, factory=dict)
-    _numbers: "itertools.count[int]" = field(init=False, factory=lambda: itertools.count(1))
-
-    def answer(self, received: ReceivedRequest, client: tuple[str, str], name: str, life: float) -> Answer:
-        """Return a new token, `name` with a number, to the client with these credentials; the form is not checked.
-
-        The token expires `life` seconds after the request.
-        """
-        if received.method != "POST":
-            return _WRONG_TOKEN_METHOD
-        if read_basic(received.headers.get("Authorization", "")) != client:
-            return _WRONG_CLIENT
-        token = f"{name}-{next(self._numbers)}"
-        self._expiry_times[token] = received.time + life
-        grant = {"access_token": token, "token_type": "Bearer", "expires_in": life, "scope": "itwin-platform"}
-        return Answer(200, grant, {"Cache-Control": "no-store", "Content-Type": "application/json"})
-
-    def is_valid(self, token: str | None, now: float) -> bool:
-        """Return True if the token was issued here and has not expired."""
-        return token is not None and now < self._expiry_times.get(token, now)
-
-
-def read_basic(authorization: str) -> tuple[str, str] | None:
-    """Return the client id and secret of an Authorization header, or None for anything else (RFC 6749 2.3.1)."""
-    scheme, _, encoded = authorization.partition(" ")
-    try:
-        client_id, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
-    except ValueError:  # not base64, or not UTF-8
-        return None
-    return (unquote_plus(client_id), unquote_plus(secret)) if scheme.lower() == "basic" else None
