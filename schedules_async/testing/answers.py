@@ -9,6 +9,7 @@ from enum import Enum, auto
 from attrs import field, frozen
 
 from schedules_async._clock import Seconds, to_seconds
+from schedules_async._operations.ref import OperationRef
 
 MEDIA_TYPE = "application/vnd.bentley.itwin-platform.v1+json"
 OPERATION_ID = "{operation_id}"
@@ -66,6 +67,12 @@ class Answer:
     def etag(self) -> str | None:
         """The value of the first ETag field, or None."""
         return next((value for name, value in self.headers if name.lower() == "etag"), None)
+
+
+def fill_in_id(body: bytes, ref: OperationRef | None) -> bytes:
+    """Return the body with the operation's id in place of `{operation_id}`."""
+    operation_id = json.dumps(ref.operation_id)[1:-1] if ref is not None else ""
+    return body.replace(OPERATION_ID.encode(), operation_id.encode())
 
 
 def error_body(code: str, message: str, target: str | None = None) -> dict[str, object]:

@@ -5,18 +5,15 @@ import math
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from weakref import WeakSet
 
-from aiohttp import web
 from attrs import define, evolve, field
 
 from schedules_async import ClientCredentials, SchedulesSession
-from schedules_async._clock import Clock, Seconds, SystemClock, to_seconds
+from schedules_async._clock import Seconds, to_seconds
 from schedules_async._operations.ref import OperationRef
-from schedules_async.testing.answers import START_OF_TIME, Answer, not_modified, throttled
+from schedules_async.testing.answers import Answer, not_modified, throttled
 from schedules_async.testing.fake_clock import FakeClock
 from schedules_async.testing.http_server import HttpServer, ReceivedRequest
 from schedules_async.testing.protocol import (
@@ -34,31 +31,14 @@ from schedules_async.testing.protocol import (
     matches,
     read_basic,
     read_bearer,
-    read_path,
 )
-from schedules_async.testing.server_thread import ServerThread
 from schedules_async.testing.simulated_operation import Progress, SimulatedOperation, to_shape
 
 _NAMESPACE = uuid.UUID("2f9c1a44-6a0e-5c1b-9d53-5d0a6f1f7c11")
 
 
-def _to_prefix(text: str) -> str:
-    return "/" + text.strip("/") if text.strip("/") else ""
-
-
-def _to_clock(clock: Clock | None) -> Clock:
-    return SystemClock() if clock is None else clock
-
-
-def _zero_date(clock: Clock) -> datetime:
-    """Return the date at which the clock reads zero: the real one for the system clock, a constant for others."""
-    if isinstance(clock, SystemClock):
-        return datetime.now(UTC) - timedelta(seconds=clock.monotonic())
-    return datetime.fromisoformat(START_OF_TIME)
-
-
 @define(eq=False, repr=False, kw_only=True)
-class FakeSchedules:
+class FakeSchedules(HttpServer):
     """A server of `GET /schedules/{scheduleId}/operations/{operationId}` on the loopback, for tests and demos.
 
     It runs within `async with`, or from `start` to `close`, on the running event loop; within a plain `with` it runs
@@ -73,12 +53,8 @@ class FakeSchedules:
     """
 
     token: str = field(default="test-token")
-    clock: Clock = field(default=None, converter=_to_clock)
     quota: int | None = None
     window: float = field(default=60.0, converter=to_seconds)
-    _prefix: str = field(default="", alias="prefix", converter=_to_prefix)
-    _host: str = field(default="127.0.0.1", alias="host")
-    _port: int = field(default=0, alias="port")
     client_id: str = "test-client"
     client_secret: str = field(default="test-secret")
     token_life: float = field(default=3600.0, converter=to_seconds)
@@ -93,13 +69,9 @@ class FakeSchedules:
     _credentials: WeakSet[ClientCredentials] = field(init=False, factory=WeakSet)
     _expiry_times: dict[str, float] = field(init=False, factory=dict)  # of every token that was issued
     _token_interruptions: deque[Answer] = field(init=False, factory=deque)
-    _zero: datetime = field(init=False)
-    _http: HttpServer = field(init=False)
-    _thread: ServerThread = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._zero = _zero_date(self.clock)
-        self._http = HttpServer(self.clock, self._receive, self._to_date)
+        super().__attrs_post_init__()
         if isinstance(self.clock, FakeClock):
             self.clock.add_busy(lambda: self.is_busy)
             self.clock.add_busy(self._is_awaited)
@@ -125,61 +97,12 @@ class FakeSchedules:
     def _is_awaited(self) -> bool:
         """Return True if clients wait for more answers than the server delays."""
         requests = sum(session.stats.in_flight for session in self._sessions)
-        return requests + sum(each.in_flight for each in self._credentials) > self._http.waiting
-
-    async def start(self) -> None:
-        """Start to listen; raise RuntimeError if the server is already running."""
-        await self._http.start(self._host, self._port)
-
-    async def close(self) -> None:
-        """Abort all connections and requests; do nothing if the server is not running.
-
-        A cancellation is raised only after everything has ended. Raise RuntimeError on another event loop than
-        that of the server.
-        """
-        await self._http.close()
-
-    def __enter__(self) -> Self:
-        if isinstance(self.clock, FakeClock):
-            raise TypeError("a FakeClock works on one event loop only: use `async with`, or the system clock")
-        thread = ServerThread(self)
-        thread.start()
-        self._thread = thread
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._thread.stop()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    @property
-    def url(self) -> str:
-        """The base URL, with the prefix and without a final slash; raise RuntimeError if the server is not running."""
-        return f"http://{self._http.address}{self._prefix}"
+        return requests + sum(each.in_flight for each in self._credentials) > self._waiting
 
     @property
     def token_url(self) -> str:
         """The URL of the token endpoint; raise RuntimeError if the server is not running."""
         return self.url + ENDPOINT
-
-    @property
-    def is_busy(self) -> bool:
-        """True if a request is being processed; a delayed or stalled one does not count."""
-        return self._http.is_busy
-
-    @property
-    def open_connections(self) -> int:
-        """The number of open connections."""
-        return self._http.open_connections
 
     def url_of(self, ref: OperationRef) -> str:
         """Return the URL of an operation."""
@@ -253,20 +176,19 @@ class FakeSchedules:
             str(uuid.uuid5(_NAMESPACE, f"operation {number}")) if operation_id is None else operation_id,
         )
 
-    def _to_date(self, reading: float) -> datetime:
-        return self._zero + timedelta(seconds=reading)
-
-    def _receive(self, request: web.BaseRequest) -> tuple[ReceivedRequest, Answer]:
-        received = ReceivedRequest(
-            ref=read_path(request.raw_path, self._prefix),
-            time=self.clock.monotonic(),
-            method=request.method,
-            path=request.raw_path,
-            headers=request.headers,
+    def _decide(self, received: ReceivedRequest) -> Answer:
+        """Return the answer of the first rule that has one."""
+        if received.path == self._prefix + ENDPOINT:
+            self.token_requests.append(received)
+            return self._issue(received)
+        self.requests.append(received)
+        return (
+            self._check_token(received)
+            or self._check_interruptions(received)
+            or self._check_quota(received)
+            or _check_route(received)
+            or self._answer(received)
         )
-        is_for_token = received.path == self._prefix + ENDPOINT
-        (self.token_requests if is_for_token else self.requests).append(received)
-        return received, self._issue(received) if is_for_token else self._decide(received)
 
     def _issue(self, received: ReceivedRequest) -> Answer:
         """Return a new token, `token` with a number, to the client with these credentials; the form is not checked."""
@@ -280,16 +202,6 @@ class FakeSchedules:
         self._expiry_times[token] = received.time + life
         grant = {"access_token": token, "token_type": "Bearer", "expires_in": life, "scope": "itwin-platform"}
         return Answer(200, grant, {"Cache-Control": "no-store", "Content-Type": "application/json"})
-
-    def _decide(self, received: ReceivedRequest) -> Answer:
-        """Return the answer of the first rule that has one."""
-        return (
-            self._check_token(received)
-            or self._check_interruptions(received)
-            or self._check_quota(received)
-            or _check_route(received)
-            or self._answer(received)
-        )
 
     def _check_token(self, received: ReceivedRequest) -> Answer | None:
         authorization = received.headers.get("Authorization")

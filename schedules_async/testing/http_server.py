@@ -1,23 +1,27 @@
 """The HTTP side of the fake server: it reads requests and sends answers; closing it leaves nothing behind."""
 
 import asyncio
-import json
 import socket
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from datetime import datetime
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import cast
+from types import TracebackType
+from typing import Self, TypeVar, cast
 
 from aiohttp import web
 from attrs import define, field, setters
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from schedules_async._clock import Clock
+from schedules_async._clock import Clock, SystemClock, to_clock
 from schedules_async._operations.ref import OperationRef
-from schedules_async.testing.answers import MEDIA_TYPE, OPERATION_ID, Answer, Delivery
+from schedules_async.testing.answers import MEDIA_TYPE, START_OF_TIME, Answer, Delivery, fill_in_id
+from schedules_async.testing.fake_clock import FakeClock
+from schedules_async.testing.protocol import read_path
+from schedules_async.testing.server_thread import ServerThread
 
+Value = TypeVar("Value")
 _BACKLOG = 1024  # if the queue is full, clients retry the connection only after real seconds
 _LINGER_ZERO = struct.pack("ii", 1, 0)  # closing the socket sends a reset
 _ACCEPTING_TICKS = 3  # iterations of the event loop until an accepted connection has its protocol
@@ -45,43 +49,59 @@ class ReceivedRequest:
         return ", ".join(self.headers.getall("If-None-Match", ())) or None
 
 
-@define(eq=False)
-class HttpServer:
-    """An HTTP server that sends the answer that `decide` returns for each request."""
+def _to_prefix(text: str) -> str:
+    return "/" + text.strip("/") if text.strip("/") else ""
 
-    _clock: Clock
-    _decide: Callable[[web.BaseRequest], tuple[ReceivedRequest, Answer]]
-    _to_date: Callable[[float], datetime]
+
+@define(eq=False, repr=False, kw_only=True)
+class HttpServer(ABC):
+    """An HTTP server that sends the answer that a subclass decides on for each request."""
+
+    clock: Clock = field(default=None, converter=to_clock)
+    _prefix: str = field(default="", alias="prefix", converter=_to_prefix)
+    _host: str = field(default="127.0.0.1", alias="host")
+    _port: int = field(default=0, alias="port")
+    _zero: datetime = field(init=False)  # the date at which the clock reads zero
     _server: asyncio.Server | None = field(init=False, default=None)
     _web: web.Server | None = field(init=False, default=None)
-    _processing: int = field(init=False, default=0)
-    waiting: int = field(init=False, default=0)  # requests that are delayed by the clock, or stalled
+    _thread: ServerThread = field(init=False)
+    _unanswered: int = field(init=False, default=0)
+    _waiting: int = field(init=False, default=0)  # those of them that are delayed by the clock, or stalled
+
+    def __attrs_post_init__(self) -> None:
+        self._zero = datetime.fromisoformat(START_OF_TIME)
+        if isinstance(self.clock, SystemClock):
+            self._zero = datetime.now(UTC) - timedelta(seconds=self.clock.monotonic())
+
+    @abstractmethod
+    def _decide(self, received: ReceivedRequest) -> Answer:
+        """Return the answer to a request."""
+
+    @property
+    def url(self) -> str:
+        """The base URL, with the prefix and without a final slash; raise RuntimeError if the server is not running."""
+        if self._server is None:
+            raise RuntimeError("the server is not running")
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}{self._prefix}"
 
     @property
     def is_busy(self) -> bool:
         """True if a request is being processed; a delayed or stalled one does not count."""
-        return self._processing > 0
+        return self._unanswered > self._waiting
 
     @property
     def open_connections(self) -> int:
         """The number of open connections."""
         return len(self._web.connections) if self._web is not None else 0
 
-    @property
-    def address(self) -> str:
-        """The host and port to connect to; raise RuntimeError if the server is not running."""
-        if self._server is None:
-            raise RuntimeError("the server is not running")
-        host, port = self._server.sockets[0].getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-    async def start(self, host: str, port: int) -> None:
+    async def start(self) -> None:
         """Start to listen; raise RuntimeError if the server is already running."""
         if self._server is not None:
             raise RuntimeError("the server is already running")
         self._web = web.Server(self._handle, handler_cancellation=True, access_log=None)
         create = asyncio.get_running_loop().create_server
-        self._server = await create(self._web, host, port, backlog=_BACKLOG, start_serving=False)
+        self._server = await create(self._web, self._host, self._port, backlog=_BACKLOG, start_serving=False)
         try:
             await self._server.start_serving()
         except asyncio.CancelledError:
@@ -89,13 +109,23 @@ class HttpServer:
             raise
 
     async def close(self) -> None:
-        """Abort all connections and requests, as `FakeSchedules.close` describes."""
+        """Abort all connections and requests; do nothing if the server is not running.
+
+        A cancellation is raised only after everything has ended. Raise RuntimeError on another event loop than
+        that of the server.
+        """
         if self._server is None or self._web is None:
             return
         if self._server.get_loop() is not asyncio.get_running_loop():
             raise RuntimeError("the server runs on another event loop")
-        cancellation = None
-        for _ in self._close(self._server, self._web):
+        server, self._server, cancellation, ticks = self._server, None, None, 0
+        while ticks <= _ACCEPTING_TICKS or self.open_connections:
+            if ticks >= _ACCEPTING_TICKS:
+                server.close()
+                transports = [connection.transport for connection in self._web.connections]
+                for transport in filter(None, transports):  # None once the client has disconnected
+                    transport.abort()
+            ticks += 1
             try:
                 await asyncio.sleep(0)
             except asyncio.CancelledError as error:
@@ -103,58 +133,63 @@ class HttpServer:
         if cancellation is not None:
             raise cancellation
 
-    def _close(self, server: asyncio.Server, web_server: web.Server) -> Iterator[int]:
-        """Close step by step, with one iteration of the event loop between two steps."""
-        self._server = None
-        yield from range(_ACCEPTING_TICKS)
-        server.close()
-        transports = [connection.transport for connection in web_server.connections]
-        for transport in filter(None, transports):  # None once the client has disconnected
-            transport.abort()
-        yield from iter(lambda: self.open_connections, 0)  # until all are lost
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __enter__(self) -> Self:
+        if isinstance(self.clock, FakeClock):
+            raise TypeError("a FakeClock works on one event loop only: use `async with`, or the system clock")
+        thread = ServerThread(self)
+        thread.start()
+        self._thread = thread
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._thread.stop()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        self._processing += 1
+        self._unanswered += 1
         try:
-            received, answer = self._decide(request)
+            ref, now = read_path(request.raw_path, self._prefix), self.clock.monotonic()
+            received = ReceivedRequest(ref, now, request.method, request.raw_path, request.headers)
+            answer = self._decide(received)
             if answer.delay > 0:
-                with self._as_waiting():
-                    await self._clock.sleep(answer.delay)
-            return await self._deliver(request, received, answer)
+                await self._wait(self.clock.sleep(answer.delay))
+            body = fill_in_id(answer.body, ref)
+            if answer.delivery is Delivery.WHOLE:
+                received.status = answer.status
+                return web.Response(status=answer.status, headers=self._headers(answer), body=body)
+            _send(cast("asyncio.Transport", request.transport), answer.delivery, body)
+            end: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
+            return await (self._wait(end) if answer.delivery is Delivery.FRAGMENT else end)  # until disconnected
         finally:
-            self._processing -= 1
+            self._unanswered -= 1
 
-    @contextmanager
-    def _as_waiting(self) -> Iterator[None]:
-        self._processing -= 1
-        self.waiting += 1
+    async def _wait(self, end: Awaitable[Value]) -> Value:
+        """Wait for something while the request does not count as being processed."""
+        self._waiting += 1
         try:
-            yield
+            return await end
         finally:
-            self.waiting -= 1
-            self._processing += 1
-
-    async def _deliver(self, request: web.BaseRequest, received: ReceivedRequest, answer: Answer) -> web.StreamResponse:
-        body = _fill_in_id(answer.body, received.ref)
-        if answer.delivery is Delivery.WHOLE:
-            received.status = answer.status
-            return web.Response(status=answer.status, headers=self._headers(answer), body=body)
-        _send(cast("asyncio.Transport", request.transport), answer.delivery, body)
-        until_disconnected: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
-        with self._as_waiting() if answer.delivery is Delivery.FRAGMENT else nullcontext():
-            return await until_disconnected
+            self._waiting -= 1
 
     def _headers(self, answer: Answer) -> CIMultiDict[str]:
         headers = CIMultiDict(answer.headers)
-        headers.setdefault("Date", format_datetime(self._to_date(self._clock.monotonic()), usegmt=True))
+        headers.setdefault("Date", format_datetime(self._to_date(self.clock.monotonic()), usegmt=True))
         if answer.body:
             headers.setdefault("Content-Type", MEDIA_TYPE)
         return headers
 
-
-def _fill_in_id(body: bytes, ref: OperationRef | None) -> bytes:
-    operation_id = json.dumps(ref.operation_id)[1:-1] if ref is not None else ""
-    return body.replace(OPERATION_ID.encode(), operation_id.encode())
+    def _to_date(self, reading: float) -> datetime:
+        return self._zero + timedelta(seconds=reading)
 
 
 def _send(transport: asyncio.Transport, delivery: Delivery, data: bytes) -> None:

@@ -1,26 +1,32 @@
 import asyncio
 import gc
-from datetime import UTC, datetime, timedelta
 
 import pytest
-from aiohttp import web
+from attrs import define
+from yarl import URL
 
-from schedules_async._clock import SystemClock
 from schedules_async.testing import Answer, ReceivedRequest, raw, reset, stall
 from schedules_async.testing.http_server import HttpServer
 
 
-def make_server(answer: Answer) -> HttpServer:
-    def decide(request: web.BaseRequest) -> tuple[ReceivedRequest, Answer]:
-        return ReceivedRequest(None, 0.0, request.method, request.raw_path, request.headers), answer
+@define(eq=False, kw_only=True)
+class Server(HttpServer):
+    """Sends one answer to every request."""
 
-    return HttpServer(SystemClock(), decide, lambda now: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=now))
+    answer: Answer
+
+    def _decide(self, received: ReceivedRequest) -> Answer:
+        del received
+        return self.answer
 
 
-async def exchange(server: HttpServer, request: bytes) -> bytes:
+async def connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection(URL(url).host, URL(url).port)
+
+
+async def exchange(server: Server, request: bytes) -> bytes:
     """Send bytes over a plain socket and read until the server closes the connection."""
-    host, _, port = server.address.rpartition(":")
-    reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    reader, writer = await connect(server.url)
     try:
         writer.write(request)
         return await reader.read(-1)
@@ -43,8 +49,8 @@ GET = b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     ],
 )
 async def test_answer_is_sent_as_expected_bytes(answer: Answer, head: bytes, tail: bytes) -> None:
-    server = make_server(answer)
-    await server.start("127.0.0.1", 0)
+    server = Server(answer=answer)
+    await server.start()
     sent = await exchange(server, GET)
     assert sent.startswith(head)
     assert sent.endswith(tail)
@@ -52,24 +58,24 @@ async def test_answer_is_sent_as_expected_bytes(answer: Answer, head: bytes, tai
 
 
 async def test_reset_answer_resets_connection() -> None:
-    server = make_server(reset())
-    await server.start("127.0.0.1", 0)
+    server = Server(answer=reset())
+    await server.start()
     with pytest.raises(ConnectionResetError):
         await exchange(server, GET)
     await server.close()
 
 
 async def test_request_that_is_not_http_is_answered_400() -> None:
-    server = make_server(Answer())
-    await server.start("127.0.0.1", 0)
+    server = Server(answer=Answer())
+    await server.start()
     assert b" 400 " in await exchange(server, b"hello\r\n\r\n")
     await server.close()
 
 
 @pytest.mark.parametrize("answer", [stall(), raw(b"HTTP/1.1 200 OK\r\n", close=False), stall(delay=3600)])
 async def test_close_ends_waiting_requests(answer: Answer) -> None:
-    server = make_server(answer)
-    await server.start("127.0.0.1", 0)
+    server = Server(answer=answer)
+    await server.start()
     client = asyncio.create_task(exchange(server, GET))
     for _ in iter(lambda: server.open_connections, 1):
         await asyncio.sleep(0)
@@ -81,10 +87,9 @@ async def test_close_ends_waiting_requests(answer: Answer) -> None:
 
 
 async def test_close_aborts_connection_just_made() -> None:
-    server = make_server(Answer())
-    await server.start("127.0.0.1", 0)
-    host, _, port = server.address.rpartition(":")
-    _, writer = await asyncio.open_connection(host, int(port))
+    server = Server(answer=Answer())
+    await server.start()
+    _, writer = await connect(server.url)
     await server.close()
     assert server.open_connections == 0
     writer.close()
@@ -93,11 +98,11 @@ async def test_close_aborts_connection_just_made() -> None:
 @pytest.mark.parametrize("steps", range(8))
 async def test_cancelled_close_still_ends_everything(steps: int) -> None:
     """The cancellation comes at each iteration of the event loop, and is raised in the end."""
-    server = make_server(stall())
-    await server.start("127.0.0.1", 0)
-    address = server.address
+    server = Server(answer=stall())
+    await server.start()
+    url = server.url
     client = asyncio.create_task(exchange(server, GET))
-    for _ in iter(lambda: server.waiting, 1):
+    for _ in iter(lambda: server._waiting, 1):
         await asyncio.sleep(0)
     close = asyncio.create_task(server.close())
     for _ in range(steps):
@@ -107,65 +112,64 @@ async def test_cancelled_close_still_ends_everything(steps: int) -> None:
     await asyncio.wait({close})
     await server.close()
     assert server.open_connections == 0
-    assert not await is_listening(address)
+    assert not await is_listening(url)
     await asyncio.wait({client})
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_cancelled_close_raises_cancelled_error() -> None:
-    server = make_server(Answer())
-    await server.start("127.0.0.1", 0)
+    server = Server(answer=Answer())
+    await server.start()
     close = asyncio.create_task(server.close())
     await asyncio.sleep(0)
     close.cancel()
     await asyncio.wait({close})
     assert close.cancelled()
     with pytest.raises(RuntimeError, match="not running"):
-        str(server.address)
+        str(server.url)
 
 
 @pytest.mark.parametrize("steps", range(5))
 async def test_cancelled_start_leaves_no_socket(steps: int) -> None:
-    server = make_server(Answer())
-    start = asyncio.create_task(server.start("127.0.0.1", 0))
+    server = Server(answer=Answer())
+    start = asyncio.create_task(server.start())
     for _ in range(steps):
         await asyncio.sleep(0)
     start.cancel()
     await asyncio.wait({start})
     gc.collect()  # an open socket would be a ResourceWarning
     if start.cancelled():
-        await server.start("127.0.0.1", 0)
+        await server.start()
     await server.close()
 
 
-async def is_listening(address: str) -> bool:
-    host, _, port = address.rpartition(":")
+async def is_listening(url: str) -> bool:
     try:
-        _, writer = await asyncio.open_connection(host, int(port))
+        _, writer = await connect(url)
     except ConnectionRefusedError:
         return False
     writer.close()
     return True
 
 
-async def test_ipv6_address_has_brackets() -> None:
-    server = make_server(Answer(200, b"six"))
-    await server.start("::1", 0)
-    assert server.address.startswith("[::1]:")
+async def test_ipv6_address_has_brackets_in_url() -> None:
+    server = Server(answer=Answer(200, b"six"), host="::1")
+    await server.start()
+    assert server.url.startswith("http://[::1]:")
     assert (await exchange(server, GET)).endswith(b"six")
     await server.close()
 
 
 async def test_server_cannot_start_twice() -> None:
-    server = make_server(Answer())
+    server = Server(answer=Answer())
     await server.close()
     with pytest.raises(RuntimeError, match="not running"):
-        str(server.address)
-    await server.start("127.0.0.1", 0)
+        str(server.url)
+    await server.start()
     with pytest.raises(RuntimeError, match="already running"):
-        await server.start("127.0.0.1", 0)
+        await server.start()
     await server.close()
     await server.close()
     assert server.open_connections == 0
-    await server.start("127.0.0.1", 0)
+    await server.start()
     await server.close()
