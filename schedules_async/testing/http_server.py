@@ -4,11 +4,13 @@ import asyncio
 import socket
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from threading import Thread
 from types import TracebackType
-from typing import Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 from aiohttp import web
 from attrs import define, field, setters
@@ -19,7 +21,6 @@ from schedules_async._operations.ref import OperationRef
 from schedules_async.testing.answers import MEDIA_TYPE, START_OF_TIME, Answer, Delivery, fill_in_id
 from schedules_async.testing.fake_clock import FakeClock
 from schedules_async.testing.protocol import read_path
-from schedules_async.testing.server_thread import ServerThread
 
 Value = TypeVar("Value")
 _BACKLOG = 1024  # if the queue is full, clients retry the connection only after real seconds
@@ -64,7 +65,7 @@ class HttpServer(ABC):
     _zero: datetime = field(init=False)  # the date at which the clock reads zero
     _server: asyncio.Server | None = field(init=False, default=None)
     _web: web.Server | None = field(init=False, default=None)
-    _thread: ServerThread = field(init=False)
+    _running: ExitStack = field(init=False)  # of `__enter__`
     _unanswered: int = field(init=False, default=0)
     _waiting: int = field(init=False, default=0)  # those of them that are delayed by the clock, or stalled
 
@@ -145,15 +146,27 @@ class HttpServer(ABC):
     def __enter__(self) -> Self:
         if isinstance(self.clock, FakeClock):
             raise TypeError("a FakeClock works on one event loop only: use `async with`, or the system clock")
-        thread = ServerThread(self)
+        loop = asyncio.new_event_loop()
+        thread = Thread(target=loop.run_forever, name="FakeSchedules", daemon=True)
+
+        def run(function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+            asyncio.run_coroutine_threadsafe(function(), loop).result()
+
         thread.start()
-        self._thread = thread
+        with ExitStack() as stack:
+            stack.callback(loop.close)
+            stack.callback(thread.join)
+            stack.callback(loop.call_soon_threadsafe, loop.stop)
+            stack.callback(run, loop.shutdown_default_executor)
+            run(self.start)
+            stack.callback(run, self.close)
+            self._running = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._thread.stop()
+        self._running.close()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self._unanswered += 1

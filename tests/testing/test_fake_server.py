@@ -5,6 +5,7 @@ import gc
 import itertools
 import re
 import socket
+import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
@@ -610,7 +611,7 @@ def test_plain_with_ends_connections_and_thread() -> None:
         with FakeSchedules() as server:
             connection = stack.enter_context(socket.create_connection(server_address(server), timeout=60))
             connection.sendall(b"GET /schedules/s/operations/o HTTP/1.1\r\nHost: x\r\n")
-        assert not server._thread._thread.is_alive()
+        assert "FakeSchedules" not in [thread.name for thread in threading.enumerate()]
         with contextlib.suppress(ConnectionResetError):
             assert connection.recv(1) == b""
 

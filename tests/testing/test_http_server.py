@@ -1,5 +1,7 @@
 import asyncio
 import gc
+import socket
+import threading
 
 import pytest
 from attrs import define
@@ -173,3 +175,48 @@ async def test_server_cannot_start_twice() -> None:
     assert server.open_connections == 0
     await server.start()
     await server.close()
+
+
+def server_threads() -> int:
+    return [thread.name for thread in threading.enumerate()].count("FakeSchedules")
+
+
+def test_plain_with_serves_from_a_thread() -> None:
+    with Server(answer=raw(b"from a thread")) as server:
+        host, port = URL(server.url).host or "", URL(server.url).port or 0
+        assert server_threads() == 1
+        with socket.create_connection((host, port), timeout=60) as connection:
+            connection.sendall(GET)
+            assert connection.recv(100) == b"from a thread"
+    assert server_threads() == 0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_error_of_starting_leaves_no_thread(host: str) -> None:
+    """A name is resolved in a further thread of the event loop."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        pytest.raises(OSError, match=r"in use|only one usage"),
+        Server(answer=Answer(), host=host, port=other.getsockname()[1]),
+    ):
+        pass
+    assert server_threads() == 0
+
+
+def test_error_of_closing_leaves_no_thread() -> None:
+    class Lost(Server):
+        async def close(self) -> None:
+            await super().close()
+            raise OSError("lost")
+
+    with pytest.raises(OSError, match="lost"), Lost(answer=Answer()):
+        pass
+    assert server_threads() == 0
+
+
+def test_error_within_plain_with_is_raised_after_close() -> None:
+    with pytest.raises(KeyError, match="mine"), Server(answer=Answer()) as server:
+        raise KeyError("mine")
+    assert server_threads() == 0
+    with pytest.raises(RuntimeError, match="not running"):
+        str(server.url)
