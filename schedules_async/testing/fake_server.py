@@ -32,7 +32,7 @@ from schedules_async.testing.protocol import (
     read_basic,
     read_bearer,
 )
-from schedules_async.testing.simulated_operation import Progress, SimulatedOperation, to_shape
+from schedules_async.testing.simulated_operation import Progress, SimulatedOperation
 
 _NAMESPACE = uuid.UUID("2f9c1a44-6a0e-5c1b-9d53-5d0a6f1f7c11")
 
@@ -131,10 +131,8 @@ class FakeSchedules(HttpServer):
         the same ones in every run.
         """
         ref = self._new_ref(schedule_id, operation_id)
-        phases = (sub_status,) if isinstance(sub_status, str) else tuple(sub_status or ())
-        requested = self.clock.monotonic()
-        times = (requested, to_seconds(queued), to_seconds(duration))
-        operation = SimulatedOperation(ref, *times, to_shape(progress), phases, fails_with)
+        now = self.clock.monotonic()
+        operation = SimulatedOperation(ref, now, queued, duration, progress, sub_status, fails_with)
         self._operations[ref] = lambda now: operation.answer(now, self._to_date)
         return ref
 
@@ -145,8 +143,8 @@ class FakeSchedules(HttpServer):
         if not answers:
             raise ValueError("a script needs at least one answer")
         ref = self._new_ref(schedule_id, operation_id)
-        script = deque(answers)
-        self._operations[ref] = lambda _: script.popleft() if len(script) > 1 else script[0]
+        script = itertools.chain(answers, itertools.repeat(answers[-1]))
+        self._operations[ref] = lambda _: next(script)
         return ref
 
     def forget_operation(self, ref: OperationRef) -> None:

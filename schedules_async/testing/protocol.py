@@ -1,7 +1,6 @@
 """Rules of the service's HTTP contract that do not depend on an operation: paths, tokens, tags, quota, errors."""
 
 import base64
-import hashlib
 import math
 import re
 from functools import lru_cache
@@ -64,11 +63,6 @@ def read_basic(authorization: str) -> tuple[str, str] | None:
     except ValueError:  # not base64, or not UTF-8
         return None
     return (unquote_plus(client_id), unquote_plus(secret)) if scheme.lower() == "basic" else None
-
-
-def make_etag(body: bytes) -> str:
-    """Return a strong ETag of a representation, equal only for equal bytes."""
-    return f'"{hashlib.sha256(body).hexdigest()[:16]}"'
 
 
 def matches(if_none_match: str | None, etag: str | None) -> bool:

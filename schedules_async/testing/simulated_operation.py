@@ -1,16 +1,16 @@
 """Simulated operations: status and progress are functions of the time alone. Pure."""
 
-import json
+import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Literal
 
-from attrs import frozen
+from attrs import field, frozen
 
+from schedules_async._clock import to_seconds
 from schedules_async._operations.ref import OperationRef
-from schedules_async.testing.answers import Answer
-from schedules_async.testing.protocol import make_etag
+from schedules_async.testing.answers import Answer, operation_answer
 
 Shape = Callable[[float], float]
 Progress = Literal["linear", "steps", "stuck", "none"] | Shape
@@ -25,13 +25,17 @@ _SHAPES: dict[object, Shape] = {
 }
 
 
-def to_shape(progress: Progress) -> Shape:
+def _to_shape(progress: Progress) -> Shape:
     """Return the function from the elapsed fraction (0 to 1) to percent; raise ValueError for an unknown name."""
     if callable(progress):
         return progress
     if progress not in _SHAPES:
         raise ValueError(f"progress must be one of {', '.join(map(str, _SHAPES))} or a function, not {progress!r}")
     return _SHAPES[progress]
+
+
+def _to_phases(sub_status: str | Sequence[str] | None) -> tuple[str, ...]:
+    return (sub_status,) if isinstance(sub_status, str) else tuple(sub_status or ())
 
 
 @frozen
@@ -51,10 +55,10 @@ class SimulatedOperation:
 
     ref: OperationRef
     requested: float
-    queued: float
-    duration: float
-    shape: Shape
-    phases: tuple[str, ...] = ()
+    queued: float = field(converter=to_seconds)
+    duration: float = field(converter=to_seconds)
+    shape: Shape = field(alias="progress", converter=_to_shape)
+    phases: tuple[str, ...] = field(default=(), alias="sub_status", converter=_to_phases)
     fails_with: str | None = None
 
     @property
@@ -72,31 +76,28 @@ class SimulatedOperation:
         if now < self.started:
             return State("Queued", self.requested, 0.0)
         if now < self.ended:
-            return self._running((now - self.started) / self.duration)
+            fraction = (now - self.started) / self.duration
+            phase = self.phases[int(fraction * len(self.phases))] if self.phases else None
+            return State("Started", self.started, round(self.shape(fraction), 2), phase)
         if self.fails_with is not None:
             return State("Failed", self.ended, round(self.shape(1.0), 2), "Failed", self.fails_with)
         return State("Succeeded", self.ended, 100.0)
 
-    def _running(self, fraction: float) -> State:
-        phase = self.phases[int(fraction * len(self.phases))] if self.phases else None
-        return State("Started", self.started, round(self.shape(fraction), 2), phase)
-
     def answer(self, now: float, to_date: Callable[[float], datetime]) -> Answer:
         """Return the service's answer at `now`; `to_date` converts a reading of the clock to a date."""
         state = self.state_at(now)
-        operation = {
-            "createdAt": to_timestamp(to_date(self.requested)),
-            "failureDescription": state.failure,
-            "id": self.ref.operation_id,
-            "percentComplete": state.percent,
-            "status": state.status,
-            "subStatus": state.sub_status,
-            "updatedAt": to_timestamp(to_date(state.since)),
-        }
-        body = json.dumps({"operation": operation}).encode()
-        return Answer(200, body, {"ETag": make_etag(body)}, is_conditional=True)
+        return operation_answer(
+            state.status,
+            percent_complete=state.percent,
+            etag=f'"{hashlib.sha256(repr((self.ref, state)).encode()).hexdigest()[:16]}"',
+            sub_status=state.sub_status,
+            failure_description=state.failure,
+            created_at=_to_timestamp(to_date(self.requested)),
+            updated_at=_to_timestamp(to_date(state.since)),
+            is_conditional=True,
+        )
 
 
-def to_timestamp(date: datetime) -> str:
+def _to_timestamp(date: datetime) -> str:
     """Return a UTC date as text in the service's format."""
     return date.isoformat().replace("+00:00", "Z")

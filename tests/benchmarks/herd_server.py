@@ -18,7 +18,7 @@ from aiohttp import web
 from attrs import define, field
 
 from schedules_async._operations.ref import OperationRef
-from schedules_async.testing.answers import throttled
+from schedules_async.testing.answers import fill_in_id, throttled
 from schedules_async.testing.protocol import WindowCounter, matches
 from schedules_async.testing.simulated_operation import SimulatedOperation
 
@@ -126,7 +126,8 @@ class Herd:
         headers = dict(answer.headers)
         if matches(request.headers.get("If-None-Match"), answer.etag):
             return web.Response(status=304, headers=headers)
-        return web.Response(body=answer.body, headers=headers, content_type="application/json")
+        body = fill_in_id(answer.body, operation.ref)
+        return web.Response(body=body, headers=headers, content_type="application/json")
 
 
 async def main() -> None:

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from schedules_async._operations.ref import OperationRef
-from schedules_async.testing.simulated_operation import Progress, SimulatedOperation, State, to_shape
+from schedules_async.testing.simulated_operation import Progress, SimulatedOperation, State
 
 REF = OperationRef("s", "o")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def simulated(**changes: Any) -> SimulatedOperation:
-    options = {"requested": 100.0, "queued": 5.0, "duration": 10.0, "shape": to_shape("linear"), **changes}
-    return SimulatedOperation(REF, **options)
+def simulated(ref: OperationRef = REF, **changes: Any) -> SimulatedOperation:
+    options = {"requested": 100.0, "queued": 5.0, "duration": 10.0, "progress": "linear", **changes}
+    return SimulatedOperation(ref, **options)
 
 
 @pytest.mark.parametrize(
@@ -29,14 +29,13 @@ def simulated(**changes: Any) -> SimulatedOperation:
     ],
 )
 def test_progress_shape_maps_fraction_to_percent(progress: Progress, percents: list[float]) -> None:
-    shape = to_shape(progress)
+    shape = simulated(progress=progress).shape
     assert [shape(fraction) for fraction in (0, 0.1, 0.5, 0.99, 1)] == pytest.approx(percents)
 
 
 def test_unknown_progress_raises_value_error() -> None:
-    name: Any = "bumpy"
     with pytest.raises(ValueError, match="not 'bumpy'"):
-        to_shape(name)
+        simulated(progress="bumpy")
 
 
 @pytest.mark.parametrize(
@@ -53,12 +52,12 @@ def test_unknown_progress_raises_value_error() -> None:
     ],
 )
 def test_state_follows_time(now: float, state: State) -> None:
-    assert simulated(phases=("A", "B")).state_at(now) == state
+    assert simulated(sub_status=["A", "B"]).state_at(now) == state
 
 
 @pytest.mark.parametrize(("progress", "percent"), [("linear", 100.0), ("stuck", 60.0)])
 def test_failed_operation_keeps_last_percent(progress: Progress, percent: float) -> None:
-    operation = simulated(shape=to_shape(progress), fails_with="no disk")
+    operation = simulated(progress=progress, fails_with="no disk")
     assert operation.state_at(115) == State("Failed", 115, percent, "Failed", "no disk")
 
 
@@ -71,11 +70,18 @@ def test_etag_changes_exactly_with_body() -> None:
     etags: dict[bytes, str | None] = {}
     tags = []
     for tenths in range(1000, 1200):
-        answer = simulated(shape=to_shape("steps")).answer(tenths / 10, lambda now: START + timedelta(seconds=now))
+        answer = simulated(progress="steps").answer(tenths / 10, lambda now: START + timedelta(seconds=now))
         assert etags.setdefault(answer.body, answer.etag) == answer.etag
         tags.append(answer.etag)
     assert len(set(tags)) == len(etags) == 6
     assert sum(one != other for one, other in itertools.pairwise(tags)) == 5
+
+
+def test_etags_are_strong_and_differ_between_operations() -> None:
+    others = [OperationRef("s", "p"), OperationRef("t", "o"), REF]
+    tags = {simulated(ref).answer(100, lambda _: START).etag or "" for ref in others}
+    assert len(tags) == 3
+    assert all(tag[0] == tag[-1] == '"' for tag in tags)
 
 
 def test_answer_has_contract_body() -> None:
@@ -84,7 +90,7 @@ def test_answer_has_contract_body() -> None:
         "operation": {
             "createdAt": "2026-01-01T00:01:40Z",
             "failureDescription": None,
-            "id": "o",
+            "id": "{operation_id}",
             "percentComplete": 25.0,
             "status": "Started",
             "subStatus": None,
