@@ -15,7 +15,6 @@ MEDIA_TYPE = "application/vnd.bentley.itwin-platform.v1+json"
 OPERATION_ID = "{operation_id}"
 START_OF_TIME = "2026-01-01T00:00:00Z"
 
-_DEFAULT_PERCENTS = {"Succeeded": 100.0}
 _RATE_LIMITED = {
     "ITwinPlatform-RateLimited-Tier": "Community",
     "ITwinPlatform-RateLimited-API": "Schedules",
@@ -23,7 +22,7 @@ _RATE_LIMITED = {
     "ITwinPlatform-RateLimited-Application": "schedules-async",
 }
 
-Headers = Mapping[str, str] | Iterable[tuple[str, str]]
+Headers = Mapping[str, str | None] | Iterable[tuple[str, str | None]]
 
 
 class Delivery(Enum):
@@ -36,7 +35,8 @@ class Delivery(Enum):
 
 
 def _to_pairs(headers: Headers) -> tuple[tuple[str, str], ...]:
-    return tuple(headers.items() if isinstance(headers, Mapping) else headers)
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    return tuple((name, value) for name, value in pairs if value is not None)
 
 
 def _to_bytes(body: bytes | Mapping[str, object] | None) -> bytes:
@@ -50,10 +50,10 @@ class Answer:
     """One answer of a scripted operation.
 
     A mapping as `body` is sent as JSON; `{operation_id}` in a body is replaced by the operation's id. `headers`
-    is a mapping, or an iterable of pairs if a field occurs more than once. Missing `Date`, `Content-Length` and,
-    for an answer with a body, `Content-Type` fields are added. `delay` is the time before the first byte, in
-    seconds of the server's clock. If `is_conditional` is true, a request whose `If-None-Match` matches the
-    answer's ETag is answered with 304; otherwise the answer is always sent as it is.
+    is a mapping, or an iterable of pairs if a field occurs more than once; a field of None is left out. Missing
+    `Date`, `Content-Length` and, for an answer with a body, `Content-Type` fields are added. `delay` is the time
+    before the first byte, in seconds of the server's clock. If `is_conditional` is true, a request whose
+    `If-None-Match` matches the answer's ETag is answered with 304; otherwise the answer is always sent as it is.
     """
 
     status: int = 200
@@ -71,14 +71,14 @@ class Answer:
 
 def fill_in_id(body: bytes, ref: OperationRef | None) -> bytes:
     """Return the body with the operation's id in place of `{operation_id}`."""
-    operation_id = json.dumps(ref.operation_id)[1:-1] if ref is not None else ""
-    return body.replace(OPERATION_ID.encode(), operation_id.encode())
+    return body.replace(OPERATION_ID.encode(), json.dumps("" if ref is None else ref.operation_id)[1:-1].encode())
 
 
-def error_body(code: str, message: str, target: str | None = None) -> dict[str, object]:
-    """Return the body of an error answer; `target` is left out if it is None."""
-    optional = {"target": target} if target else {}
-    return {"error": {"code": code, "message": message, **optional}}
+def error_answer(
+    status: int, code: str, message: str, headers: Headers = (), *, delay: Seconds = 0.0, **details: str
+) -> Answer:
+    """Return an error answer of the platform; `details` are further fields of the error."""
+    return Answer(status, {"error": {"code": code, "message": message, **details}}, headers, delay=delay)
 
 
 def operation_answer(
@@ -102,20 +102,18 @@ def operation_answer(
     >>> answer.status, answer.etag, json.loads(answer.body)["operation"]["percentComplete"]
     (200, 'W/"1"', 100.0)
     """
+    if percent_complete is None:
+        percent_complete = 100.0 if status == "Succeeded" else 0.0
     operation = {
         "createdAt": _to_timestamp(created_at),
         "failureDescription": failure_description,
         "id": OPERATION_ID,
-        "percentComplete": _DEFAULT_PERCENTS.get(status, 0.0) if percent_complete is None else percent_complete,
+        "percentComplete": percent_complete,
         "status": status,
         "subStatus": sub_status,
         "updatedAt": _to_timestamp(updated_at),
     }
-    return Answer(200, {"operation": operation}, _etag_header(etag), delay=delay, is_conditional=is_conditional)
-
-
-def _etag_header(etag: str | None) -> dict[str, str]:
-    return {} if etag is None else {"ETag": etag}
+    return Answer(200, {"operation": operation}, {"ETag": etag}, delay=delay, is_conditional=is_conditional)
 
 
 def _to_timestamp(value: str | datetime | None) -> str | None:
@@ -124,14 +122,12 @@ def _to_timestamp(value: str | datetime | None) -> str | None:
 
 def not_modified(etag: str | None = None, *, delay: Seconds = 0.0) -> Answer:
     """Return a 304 answer, sent whether or not the request is conditional; without `etag` it has no ETag field."""
-    return Answer(304, None, _etag_header(etag), delay=delay)
+    return Answer(304, headers={"ETag": etag}, delay=delay)
 
 
-def _retry_after_header(value: Seconds | str | None) -> dict[str, str]:
-    """Return the header: a number is rounded up to whole seconds, as the service sends it; text is unchanged."""
-    if value is None:
-        return {}
-    return {"retry-after": value if isinstance(value, str) else str(math.ceil(to_seconds(value)))}
+def _to_retry_after(value: Seconds | str | None) -> str | None:
+    """Return the header's value: a number is rounded up to whole seconds, as the service sends it."""
+    return value if value is None or isinstance(value, str) else str(math.ceil(to_seconds(value)))
 
 
 def throttled(retry_after: Seconds | str | None = 1.0, *, delay: Seconds = 0.0) -> Answer:
@@ -144,8 +140,8 @@ def throttled(retry_after: Seconds | str | None = 1.0, *, delay: Seconds = 0.0) 
     ['2', 'soon', None]
     """
     message = "The client sent more requests than allowed by this API for the current tier of the client."
-    headers = {**_retry_after_header(retry_after), **_RATE_LIMITED}
-    return Answer(429, error_body("RateLimitExceeded", message), headers, delay=delay)
+    headers = {"retry-after": _to_retry_after(retry_after), **_RATE_LIMITED}
+    return error_answer(429, "RateLimitExceeded", message, headers, delay=delay)
 
 
 def fault(
@@ -156,12 +152,11 @@ def fault(
     delay: Seconds = 0.0,
 ) -> Answer:
     """Return a server error as the platform's gateway sends it: plain text, a weak ETag and `x-correlation-id`."""
-    correlation = {} if correlation_id is None else {"x-correlation-id": correlation_id}
     headers = {
         "Content-Type": "text/plain; charset=utf-8",
         "ETag": 'W/"fault"',
-        **correlation,
-        **_retry_after_header(retry_after),
+        "x-correlation-id": correlation_id,
+        "retry-after": _to_retry_after(retry_after),
     }
     return Answer(status, b"The service could not answer.", headers, delay=delay)
 

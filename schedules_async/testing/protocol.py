@@ -9,31 +9,31 @@ from urllib.parse import unquote_plus
 from attrs import define, field
 
 from schedules_async._operations.ref import OperationRef
-from schedules_async.testing.answers import Answer, error_body
+from schedules_async.testing.answers import Answer, error_answer
 
 METHODS = ("GET", "HEAD")
 ENDPOINT = "/connect/token"
 
 _OPERATION_PATH = re.compile(r"/schedules/[^/]+/operations/[^/]+")
 
-NO_TOKEN = Answer(
+NO_TOKEN = error_answer(
     401,
-    error_body("HeaderNotFound", "Header Authorization was not found in the request. Access denied."),
+    "HeaderNotFound",
+    "Header Authorization was not found in the request. Access denied.",
     {"WWW-Authenticate": "Bearer"},
 )
-WRONG_TOKEN = Answer(
+WRONG_TOKEN = error_answer(
     401,
-    error_body("InvalidToken", "The access token is not valid. Access denied."),
+    "InvalidToken",
+    "The access token is not valid. Access denied.",
     {"WWW-Authenticate": 'Bearer error="invalid_token"'},
 )
-NO_OPERATION = Answer(404, error_body("OperationNotFound", "Requested Operation is not available.", "operationId"))
-NO_RESOURCE = Answer(404, error_body("ResourceNotFound", "Requested resource is not available."))
-WRONG_METHOD = Answer(
-    405, error_body("MethodNotAllowed", "The resource can only be read."), {"Allow": ", ".join(METHODS)}
-)
-WRONG_TOKEN_METHOD = Answer(405, error_body("MethodNotAllowed", "Tokens are requested with POST."), {"Allow": "POST"})
+NO_OPERATION = error_answer(404, "OperationNotFound", "Requested Operation is not available.", target="operationId")
+NO_RESOURCE = error_answer(404, "ResourceNotFound", "Requested resource is not available.")
+WRONG_METHOD = error_answer(405, "MethodNotAllowed", "The resource can only be read.", {"Allow": ", ".join(METHODS)})
+WRONG_TOKEN_METHOD = error_answer(405, "MethodNotAllowed", "Tokens are requested with POST.", {"Allow": "POST"})
 WRONG_CLIENT = Answer(401, {"error": "invalid_client"}, {"WWW-Authenticate": "Basic"})  # RFC 6749 section 5.2
-SEVERAL_CONDITIONS = Answer(400, error_body("InvalidRequest", "Header If-None-Match was found more than once."))
+SEVERAL_CONDITIONS = error_answer(400, "InvalidRequest", "Header If-None-Match was found more than once.")
 
 
 @lru_cache(maxsize=1024)

@@ -16,7 +16,7 @@ from schedules_async.testing import (
     stall,
     throttled,
 )
-from schedules_async.testing.answers import Delivery, error_body
+from schedules_async.testing.answers import Delivery, error_answer
 
 
 def operation_of(answer: Answer) -> dict[str, Any]:
@@ -114,6 +114,12 @@ def test_each_answer_has_its_delivery(answer: Answer, delivery: Delivery) -> Non
     assert answer.delay == (0 if delivery is Delivery.WHOLE else 1)
 
 
-def test_error_body_without_target_has_no_field() -> None:
-    assert error_body("C", "m") == {"error": {"code": "C", "message": "m"}}
-    assert error_body("C", "m", "t") == {"error": {"code": "C", "message": "m", "target": "t"}}
+def test_error_answer_has_given_details_only() -> None:
+    assert error_answer(404, "C", "m") == Answer(404, {"error": {"code": "C", "message": "m"}})
+    detailed = error_answer(404, "C", "m", {"X": "1"}, target="t")
+    assert detailed == Answer(404, {"error": {"code": "C", "message": "m", "target": "t"}}, {"X": "1"})
+
+
+def test_header_of_none_is_left_out() -> None:
+    assert Answer(headers={"X": None, "Y": "1"}).headers == (("Y", "1"),)
+    assert Answer(headers=[("X", "1"), ("X", None), ("X", "")]).headers == (("X", "1"), ("X", ""))
