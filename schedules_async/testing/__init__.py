@@ -54,7 +54,7 @@ from schedules_async.testing.answers import (
 )
 from schedules_async.testing.fake_clock import FakeClock
 from schedules_async.testing.fake_server import FakeSchedules
-from schedules_async.testing.http_server import ReceivedRequest
+from schedules_async.testing.protocol import ReceivedRequest
 
 __all__ = [
     "Answer",

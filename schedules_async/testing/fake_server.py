@@ -5,32 +5,26 @@ import math
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
-from attrs import define, evolve, field
+from attrs import define, field
 
 from schedules_async import ClientCredentials, SchedulesSession
 from schedules_async._clock import Seconds, to_seconds
 from schedules_async._operations.ref import OperationRef
-from schedules_async.testing.answers import Answer, not_modified, throttled
+from schedules_async.testing.answers import Answer, error_answer, not_modified, throttled
 from schedules_async.testing.fake_clock import FakeClock
-from schedules_async.testing.http_server import HttpServer, ReceivedRequest
+from schedules_async.testing.http_server import HttpServer
 from schedules_async.testing.protocol import (
     ENDPOINT,
-    METHODS,
-    NO_OPERATION,
-    NO_RESOURCE,
-    NO_TOKEN,
-    SEVERAL_CONDITIONS,
-    WRONG_CLIENT,
-    WRONG_METHOD,
-    WRONG_TOKEN,
-    WRONG_TOKEN_METHOD,
+    ReceivedRequest,
     WindowCounter,
+    check_client,
+    check_route,
+    check_token,
     matches,
-    read_basic,
-    read_bearer,
 )
 from schedules_async.testing.simulated_operation import Progress, SimulatedOperation
 
@@ -181,10 +175,9 @@ class FakeSchedules(HttpServer):
             return self._issue(received)
         self.requests.append(received)
         return (
-            self._check_token(received)
-            or self._check_interruptions(received)
-            or self._check_quota(received)
-            or _check_route(received)
+            check_token(received.headers.get("Authorization"), partial(self._is_valid, received.time))
+            or self._check_load(received)
+            or check_route(received)
             or self._answer(received)
         )
 
@@ -192,43 +185,31 @@ class FakeSchedules(HttpServer):
         """Return a new token, `token` with a number, to the client with these credentials; the form is not checked."""
         if self._token_interruptions:
             return self._token_interruptions.popleft()
-        if received.method != "POST":
-            return WRONG_TOKEN_METHOD
-        if read_basic(received.headers.get("Authorization", "")) != (self.client_id, self.client_secret):
-            return WRONG_CLIENT
+        error = check_client(received, (self.client_id, self.client_secret))
+        if error is not None:
+            return error
         token, life = f"{self.token}-{len(self._expiry_times) + 1}", self.token_life
         self._expiry_times[token] = received.time + life
         grant = {"access_token": token, "token_type": "Bearer", "expires_in": life, "scope": "itwin-platform"}
         return Answer(200, grant, {"Cache-Control": "no-store", "Content-Type": "application/json"})
 
-    def _check_token(self, received: ReceivedRequest) -> Answer | None:
-        authorization = received.headers.get("Authorization")
-        if authorization is None:
-            return NO_TOKEN
-        token = read_bearer(authorization) or ""
-        is_valid = token == self.token or received.time < self._expiry_times.get(token, -math.inf)
-        return None if is_valid and token not in self._rejected else WRONG_TOKEN
+    def _is_valid(self, now: float, token: str) -> bool:
+        is_known = token == self.token or now < self._expiry_times.get(token, -math.inf)
+        return is_known and token not in self._rejected
 
-    def _check_interruptions(self, received: ReceivedRequest) -> Answer | None:
-        return self._interruptions.popleft() if self._interruptions and received.ref is not None else None
-
-    def _check_quota(self, received: ReceivedRequest) -> Answer | None:
-        if self.quota is None:
-            return None
-        wait = self._counter.count(received.time, self.quota, self.window)
+    def _check_load(self, received: ReceivedRequest) -> Answer | None:
+        """Return the next interruption, or a 429 above the quota, or None."""
+        if self._interruptions and received.ref is not None:
+            return self._interruptions.popleft()
+        wait = None if self.quota is None else self._counter.count(received.time, self.quota, self.window)
         return None if wait is None else throttled(wait)
 
     def _answer(self, received: ReceivedRequest) -> Answer:
         answer_at = self._operations.get(received.ref) if received.ref is not None else None
-        answer = NO_OPERATION if answer_at is None else answer_at(received.time)
+        if answer_at is None:
+            message = "Requested Operation is not available."
+            return error_answer(404, "OperationNotFound", message, target="operationId")
+        answer = answer_at(received.time)
         if answer.is_conditional and matches(received.if_none_match, answer.etag):
-            return evolve(not_modified(answer.etag), delay=answer.delay)
+            return not_modified(answer.etag, delay=answer.delay)
         return answer
-
-
-def _check_route(received: ReceivedRequest) -> Answer | None:
-    if received.ref is None:
-        return NO_RESOURCE
-    if received.method not in METHODS:
-        return WRONG_METHOD
-    return SEVERAL_CONDITIONS if len(received.headers.getall("If-None-Match", ())) > 1 else None

@@ -9,45 +9,21 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from threading import Thread
-from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from aiohttp import web
-from attrs import define, field, setters
-from multidict import CIMultiDict, CIMultiDictProxy
+from attrs import define, field
+from multidict import CIMultiDict
 
 from schedules_async._clock import Clock, SystemClock, to_clock
-from schedules_async._operations.ref import OperationRef
 from schedules_async.testing.answers import MEDIA_TYPE, START_OF_TIME, Answer, Delivery, fill_in_id
 from schedules_async.testing.fake_clock import FakeClock
-from schedules_async.testing.protocol import read_path
+from schedules_async.testing.protocol import ReceivedRequest, read_path
 
 Value = TypeVar("Value")
 _BACKLOG = 1024  # if the queue is full, clients retry the connection only after real seconds
 _LINGER_ZERO = struct.pack("ii", 1, 0)  # closing the socket sends a reset
 _ACCEPTING_TICKS = 3  # iterations of the event loop until an accepted connection has its protocol
-
-
-@define(eq=False, on_setattr=setters.frozen)
-class ReceivedRequest:
-    """One request that the server received.
-
-    `ref` is None if the path names no operation; `time` is the server's clock at arrival, in seconds; `path` is
-    raw and includes the query; `headers` is case-insensitive. `status` is the status of the answer, or None if
-    no HTTP answer was sent, or none yet.
-    """
-
-    ref: OperationRef | None
-    time: float
-    method: str
-    path: str
-    headers: CIMultiDictProxy[str]
-    status: int | None = field(default=None, init=False, on_setattr=setters.NO_OP)
-
-    @property
-    def if_none_match(self) -> str | None:
-        """The value of If-None-Match, several fields joined with commas, or None."""
-        return ", ".join(self.headers.getall("If-None-Match", ())) or None
 
 
 def _to_prefix(text: str) -> str:
@@ -138,9 +114,7 @@ class HttpServer(ABC):
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.close()
 
     def __enter__(self) -> Self:
@@ -163,9 +137,7 @@ class HttpServer(ABC):
             self._running = stack.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._running.close()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -3,37 +3,42 @@
 import base64
 import math
 import re
+from collections import Counter
+from collections.abc import Callable
 from functools import lru_cache
 from urllib.parse import unquote_plus
 
-from attrs import define, field
+from attrs import define, field, setters
+from multidict import CIMultiDictProxy
 
 from schedules_async._operations.ref import OperationRef
 from schedules_async.testing.answers import Answer, error_answer
 
-METHODS = ("GET", "HEAD")
 ENDPOINT = "/connect/token"
 
 _OPERATION_PATH = re.compile(r"/schedules/[^/]+/operations/[^/]+")
 
-NO_TOKEN = error_answer(
-    401,
-    "HeaderNotFound",
-    "Header Authorization was not found in the request. Access denied.",
-    {"WWW-Authenticate": "Bearer"},
-)
-WRONG_TOKEN = error_answer(
-    401,
-    "InvalidToken",
-    "The access token is not valid. Access denied.",
-    {"WWW-Authenticate": 'Bearer error="invalid_token"'},
-)
-NO_OPERATION = error_answer(404, "OperationNotFound", "Requested Operation is not available.", target="operationId")
-NO_RESOURCE = error_answer(404, "ResourceNotFound", "Requested resource is not available.")
-WRONG_METHOD = error_answer(405, "MethodNotAllowed", "The resource can only be read.", {"Allow": ", ".join(METHODS)})
-WRONG_TOKEN_METHOD = error_answer(405, "MethodNotAllowed", "Tokens are requested with POST.", {"Allow": "POST"})
-WRONG_CLIENT = Answer(401, {"error": "invalid_client"}, {"WWW-Authenticate": "Basic"})  # RFC 6749 section 5.2
-SEVERAL_CONDITIONS = error_answer(400, "InvalidRequest", "Header If-None-Match was found more than once.")
+
+@define(eq=False, on_setattr=setters.frozen)
+class ReceivedRequest:
+    """One request that the server received.
+
+    `ref` is None if the path names no operation; `time` is the server's clock at arrival, in seconds; `path` is
+    raw and includes the query; `headers` is case-insensitive. `status` is the status of the answer, or None if
+    no HTTP answer was sent, or none yet.
+    """
+
+    ref: OperationRef | None
+    time: float
+    method: str
+    path: str
+    headers: CIMultiDictProxy[str]
+    status: int | None = field(default=None, init=False, on_setattr=setters.NO_OP)
+
+    @property
+    def if_none_match(self) -> str | None:
+        """The value of If-None-Match, several fields joined with commas, or None."""
+        return ", ".join(self.headers.getall("If-None-Match", ())) or None
 
 
 @lru_cache(maxsize=1024)
@@ -49,10 +54,25 @@ def read_path(path: str, prefix: str) -> OperationRef | None:
         return None
 
 
-def read_bearer(authorization: str) -> str | None:
-    """Return the token of an Authorization header, or None for another scheme (RFC 6750 section 2.1)."""
+def check_token(authorization: str | None, is_valid: Callable[[str], bool]) -> Answer | None:
+    """Return the error for a missing or wrong bearer token, or None for a valid one (RFC 6750 section 2.1)."""
+    if authorization is None:
+        message, challenge = "Header Authorization was not found in the request. Access denied.", "Bearer"
+        return error_answer(401, "HeaderNotFound", message, {"WWW-Authenticate": challenge})
     scheme, _, token = authorization.partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
+    if scheme.lower() == "bearer" and is_valid(token.strip()):
+        return None
+    message, challenge = "The access token is not valid. Access denied.", 'Bearer error="invalid_token"'
+    return error_answer(401, "InvalidToken", message, {"WWW-Authenticate": challenge})
+
+
+def check_client(received: ReceivedRequest, client: tuple[str, str]) -> Answer | None:
+    """Return the error for a token request, or None for a POST with this client id and secret (RFC 6749 5.2)."""
+    if received.method != "POST":
+        return error_answer(405, "MethodNotAllowed", "Tokens are requested with POST.", {"Allow": "POST"})
+    if read_basic(received.headers.get("Authorization", "")) != client:
+        return Answer(401, {"error": "invalid_client"}, {"WWW-Authenticate": "Basic"})
+    return None
 
 
 def read_basic(authorization: str) -> tuple[str, str] | None:
@@ -63,6 +83,17 @@ def read_basic(authorization: str) -> tuple[str, str] | None:
     except ValueError:  # not base64, or not UTF-8
         return None
     return (unquote_plus(client_id), unquote_plus(secret)) if scheme.lower() == "basic" else None
+
+
+def check_route(received: ReceivedRequest) -> Answer | None:
+    """Return the error for a request that does not read an operation with at most one condition, or None."""
+    if received.ref is None:
+        return error_answer(404, "ResourceNotFound", "Requested resource is not available.")
+    if received.method not in ("GET", "HEAD"):
+        return error_answer(405, "MethodNotAllowed", "The resource can only be read.", {"Allow": "GET, HEAD"})
+    if len(received.headers.getall("If-None-Match", ())) > 1:
+        return error_answer(400, "InvalidRequest", "Header If-None-Match was found more than once.")
+    return None
 
 
 def matches(if_none_match: str | None, etag: str | None) -> bool:
@@ -79,17 +110,14 @@ def matches(if_none_match: str | None, etag: str | None) -> bool:
 
 @define(eq=False)
 class WindowCounter:
-    """A count of the requests in the current window; windows start at multiples of their length."""
+    """Counts of the requests in windows that start at multiples of their length."""
 
-    _window: tuple[float, float] = field(init=False, default=(0.0, 0.0))
-    _count: int = field(init=False, default=0)
+    _counts: Counter[tuple[float, float]] = field(init=False, factory=Counter)
 
     def count(self, now: float, calls: int, length: float) -> float | None:
         """Count one request and return None, or return the seconds until the next window once `calls` are counted."""
         start = now // length * length
-        if self._window != (start, length):
-            self._window, self._count = (start, length), 0
-        if self._count < calls:
-            self._count += 1
-            return None
-        return max(math.ceil(start + length - now), 1)
+        if self._counts[start, length] >= calls:
+            return max(math.ceil(start + length - now), 1)
+        self._counts[start, length] += 1
+        return None

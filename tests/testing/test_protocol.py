@@ -5,7 +5,7 @@ import pytest
 
 from schedules_async._operations.ref import OperationRef
 from schedules_async.testing import Answer, FakeClock, FakeSchedules
-from schedules_async.testing.protocol import WindowCounter, matches, read_basic, read_bearer, read_path
+from schedules_async.testing.protocol import WindowCounter, check_token, matches, read_basic, read_path
 
 
 @pytest.mark.parametrize(
@@ -30,11 +30,19 @@ def test_path_is_read_as_ref_or_none(path: str, prefix: str, ref: OperationRef |
 
 
 @pytest.mark.parametrize(
-    ("header", "token"),
-    [("Bearer abc", "abc"), ("bearer  abc ", "abc"), ("Basic abc", None), ("Bearer", ""), ("", None)],
+    ("header", "tokens"),
+    [("Bearer abc", ["abc"]), ("bearer  abc ", ["abc"]), ("Basic abc", []), ("Bearer", [""]), ("", [])],
 )
-def test_authorization_is_read_as_bearer_token(header: str, token: str | None) -> None:
-    assert read_bearer(header) == token
+def test_authorization_is_read_as_bearer_token(header: str, tokens: list[str]) -> None:
+    """Only such a token can be valid."""
+    read: list[str] = []
+
+    def is_valid(token: str) -> bool:
+        read.append(token)
+        return True
+
+    assert (check_token(header, is_valid) is None) is bool(tokens)
+    assert read == tokens
 
 
 @pytest.mark.parametrize(
