@@ -7,7 +7,7 @@ An async fixture runs on the event loop of one plugin and, with pytest-asyncio, 
 fixture for each of these loops, and the public fixtures, which are synchronous, use that of their test's loop.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from importlib import import_module
 from inspect import signature
 from types import ModuleType
@@ -15,26 +15,20 @@ from typing import Any
 
 import pytest
 
-_ANYIO = "_schedules_on_anyio"
-_ASYNCIO = "_schedules_on_asyncio_{}"
+_FIXTURE = "_schedules_on_{}"  # anyio, or the scope of a loop of pytest-asyncio
 _LOOP_SCOPES = ("function", "class", "module", "package", "session")
 
 
 @pytest.fixture
-def fake_schedules(_schedules: tuple[Any, Any]) -> Any:
+def fake_schedules(request: pytest.FixtureRequest) -> Any:
     """Return a running `FakeSchedules` on a `FakeClock`, so that no test waits for real time."""
-    return _schedules[0]
+    return request.getfixturevalue(_fixture_for(request))[0]
 
 
 @pytest.fixture
-def schedules_session(_schedules: tuple[Any, Any]) -> Any:
+def schedules_session(request: pytest.FixtureRequest) -> Any:
     """Return a `SchedulesSession` for `fake_schedules` on the same clock; it is closed after the test."""
-    return _schedules[1]
-
-
-@pytest.fixture
-def _schedules(request: pytest.FixtureRequest) -> Any:
-    return request.getfixturevalue(_fixture_for(request))
+    return request.getfixturevalue(_fixture_for(request))[1]
 
 
 def _fixture_for(request: pytest.FixtureRequest) -> str:
@@ -42,14 +36,14 @@ def _fixture_for(request: pytest.FixtureRequest) -> str:
     if "anyio_backend" in request.fixturenames:
         if request.getfixturevalue("anyio_backend_name") != "asyncio":
             pytest.fail("schedules_async runs on asyncio only: anyio_backend must be 'asyncio'", pytrace=False)
-        return _ANYIO
+        return _FIXTURE.format("anyio")
     if not request.config.pluginmanager.has_plugin("asyncio"):
         pytest.fail("fake_schedules needs a test that runs on pytest-asyncio, or is marked anyio", pytrace=False)
     if _asyncio_fixture(request.config) is None:
         pytest.fail("fake_schedules needs pytest-asyncio 0.24 or later", pytrace=False)
     marker = request.node.get_closest_marker("asyncio")
     scope = marker.kwargs.get("loop_scope", marker.kwargs.get("scope")) if marker is not None else None
-    return _ASYNCIO.format(scope or _default_loop_scope(request.config))
+    return _FIXTURE.format(scope or _default_loop_scope(request.config))
 
 
 def _asyncio_fixture(config: pytest.Config) -> Any:
@@ -65,23 +59,18 @@ def _default_loop_scope(config: pytest.Config) -> Any:
         return "function"
 
 
-def _make_fixture_function() -> Callable[[], AsyncIterator[tuple[Any, Any]]]:
-    """Return a new function for each fixture, since pytest-asyncio stores the loop's scope in it."""
-
-    async def open_server_and_session() -> AsyncIterator[tuple[Any, Any]]:
-        testing = import_module("schedules_async.testing")
-        async with testing.FakeSchedules(clock=testing.FakeClock()) as server, server.session() as session:
-            yield server, session
-
-    return open_server_and_session
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Register a fixture for each event loop of the installed plugins."""
     fixtures = ModuleType(f"{__name__}.fixtures")  # pytest collects fixtures from modules
-    setattr(fixtures, _ANYIO, pytest.fixture(_make_fixture_function(), name=_ANYIO))
     asyncio_fixture = _asyncio_fixture(config)
-    for scope in _LOOP_SCOPES if asyncio_fixture is not None else ():
-        name = _ASYNCIO.format(scope)
-        setattr(fixtures, name, asyncio_fixture(_make_fixture_function(), loop_scope=scope, name=name))
+    for loop in ("anyio", *(_LOOP_SCOPES if asyncio_fixture is not None else ())):
+
+        async def open_server_and_session() -> AsyncIterator[tuple[Any, Any]]:
+            testing = import_module("schedules_async.testing")
+            async with testing.FakeSchedules(clock=testing.FakeClock()) as server, server.session() as session:
+                yield server, session
+
+        name, options = _FIXTURE.format(loop), {} if loop == "anyio" else {"loop_scope": loop}
+        make: Any = pytest.fixture if loop == "anyio" else asyncio_fixture  # which stores the scope in the function
+        setattr(fixtures, name, make(open_server_and_session, name=name, **options))
     config.pluginmanager.register(fixtures)
