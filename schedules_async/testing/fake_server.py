@@ -126,8 +126,8 @@ class FakeSchedules(HttpServer):
         """
         ref = self._new_ref(schedule_id, operation_id)
         now = self.clock.monotonic()
-        operation = SimulatedOperation(ref, now, queued, duration, progress, sub_status, fails_with)
-        self._operations[ref] = lambda now: operation.answer(now, self._to_date)
+        operation = SimulatedOperation(ref, self._zero, now, queued, duration, progress, sub_status, fails_with)
+        self._operations[ref] = operation.answer
         return ref
 
     def script_operation(

@@ -167,14 +167,11 @@ class HttpServer(ABC):
             self._waiting -= 1
 
     def _headers(self, answer: Answer) -> CIMultiDict[str]:
-        headers = CIMultiDict(answer.headers)
-        headers.setdefault("Date", format_datetime(self._to_date(self.clock.monotonic()), usegmt=True))
+        headers, date = CIMultiDict(answer.headers), self._zero + timedelta(seconds=self.clock.monotonic())
+        headers.setdefault("Date", format_datetime(date, usegmt=True))
         if answer.body:
             headers.setdefault("Content-Type", MEDIA_TYPE)
         return headers
-
-    def _to_date(self, reading: float) -> datetime:
-        return self._zero + timedelta(seconds=reading)
 
 
 def _send(transport: asyncio.Transport, delivery: Delivery, data: bytes) -> None:

@@ -92,7 +92,7 @@ class Herd:
         self._requests = self._throttled = 0
         self._operations = {
             f"operation-{number}": SimulatedOperation(
-                OperationRef("herd", f"operation-{number}"), now, 0.0, duration, in_steps_of_five
+                OperationRef("herd", f"operation-{number}"), ZERO, now, 0.0, duration, in_steps_of_five
             )
             for number, duration in enumerate(durations)
         }
@@ -122,7 +122,7 @@ class Herd:
         return web.Response(status=429, body=answer.body, headers=after, content_type="application/json")
 
     def _as_schedules(self, request: web.BaseRequest, operation: SimulatedOperation, now: float) -> web.Response:
-        answer = operation.answer(now, lambda reading: ZERO + timedelta(seconds=reading))
+        answer = operation.answer(now)
         headers = dict(answer.headers)
         if matches(request.headers.get("If-None-Match"), answer.etag):
             return web.Response(status=304, headers=headers)
