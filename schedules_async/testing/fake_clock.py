@@ -98,10 +98,7 @@ class FakeClock:
     def _watch(self) -> None:
         """Count the idle iterations of the event loop from now on, if there is a sleep to end."""
         self._idle_ticks = self._quiet_ticks = 0
-        if self._is_automatic:
-            is_needed = bool(self._sleeps) and self._sleeps[0][0] < math.inf
-        else:
-            is_needed = any(is_advance for _, is_advance, _ in self._sleeps)
+        is_needed = any(is_advance or (self._is_automatic and when < math.inf) for when, is_advance, _ in self._sleeps)
         if is_needed and self._handle is None:
             self._ticks = 0
             self._handle = asyncio.get_running_loop().call_soon(self._tick)

@@ -67,7 +67,6 @@ class FakeSchedules(HttpServer):
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         if isinstance(self.clock, FakeClock):
-            self.clock.add_busy(lambda: self.is_busy)
             self.clock.add_busy(self._is_awaited)
 
     def session(self, **options: Any) -> SchedulesSession:
@@ -76,8 +75,7 @@ class FakeSchedules(HttpServer):
         A `FakeClock` stands still while a request of the session is in flight. Do not lend the session an `http`
         whose connector makes a request wait for one that is delayed by the clock.
         """
-        defaults = {"auth": self.token, "base_url": self.url, "clock": self.clock}
-        session = SchedulesSession(**{**defaults, **options})
+        session = SchedulesSession(**{"auth": self.token, "base_url": self.url, "clock": self.clock, **options})
         self._sessions.add(session)
         return session
 
@@ -89,9 +87,9 @@ class FakeSchedules(HttpServer):
         return credentials
 
     def _is_awaited(self) -> bool:
-        """Return True if clients wait for more answers than the server delays."""
+        """Return True if the server processes a request, or clients wait for more answers than it delays."""
         requests = sum(session.stats.in_flight for session in self._sessions)
-        return requests + sum(each.in_flight for each in self._credentials) > self._waiting
+        return self.is_busy or requests + sum(each.in_flight for each in self._credentials) > self._waiting
 
     @property
     def token_url(self) -> str:

@@ -16,8 +16,6 @@ from schedules_async.testing.answers import Answer, error_answer
 
 ENDPOINT = "/connect/token"
 
-_OPERATION_PATH = re.compile(r"/schedules/[^/]+/operations/[^/]+")
-
 
 @define(eq=False, on_setattr=setters.frozen)
 class ReceivedRequest:
@@ -45,11 +43,10 @@ class ReceivedRequest:
 def read_path(path: str, prefix: str) -> OperationRef | None:
     """Return the operation that a raw request path below `prefix` names, or None for any other path."""
     path = path.partition("?")[0]
-    rest = path.removeprefix(prefix)
-    if not path.startswith(prefix) or not _OPERATION_PATH.fullmatch(rest):
+    if not re.fullmatch(rf"{re.escape(prefix)}/schedules/[^/]+/operations/[^/]+", path):
         return None
     try:
-        return OperationRef.from_url(rest)
+        return OperationRef.from_url(path)
     except ValueError:  # not UTF-8, or an invalid id
         return None
 
