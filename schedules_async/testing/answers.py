@@ -104,20 +104,17 @@ def operation_answer(
     """
     if percent_complete is None:
         percent_complete = 100.0 if status == "Succeeded" else 0.0
+    created, updated = (date.isoformat() if isinstance(date, datetime) else date for date in (created_at, updated_at))
     operation = {
-        "createdAt": _to_timestamp(created_at),
+        "createdAt": created,
         "failureDescription": failure_description,
         "id": OPERATION_ID,
         "percentComplete": percent_complete,
         "status": status,
         "subStatus": sub_status,
-        "updatedAt": _to_timestamp(updated_at),
+        "updatedAt": updated,
     }
     return Answer(200, {"operation": operation}, {"ETag": etag}, delay=delay, is_conditional=is_conditional)
-
-
-def _to_timestamp(value: str | datetime | None) -> str | None:
-    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def not_modified(etag: str | None = None, *, delay: Seconds = 0.0) -> Answer:

@@ -55,7 +55,7 @@ class FakeSchedules(HttpServer):
     requests: list[ReceivedRequest] = field(init=False, factory=list)
     token_requests: list[ReceivedRequest] = field(init=False, factory=list)
     _rejected: set[str] = field(init=False, factory=set)
-    _operations: dict[OperationRef, Callable[[float], Answer]] = field(init=False, factory=dict)
+    _operations: dict[OperationRef | None, Callable[[float], Answer]] = field(init=False, factory=dict)
     _interruptions: deque[Answer] = field(init=False, factory=deque)
     _counter: WindowCounter = field(init=False, factory=WindowCounter)
     _numbers: Iterator[int] = field(init=False, factory=lambda: itertools.count(1))
@@ -123,8 +123,9 @@ class FakeSchedules(HttpServer):
         the same ones in every run.
         """
         ref = self._new_ref(schedule_id, operation_id)
+        phases = (sub_status,) if isinstance(sub_status, str) else tuple(sub_status or ())
         now = self.clock.monotonic()
-        operation = SimulatedOperation(ref, self._zero, now, queued, duration, progress, sub_status, fails_with)
+        operation = SimulatedOperation(ref, self._zero, now, queued, duration, progress, phases, fails_with)
         self._operations[ref] = operation.answer
         return ref
 
@@ -203,7 +204,7 @@ class FakeSchedules(HttpServer):
         return None if wait is None else throttled(wait)
 
     def _answer(self, received: ReceivedRequest) -> Answer:
-        answer_at = self._operations.get(received.ref) if received.ref is not None else None
+        answer_at = self._operations.get(received.ref)
         if answer_at is None:
             message = "Requested Operation is not available."
             return error_answer(404, "OperationNotFound", message, target="operationId")

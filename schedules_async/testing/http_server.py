@@ -26,16 +26,12 @@ _LINGER_ZERO = struct.pack("ii", 1, 0)  # closing the socket sends a reset
 _ACCEPTING_TICKS = 3  # iterations of the event loop until an accepted connection has its protocol
 
 
-def _to_prefix(text: str) -> str:
-    return "/" + text.strip("/") if text.strip("/") else ""
-
-
 @define(eq=False, repr=False, kw_only=True)
 class HttpServer(ABC):
     """An HTTP server that sends the answer that a subclass decides on for each request."""
 
     clock: Clock = field(default=None, converter=to_clock)
-    _prefix: str = field(default="", alias="prefix", converter=_to_prefix)
+    _prefix: str = field(default="", alias="prefix")
     _host: str = field(default="127.0.0.1", alias="host")
     _port: int = field(default=0, alias="port")
     _zero: datetime = field(init=False)  # the date at which the clock reads zero
@@ -46,6 +42,7 @@ class HttpServer(ABC):
     _waiting: int = field(init=False, default=0)  # those of them that are delayed by the clock, or stalled
 
     def __attrs_post_init__(self) -> None:
+        self._prefix = f"/{self._prefix.strip('/')}".rstrip("/")
         self._zero = datetime.fromisoformat(START_OF_TIME)
         if isinstance(self.clock, SystemClock):
             self._zero = datetime.now(UTC) - timedelta(seconds=self.clock.monotonic())
@@ -175,10 +172,9 @@ class HttpServer(ABC):
 
 
 def _send(transport: asyncio.Transport, delivery: Delivery, data: bytes) -> None:
+    transport.write(data)
     if delivery is Delivery.RESET:
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
         transport.abort()
-        return
-    transport.write(data)
-    if delivery is Delivery.RAW:
+    elif delivery is Delivery.RAW:
         transport.close()

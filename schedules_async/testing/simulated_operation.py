@@ -32,10 +32,6 @@ def _to_shape(progress: Progress) -> Shape:
     return _SHAPES[progress]
 
 
-def _to_phases(sub_status: str | Sequence[str] | None) -> tuple[str, ...]:
-    return (sub_status,) if isinstance(sub_status, str) else tuple(sub_status or ())
-
-
 @frozen
 class SimulatedOperation:
     """An operation that is queued, runs and ends by the clock, which reads zero at the date `zero`."""
@@ -46,7 +42,7 @@ class SimulatedOperation:
     queued: float = field(converter=to_seconds)
     duration: float = field(converter=to_seconds)
     shape: Shape = field(alias="progress", converter=_to_shape)
-    phases: tuple[str, ...] = field(default=(), alias="sub_status", converter=_to_phases)
+    phases: Sequence[str] = ()
     fails_with: str | None = None
 
     @property

@@ -60,12 +60,12 @@ def state_at(now: float, operation: SimulatedOperation) -> tuple[Any, ...]:
     ],
 )
 def test_state_follows_time(now: float, state: tuple[Any, ...]) -> None:
-    assert state_at(now, simulated(sub_status=["A", "B"])) == state
+    assert state_at(now, simulated(phases=["A", "B"])) == state
 
 
 @pytest.mark.parametrize(("progress", "percent"), [("linear", 100.0), ("stuck", 60.0)])
 def test_failed_operation_keeps_last_percent(progress: Progress, percent: float) -> None:
-    operation = simulated(progress=progress, fails_with="no disk", sub_status="A")
+    operation = simulated(progress=progress, fails_with="no disk", phases=["A"])
     assert state_at(114.9, operation)[3:] == ("A", None)
     assert state_at(115, operation) == ("Failed", 115, percent, "Failed", "no disk")
 
