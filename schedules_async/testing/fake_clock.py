@@ -20,8 +20,6 @@ _TICKS_PER_CHECK = 5  # iterations between two checks of the busy sources; what 
 _REST = 0.0002  # real seconds
 _REST_BESIDE_THREADS = 0.001
 
-_turn = itemgetter(0, 1)
-
 
 @define(eq=False, on_setattr=setters.NO_OP)
 class FakeClock:
@@ -86,7 +84,7 @@ class FakeClock:
 
     async def _sleep_until(self, when: float, *, is_advance: bool = False) -> None:
         sleep = (when, is_advance, asyncio.get_running_loop().create_future())
-        bisect.insort(self._sleeps, sleep, key=_turn)
+        bisect.insort(self._sleeps, sleep, key=itemgetter(0, 1))
         self._watch()
         try:
             await sleep[2]
@@ -127,8 +125,7 @@ class FakeClock:
     def _jump(self) -> None:
         """Jump to the end of the earliest sleep, unless a sleep was cancelled in this iteration of the loop."""
         if not any(future.done() for _, _, future in self._sleeps):
-            first = _turn(self._sleeps[0])
-            self._now = self._sleeps[0][0]
-            while self._sleeps and _turn(self._sleeps[0]) == first:
+            self._now, is_advance, _ = self._sleeps[0]
+            while self._sleeps and self._sleeps[0][:2] == (self._now, is_advance):
                 self._sleeps.pop(0)[2].set_result(None)
         self._watch()
