@@ -183,6 +183,11 @@ class SchedulesSession:
             learned_from=self._pool.experience.count,
         )
 
+    @property
+    def in_flight(self) -> int:
+        """The number of requests that await their answer now."""
+        return self._counts["in_flight"]
+
     async def get_operation(self, schedule_id: RefLike, operation_id: str | None = None) -> Operation:
         """Fetch one operation from the service, never from memory; if unchanged, return the same object as before.
 

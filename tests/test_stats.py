@@ -38,9 +38,9 @@ async def test_stats_show_closed_gate_and_requests_in_flight(
     ref = server.script_operation(throttled(60), operation_answer("Succeeded", delay=5))
     call = asyncio.create_task(session.get_operation(*ref))
     await clock.sleep(10)
-    assert (session.stats.in_flight, session.stats.closed_for) == (0, 50)
+    assert (session.stats.in_flight, session.in_flight, session.stats.closed_for) == (0, 0, 50)
     await clock.sleep(52)
-    assert (session.stats.in_flight, session.stats.closed_for) == (1, 0)
+    assert (session.stats.in_flight, session.in_flight, session.stats.closed_for) == (1, 1, 0)
     await call
     assert session.stats.in_flight == 0
 

@@ -59,8 +59,7 @@ class FakeSchedules(HttpServer):
     _interruptions: deque[Answer] = field(init=False, factory=deque)
     _counter: WindowCounter = field(init=False, factory=WindowCounter)
     _numbers: Iterator[int] = field(init=False, factory=lambda: itertools.count(1))
-    _sessions: WeakSet[SchedulesSession] = field(init=False, factory=WeakSet)
-    _credentials: WeakSet[ClientCredentials] = field(init=False, factory=WeakSet)
+    _clients: WeakSet[SchedulesSession | ClientCredentials] = field(init=False, factory=WeakSet)
     _expiry_times: dict[str, float] = field(init=False, factory=dict)  # of every token that was issued
     _token_interruptions: deque[Answer] = field(init=False, factory=deque)
 
@@ -76,20 +75,19 @@ class FakeSchedules(HttpServer):
         whose connector makes a request wait for one that is delayed by the clock.
         """
         session = SchedulesSession(**{"auth": self.token, "base_url": self.url, "clock": self.clock, **options})
-        self._sessions.add(session)
+        self._clients.add(session)
         return session
 
     def credentials(self, **options: Any) -> ClientCredentials:
         """Return credentials that this server accepts, on its clock: `server.session(auth=server.credentials())`."""
         defaults = {"client_id": self.client_id, "client_secret": self.client_secret, "token_url": self.token_url}
         credentials = ClientCredentials(**{**defaults, "clock": self.clock, **options})
-        self._credentials.add(credentials)
+        self._clients.add(credentials)
         return credentials
 
     def _is_awaited(self) -> bool:
         """Return True if the server processes a request, or clients wait for more answers than it delays."""
-        requests = sum(session.stats.in_flight for session in self._sessions)
-        return self.is_busy or requests + sum(each.in_flight for each in self._credentials) > self._waiting
+        return self.is_busy or sum(client.in_flight for client in self._clients) > self._waiting
 
     @property
     def token_url(self) -> str:
