@@ -47,7 +47,7 @@ class Answer(NamedTuple):
     """One complete HTTP answer.
 
     `problem` says why there is no usable body (too large, undecodable); then `body` is empty. `received` is when its
-    head came, by the wall clock, if it has a Retry-After.
+    head came, by the wall clock, if it has a Retry-After: without a Date it was sent then (RFC 9110 section 6.6.1).
     """
 
     status: int
@@ -122,7 +122,8 @@ def read_answer(ref: OperationRef, held: Operation | None, answer: Answer) -> Fe
             operation = _read_ok(ref, answer) if answer.status == 200 else _find_unmodified(held, answer)
             is_kept = "Cache-Control" not in answer.headers or _may_keep(answer.headers)
             date = parse_http_date(answer.headers.get("Date", ""))
-            outcome = Fetched(operation, answer.status == 304, is_kept, _retry_after(answer), date)
+            retry_after = parse_retry_after(answer.headers.getall("Retry-After", ()), date or answer.received)
+            outcome = Fetched(operation, answer.status == 304, is_kept, retry_after, date)
         elif answer.status < 300:
             outcome = MalformedResponseError(f"unexpected status {answer.status}")
         else:
@@ -164,18 +165,11 @@ def _may_keep(headers: Headers) -> bool:
     return "no-store" not in (directive.strip() for directive in directives)
 
 
-def _retry_after(answer: Answer) -> float | None:
-    """Return the delay that an answer asks for; without a Date it was sent when it was received (RFC 9110 6.6.1)."""
-    if "Retry-After" not in answer.headers:
-        return None
-    date = parse_http_date(answer.headers.get("Date", "")) or answer.received
-    return parse_retry_after(answer.headers.getall("Retry-After"), date)
-
-
 def read_error(answer: Answer) -> ResponseError:
     """Return the error for the status of an answer, whatever its body holds."""
     facts, details = _read_envelope(answer.body)
-    retry_after = _retry_after(answer)
+    date = parse_http_date(answer.headers.get("Date", ""))
+    retry_after = parse_retry_after(answer.headers.getall("Retry-After", ()), date or answer.received)
     parts = (
         str(answer.status) if facts.code or facts.message else status_line(answer.status),
         facts.code and facts.code[:200],

@@ -54,28 +54,24 @@ class WaitOptions:
 class Consumer:
     """One await or iteration of a wait: the operations with unread changes, and the error that interrupts it."""
 
-    _changed: "OrderedDict[OperationSubscriber, None] | None"  # None for an await, which needs only the end
+    changed: "OrderedDict[OperationSubscriber, None] | None"  # None for an await, which needs only the end
     interruption: BaseException | None = field(init=False, default=None)
     loop: asyncio.AbstractEventLoop = field(init=False, factory=asyncio.get_running_loop)
     _news: "list[asyncio.Future[None]]" = field(init=False, factory=list)
 
-    def on_change(self, subscribers: "Iterable[OperationSubscriber]") -> None:
-        """Note changes; a newer change of an operation replaces an unread one."""
-        if self._changed is not None:
-            self._changed.update(dict.fromkeys(subscribers))
-            self.wake()
-
     def read(self) -> Operation | None:
         """Return the newest snapshot of the operation whose change has been unread longest, None without changes."""
-        return self._changed.popitem(last=False)[0].latest if self._changed else None
+        return self.changed.popitem(last=False)[0].latest if self.changed else None
 
     def interrupt(self, error: BaseException) -> None:
         """End this consumer with an error; the operations are not affected."""
         self.interruption = error
         self.wake()
 
-    def wake(self) -> None:
-        """Resolve the futures of `news`."""
+    def wake(self, changed: "Iterable[OperationSubscriber]" = ()) -> None:
+        """Note changes, a newer one of an operation in place of an unread one, and resolve the futures of `news`."""
+        if self.changed is not None:
+            self.changed.update(dict.fromkeys(changed))
         news, self._news = self._news, []
         for future in news:
             if not future.done():
@@ -164,7 +160,8 @@ class OperationSubscriber(Subscriber):
         """Keep a changed snapshot, and pass it on to every consumer."""
         self.latest = operation
         for consumer in tuple(self._wait.consumers):
-            consumer.on_change((self,))
+            if consumer.changed is not None:
+                consumer.wake((self,))
 
     def on_end(self, ending: Ending) -> None:
         """Keep the ending; an error that ends the session interrupts the whole wait instead."""
@@ -252,7 +249,7 @@ class WaitState:
     def add_consumer(self, *, wakes_on_change: bool) -> Consumer:
         """Return a new consumer, which first reads the newest snapshots; the first consumer starts the timeout."""
         consumer = Consumer(OrderedDict() if wakes_on_change else None)
-        consumer.on_change(member for member in self.members.values() if member.is_presentable)
+        consumer.wake(member for member in self.members.values() if member.is_presentable)
         if not self.unfinished:
             return consumer
         if self.is_closed:

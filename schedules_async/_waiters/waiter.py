@@ -275,7 +275,8 @@ class ChangeIterator(AsyncIterator[Operation]):
             if change is not None:
                 return change
             if not state.unfinished or consumer.interruption is not None:
-                self._leave()
+                self._is_over = True
+                state.remove_consumer(consumer)
                 if consumer.interruption is not None and not state.is_closed:
                     raise copy_error(consumer.interruption)
                 if not state.unfinished:
@@ -290,16 +291,10 @@ class ChangeIterator(AsyncIterator[Operation]):
 
     async def aclose(self) -> None:
         """End this iteration, also for a task that awaits its next change."""
-        consumer = self._consumer
-        self._leave()
-        if consumer is not None:
-            consumer.wake()
-
-    def _leave(self) -> None:
         self._is_over = True
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            self._state.remove_consumer(consumer)
+        if self._consumer is not None:
+            self._state.remove_consumer(self._consumer)
+            self._consumer.wake()
 
     def __del__(self) -> None:
         consumer = self._consumer
