@@ -34,7 +34,7 @@ class Promises:
     earlier_row: int = field(init=False, default=-1)  # of half a row before: `row` or the one before it
     is_broken: bool = field(init=False, default=False)  # the progress has fallen, so its promises do not count
     _fraction: float = field(init=False, default=0.0)  # at the last poll
-    _runs: "array[float]" = field(init=False, factory=lambda: array("f", bytes(4 * _ROWS)))
+    runs: "array[float]" = field(init=False, factory=lambda: array("f", bytes(4 * _ROWS)))  # by row, 0 for none
 
     def observe(self, fraction: float, run: float) -> None:
         """Update the promises from a poll `run` seconds after the start."""
@@ -45,17 +45,12 @@ class Promises:
             position = math.log2(fraction / (1 - fraction)) + _ROW_OF_EVEN_ODDS if fraction < 1 else math.inf
             position = min(max(position, 0.0), _LAST_POSITION)
             self.row, self.earlier_row = round(position), int(position)
-            self._runs[self.row] = run / fraction
+            self.runs[self.row] = run / fraction
 
     @property
     def newest(self) -> float:
         """The newest promised run; 0 before the first."""
-        return self._runs[self.row] if self.row >= 0 else 0.0
-
-    def ratios(self, run: float) -> "dict[int, float]":
-        """Return the ratios of the actual run to the promised ones, by row; none if the progress has fallen."""
-        promised = () if self.is_broken else self._runs
-        return {row: run / whole for row, whole in enumerate(promised) if whole}
+        return self.runs[self.row] if self.row >= 0 else 0.0
 
 
 @define(eq=False, repr=False)
@@ -71,8 +66,12 @@ class Experience:
         return self._counts[_DURATIONS]
 
     def learn(self, promises: Promises | None, duration: float, run: float) -> None:
-        """Learn from an operation that ended `duration` seconds after its creation and `run` after its start."""
-        ratios = {} if promises is None else promises.ratios(run)
+        """Learn from an operation that ended `duration` seconds after its creation and `run` after its start.
+
+        If its progress has fallen, only the duration counts.
+        """
+        promised = () if promises is None or promises.is_broken else promises.runs
+        ratios = {row: run / whole for row, whole in enumerate(promised) if whole}
         for row, value in {**ratios, _DURATIONS: duration}.items():
             self._values[row * _KEPT + self._counts[row] % _KEPT] = value
             self._counts[row] += 1
