@@ -109,8 +109,8 @@ MUTATIONS = (
     Mutation(
         "limits: a request in flight does not count",
         "_throttling/rate_limiter",
-        "if in_flight + len(self.answered) >= self.limit.calls",
-        "if len(self.answered) >= self.limit.calls",
+        "if self.in_flight + len(answered) < window.limit.calls",
+        "if len(answered) < window.limit.calls",
         ("throttling/test_rate_limiter", "throttling/test_request_queue_machine"),
     ),
     Mutation(
@@ -207,15 +207,15 @@ MUTATIONS = (
     Mutation(
         "queue: urgent turns go first every time",
         "_throttling/request_queue",
-        "(self._others.first() is None or not self._was_urgent)",
+        "not (self._was_urgent and self._others.pending)",
         "True",
         ("throttling/test_request_queue",),
     ),
     Mutation(
         "queue: urgent turns wait for those that are due",
         "_throttling/request_queue",
-        "(self._others.first() is None or not self._was_urgent)",
-        "self._others.first() is None",
+        "not (self._was_urgent and self._others.pending)",
+        "not self._others.pending",
         ("throttling/test_request_queue", "polling/test_budget"),
     ),
     Mutation(
@@ -235,8 +235,8 @@ MUTATIONS = (
     Mutation(
         "queue: a withdrawn turn keeps its room",
         "_clock",
-        "        if self._cancelled > len(self._heap) // 2:",
-        "        if self._cancelled > len(self._heap):",
+        "        if self.pending < len(self._heap) // 2:",
+        "        if self.pending < 0:",
         ("throttling/test_request_queue",),
     ),
     Mutation(
