@@ -24,14 +24,6 @@ def run_until_signal(work: Coroutine[Any, Any, Value]) -> Value:
 
     The exit code is the one that a shell reports for a process which the signal has ended.
     """
-    try:
-        return asyncio.run(_run_until_signal(work))
-    except KeyboardInterrupt as error:
-        raise Exit(128 + signal.SIGINT) from error
-
-
-async def _run_until_signal(work: Coroutine[Any, Any, Value]) -> Value:
-    loop, task = asyncio.get_running_loop(), asyncio.create_task(work)
     received: list[int] = []
 
     def on_signal(number: int) -> None:
@@ -39,18 +31,21 @@ async def _run_until_signal(work: Coroutine[Any, Any, Value]) -> Value:
         if len(received) == 1:  # a later one must not interrupt the cleanup
             task.cancel()
 
-    with ExitStack() as stack:
-        for number in [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, for instance, ignores SIGHUP
-                with suppress(RuntimeError):  # on Windows, and in a thread that is not the main one
-                    loop.add_signal_handler(number, on_signal, number)
-                    stack.callback(loop.remove_signal_handler, number)
-        try:
-            return await task
-        except asyncio.CancelledError as error:
-            if not received:
-                raise
-            raise Exit(128 + received[0]) from error
+    try:
+        with asyncio.Runner() as runner:  # removes the handlers at the end
+            loop = runner.get_loop()
+            task = loop.create_task(work)
+            for number in [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]:
+                if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, for instance, ignores SIGHUP
+                    with suppress(RuntimeError):  # on Windows, and in a thread that is not the main one
+                        loop.add_signal_handler(number, on_signal, number)
+            return loop.run_until_complete(task)
+    except asyncio.CancelledError as error:
+        if not received:
+            raise
+        raise Exit(128 + received[0]) from error
+    except KeyboardInterrupt as error:
+        raise Exit(128 + signal.SIGINT) from error
 
 
 @contextmanager
@@ -91,8 +86,7 @@ def logging_to_stderr(*, is_verbose: bool) -> Iterator[None]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     before = _LOGGER.level
     _LOGGER.addHandler(handler)
-    if is_verbose:
-        _LOGGER.setLevel(logging.DEBUG)
+    _LOGGER.setLevel(logging.DEBUG if is_verbose else before)
     try:
         yield
     finally:
