@@ -4,11 +4,12 @@ import codecs
 import math
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import click
-from attrs import frozen
+from click.core import ParameterSource
 from yarl import URL
 
 from schedules_async import DEV, OperationRef
@@ -18,18 +19,35 @@ _NAMED = re.compile(r"([^/=]+)=(.+)", re.DOTALL)  # an id may contain "=" after 
 _MAX_TOKEN_FILE = 64 * 1024
 
 
-@frozen
-class Target:
-    """The operation that a REF denotes, the NAME before it, if any, and the host of its URL; None if REF is ids."""
+def parse_targets(context: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> dict[OperationRef, str]:
+    """Return the operations that REFs denote, and the name of each, or ""; - denotes the lines of standard input."""
+    targets: dict[OperationRef, str] = {}
+    for text in chain.from_iterable(read_lines() if text == "-" else [text] for text in texts):
+        ref, name = parse_target(context, parameter, text)
+        targets[ref] = name or targets.get(ref, "")
+    return targets
 
-    ref: OperationRef
-    name: str | None = None
-    host: str | None = None
 
+def parse_target(context: click.Context, _: click.Parameter, text: str) -> tuple[OperationRef, str]:
+    """Return the operation that a REF denotes, and the NAME before it, or ""; raise a usage error for other text.
 
-def parse_targets(text: str) -> list[Target]:
-    """Return the operation that a REF denotes, or for - those of the lines of standard input."""
-    return [parse_target(line) for line in (read_lines() if text == "-" else [text])]
+    A REF that is a URL of another service than that of the base URL is a usage error, unless --base-url decides.
+    """
+    named = _NAMED.fullmatch(text)
+    name, place = ("", text.strip()) if named is None else (named[1].strip(), named[2].strip())
+    if place.count("/") != 1 and "://" not in place:
+        raise click.BadParameter(f"{place!r} is neither SCHEDULE_ID/OPERATION_ID nor the URL of an operation.")
+    try:
+        ref = OperationRef.parse(place)
+        host = URL(place).host_port_subcomponent if "://" in place else None
+    except ValueError as error:  # of which click 8.1 would report the argument alone
+        raise click.BadParameter(str(error)) from error
+    if context.get_parameter_source("base_url") is not ParameterSource.COMMANDLINE:
+        base_url = context.params["base_url"]
+        if host not in (None, URL(base_url).host_port_subcomponent):
+            sentence = f"REF is a URL of {host}, but the service is {base_url}: choose one with --base-url URL."
+            raise click.UsageError(sentence)
+    return ref, name
 
 
 def read_lines() -> list[str]:
@@ -45,20 +63,6 @@ def read_lines() -> list[str]:
         raise click.BadParameter("standard input is not UTF-8 text") from error
     lines = [line.strip() for line in text.split("\n")]
     return [line for line in lines if line and not line.startswith("#")]
-
-
-def parse_target(text: str) -> Target:
-    """Return the operation that a REF denotes; raise a usage error if it has neither two ids nor a URL."""
-    named = _NAMED.fullmatch(text)
-    name, place = (None, text.strip()) if named is None else (named[1].strip(), named[2].strip())
-    try:
-        if "://" in place:
-            return Target(OperationRef.from_url(place), name, URL(place).host_port_subcomponent)
-        if place.count("/") == 1:
-            return Target(OperationRef.parse(place), name)
-    except ValueError as error:  # of which click 8.1 would report the argument alone
-        raise click.BadParameter(str(error)) from error
-    raise click.BadParameter(f"{place!r} is neither SCHEDULE_ID/OPERATION_ID nor the URL of an operation.")
 
 
 def parse_base_url(url: str) -> str:
@@ -84,21 +88,6 @@ def read_token_file(_: click.Context, __: click.Parameter, path: Path | None) ->
     if not token:
         raise click.UsageError(f"The token file {path} is empty.")
     return token
-
-
-def check_hosts(targets: Iterable[Target], base_url: str) -> None:
-    """Raise a usage error if a REF is a URL of a service other than that of the base URL."""
-    asked = URL(base_url).host_port_subcomponent
-    for target in targets:
-        if target.host not in (None, asked):
-            raise click.UsageError(
-                f"REF is a URL of {target.host}, but the service is {base_url}: choose one with --base-url URL."
-            )
-
-
-def find_names(targets: Iterable[Target]) -> Mapping[OperationRef, str]:
-    """Return the names of the operations that have one."""
-    return {target.ref: target.name for target in targets if target.name is not None}
 
 
 def parse_duration(text: str) -> float:

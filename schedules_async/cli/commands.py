@@ -3,19 +3,16 @@
 import os
 import sys
 from collections.abc import Coroutine, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 from click.shell_completion import shell_complete
 from rich.console import Console
 
-from schedules_async import DEV, PRODUCTION, CheckpointFile, RetryPolicy, SchedulesError, __version__
+from schedules_async import DEV, PRODUCTION, CheckpointFile, OperationRef, RetryPolicy, SchedulesError, __version__
 from schedules_async._auth.variables import BASE_URL, CLIENT_ID, CLIENT_SECRET, TOKEN, TOKEN_URL
 from schedules_async.cli import arguments, reports
-from schedules_async.cli.arguments import Target
 from schedules_async.cli.demo import run_demo, serve_operations
 from schedules_async.cli.process import discard_output, logging_to_stderr, run_until_signal, usable_streams
 from schedules_async.cli.reports import JsonLines, Lines, Names
@@ -69,6 +66,7 @@ _SERVICE_OPTIONS = (
         envvar=BASE_URL,
         show_envvar=True,
         default=DEV.api_url,
+        is_eager=True,  # read before any REF, whose host must be the same
         help="Base URL of the service; the token is sent to this host only.",
     ),
     click.Option(
@@ -145,22 +143,22 @@ def serve(operations: int, seconds: int, quota: int | None, host: str, port: int
 
 
 @commands.command(params=[*_SERVICE_OPTIONS])
-@click.argument("target", metavar="REF", type=arguments.parse_target)
-def get(target: Target, base_url: str, token: str | None, *, as_json: bool, is_verbose: bool) -> int:
+@click.argument("target", metavar="REF", callback=arguments.parse_target)
+def get(target: tuple[OperationRef, str], base_url: str, token: str | None, *, as_json: bool, is_verbose: bool) -> int:
     """Print the current state of one operation.
 
     REF is SCHEDULE_ID/OPERATION_ID or the URL of an operation; NAME=REF prints NAME in place of the ids.
     """
-    service = _make_service([target], base_url, token)
-    report = (JsonLines if as_json else Lines)(arguments.find_names([target]), service.secrets)
-    return _run(fetch(service, target.ref, report), report, is_verbose=is_verbose)
+    service = Service(base_url, token)
+    report = (JsonLines if as_json else Lines)(dict([target]), service.secrets)
+    return _run(fetch(service, target[0], report), report, is_verbose=is_verbose)
 
 
 @commands.command(epilog=_WAIT_EPILOG, params=[*_SERVICE_OPTIONS, *_WAIT_OPTIONS])
-@click.argument("groups", metavar="REF...", nargs=-1, type=arguments.parse_targets)
+@click.argument("names", metavar="REF...", nargs=-1, callback=arguments.parse_targets)
 def wait(
     *,
-    groups: Sequence[Sequence[Target]],
+    names: Names,
     base_url: str,
     token: str | None,
     timeout: float,
@@ -179,10 +177,9 @@ def wait(
     or a number with a unit, as in 90s, 10m, 2h or 1d. Timeouts count from the start of the command, even if it resumes
     from a checkpoint.
     """
-    targets = list(chain.from_iterable(groups))
-    plan = make_plan([target.ref for target in targets], checkpoint, timeout, stall_timeout)
-    service = _make_service(targets, base_url, token, max_outage)
-    report, console = _choose_output(arguments.find_names(targets), service.secrets, as_json=as_json, quiet=quiet)
+    plan = make_plan(tuple(names), checkpoint, timeout, stall_timeout)
+    service = Service(base_url, token, RetryPolicy(max_outage=max_outage))
+    report, console = _choose_output(names, service.secrets, as_json=as_json, quiet=quiet)
     try:
         return _run(wait_for_all(service, plan, report, console, checkpoint), report, is_verbose=is_verbose)
     except click.exceptions.Exit as ended:
@@ -200,16 +197,6 @@ def _choose_output(
     if as_json:
         return JsonLines(names, secrets, quiet), console if has_bars else None
     return Lines(names, secrets, quiet or has_bars), console if has_bars else None
-
-
-def _make_service(targets: Sequence[Target], base_url: str, token: str | None, max_outage: float = 0.0) -> Service:
-    """Return the service; raise a usage error if a REF is a URL of another one and --base-url does not decide.
-
-    A single fetch has no use for `max_outage`.
-    """
-    if click.get_current_context().get_parameter_source("base_url") is not ParameterSource.COMMANDLINE:
-        arguments.check_hosts(targets, base_url)
-    return Service(base_url, token, RetryPolicy(max_outage=max_outage))
 
 
 def _run(work: Coroutine[Any, Any, list[Exception]], report: Lines, *, is_verbose: bool) -> int:

@@ -15,7 +15,7 @@ from schedules_async.progress.text import describe_error, describe_operation, er
 
 FAILED, USAGE, TIMEOUT, SERVICE_ERROR, INTERRUPTED, CLOSED_PIPE = 1, 2, 3, 4, 130, 141
 
-Names = Mapping[OperationRef, str]
+Names = Mapping[OperationRef, str]  # an empty name means none
 
 _SHORTEST_SECRET = 8  # characters; a shorter text may occur in the command's own messages
 _EXIT_CODES: dict[type[Exception], int] = {
@@ -102,5 +102,5 @@ class JsonLines(Lines):
         self._print(ref, {"error": facts, "id": ref.operation_id, "scheduleId": ref.schedule_id})
 
     def _print(self, ref: OperationRef, facts: dict[str, Any]) -> None:
-        named = {"name": self.names[ref]} if ref in self.names else {}
-        click.echo(json.dumps({**facts, **named}))
+        name = self.names.get(ref)
+        click.echo(json.dumps({**facts, "name": name} if name else facts))

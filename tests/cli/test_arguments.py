@@ -7,20 +7,22 @@ from pathlib import Path
 
 import click
 import pytest
+from click.core import ParameterSource
 
 from schedules_async import DEV, OperationRef
-from schedules_async.cli.arguments import (
-    Target,
-    check_hosts,
-    find_names,
-    parse_base_url,
-    parse_duration,
-    parse_target,
-    parse_targets,
-    read_token_file,
-)
+from schedules_async.cli.arguments import parse_base_url, parse_duration, parse_target, parse_targets, read_token_file
 
 CONTEXT, OPTION = click.Context(click.Command("wait")), click.Option(["--token-file"])
+
+
+def context_of(base_url: str, source: ParameterSource) -> click.Context:
+    context = click.Context(click.Command("wait"))
+    context.params["base_url"] = base_url
+    context.set_parameter_source("base_url", source)
+    return context
+
+
+CHOSEN = context_of(DEV.api_url, ParameterSource.COMMANDLINE)
 
 
 @contextmanager
@@ -41,36 +43,32 @@ def standard_input(data: bytes | None) -> Iterator[None]:
     ],
 )
 def test_parse_target_accepts_ids_or_url(text: str, ref: OperationRef) -> None:
-    assert parse_target(text).ref == ref
+    assert parse_target(CHOSEN, OPTION, text) == (ref, "")
 
 
 @pytest.mark.parametrize("text", ["", "s", "s/", "/o", "s/o/x", "s/..", "https://host/schedules/s", "s/\udc80"])
 def test_parse_target_other_text_is_a_usage_error(text: str) -> None:
     with pytest.raises(click.BadParameter, match=r"\w+"):
-        parse_target(text)
+        parse_target(CHOSEN, OPTION, text)
 
 
 @pytest.mark.parametrize(
     ("text", "target"),
     [
-        ("s/o", Target(OperationRef("s", "o"))),
-        (" s/o\r", Target(OperationRef("s", "o"))),
-        ("Import no. 3 = s/o", Target(OperationRef("s", "o"), "Import no. 3")),
-        ("s/o=1", Target(OperationRef("s", "o=1"))),
-        ("https://api.example/schedules/s/operations/o", Target(OperationRef("s", "o"), None, "api.example")),
-        (
-            "a=https://api.example:8443/schedules/s/operations/o?x=1",
-            Target(OperationRef("s", "o"), "a", "api.example:8443"),
-        ),
-        ("https://API.example:443/schedules/s/operations/o", Target(OperationRef("s", "o"), None, "api.example")),
+        ("s/o", (OperationRef("s", "o"), "")),
+        (" s/o\r", (OperationRef("s", "o"), "")),
+        ("Import no. 3 = s/o", (OperationRef("s", "o"), "Import no. 3")),
+        ("s/o=1", (OperationRef("s", "o=1"), "")),
+        ("a=https://api.example:8443/schedules/s/operations/o?x=1", (OperationRef("s", "o"), "a")),
     ],
 )
-def test_parse_target_reads_name_and_host(text: str, target: Target) -> None:
-    assert parse_target(text) == target
+def test_parse_target_reads_the_name(text: str, target: tuple[OperationRef, str]) -> None:
+    assert parse_target(CHOSEN, OPTION, text) == target
 
 
 def test_names_are_those_that_were_given() -> None:
-    assert find_names([parse_target("a=s/1"), parse_target("s/2")]) == {OperationRef("s", "1"): "a"}
+    targets = parse_targets(CHOSEN, OPTION, ["s/1", "a=s/1", "s/2", "s/1"])
+    assert list(targets.items()) == [(OperationRef("s", "1"), "a"), (OperationRef("s", "2"), "")]
 
 
 @pytest.mark.parametrize(
@@ -78,6 +76,8 @@ def test_names_are_those_that_were_given() -> None:
     [
         ("https://dev-api.bentley.com/schedules/s/operations/o", DEV.api_url, True),
         ("https://dev-api.bentley.com/schedules/s/operations/o", "https://DEV-api.bentley.com:443/prefix", True),
+        ("https://API.example:443/schedules/s/operations/o", "https://api.example", True),
+        ("https://api.example:8443/schedules/s/operations/o", "https://api.example", False),
         ("https://api.bentley.com/schedules/s/operations/o", DEV.api_url, False),
         ("http://127.0.0.1:8081/schedules/s/operations/o", "http://127.0.0.1:8080", False),
         ("s/o", DEV.api_url, True),
@@ -85,11 +85,13 @@ def test_names_are_those_that_were_given() -> None:
 )
 def test_url_of_another_service_is_a_usage_error(url: str, base_url: str, *, is_accepted: bool) -> None:
     """Only its ids are used, so the token is never sent to a host that the user did not choose."""
-    if is_accepted:
-        check_hosts([parse_target(url)], base_url)
-    else:
-        with pytest.raises(click.UsageError, match=r"REF is a URL of .*, but the service is .*: choose one with"):
-            check_hosts([parse_target("s/o"), parse_target(url)], base_url)
+    for source in ParameterSource:
+        context = context_of(base_url, source)
+        if is_accepted or source is ParameterSource.COMMANDLINE:
+            parse_targets(context, OPTION, ["s/o", url])
+        else:
+            with pytest.raises(click.UsageError, match=r"REF is a URL of .*, but the service is .*: choose one with"):
+                parse_targets(context, OPTION, ["s/o", url])
 
 
 def test_base_url_is_dev_or_a_url() -> None:
@@ -101,9 +103,13 @@ def test_base_url_is_dev_or_a_url() -> None:
 
 def test_refs_come_from_arguments_and_standard_input() -> None:
     with standard_input(b"t/1\n\n  name=https://api.example/schedules/t/operations/2 \r\n"):
-        groups = [parse_targets(text) for text in ("s/1", "-", "s/2")]
-    assert [[str(target.ref) for target in targets] for targets in groups] == [["s/1"], ["t/1", "t/2"], ["s/2"]]
-    assert groups[1][1].name == "name"
+        targets = parse_targets(CHOSEN, OPTION, ["s/1", "-", "s/2"])
+    assert [(str(ref), name) for ref, name in targets.items()] == [
+        ("s/1", ""),
+        ("t/1", ""),
+        ("t/2", "name"),
+        ("s/2", ""),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -111,8 +117,8 @@ def test_refs_come_from_arguments_and_standard_input() -> None:
 )
 def test_byte_order_mark_and_comments_are_ignored(data: bytes) -> None:
     with standard_input(data):
-        targets = parse_targets("-")
-    assert [str(target.ref) for target in targets] == ["s/1", "s/2"]
+        targets = parse_targets(CHOSEN, OPTION, ["-"])
+    assert list(map(str, targets)) == ["s/1", "s/2"]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +133,7 @@ def test_byte_order_mark_and_comments_are_ignored(data: bytes) -> None:
 )
 def test_unreadable_standard_input_is_a_usage_error(data: bytes | None, sentence: str) -> None:
     with standard_input(data), pytest.raises(click.BadParameter, match=sentence):
-        parse_targets("-")
+        parse_targets(CHOSEN, OPTION, ["-"])
 
 
 @pytest.mark.parametrize(
