@@ -16,7 +16,7 @@ from schedules_async.cli import arguments, reports
 from schedules_async.cli.demo import run_demo, serve_operations
 from schedules_async.cli.process import discard_output, logging_to_stderr, run_until_signal, usable_streams
 from schedules_async.cli.reports import JsonLines, Lines, Names
-from schedules_async.cli.service import Service
+from schedules_async.cli.service import find_secrets, open_session
 from schedules_async.cli.wait_command import fetch, make_plan, wait_for_all
 from schedules_async.progress.rich_bars import is_live
 from schedules_async.progress.text import printable
@@ -149,9 +149,9 @@ def get(target: tuple[OperationRef, str], base_url: str, token: str | None, *, a
 
     REF is SCHEDULE_ID/OPERATION_ID or the URL of an operation; NAME=REF prints NAME in place of the ids.
     """
-    service = Service(base_url, token)
-    report = (JsonLines if as_json else Lines)(dict([target]), service.secrets)
-    return _run(fetch(service, target[0], report), report, is_verbose=is_verbose)
+    report = (JsonLines if as_json else Lines)(dict([target]), find_secrets(token))
+    opening = open_session(base_url, token, RetryPolicy())
+    return _run(fetch(opening, target[0], report), report, is_verbose=is_verbose)
 
 
 @commands.command(epilog=_WAIT_EPILOG, params=[*_SERVICE_OPTIONS, *_WAIT_OPTIONS])
@@ -178,10 +178,10 @@ def wait(
     from a checkpoint.
     """
     plan = make_plan(tuple(names), checkpoint, timeout, stall_timeout)
-    service = Service(base_url, token, RetryPolicy(max_outage=max_outage))
-    report, console = _choose_output(names, service.secrets, as_json=as_json, quiet=quiet)
+    report, console = _choose_output(names, find_secrets(token), as_json=as_json, quiet=quiet)
+    opening = open_session(base_url, token, RetryPolicy(max_outage=max_outage), report.on_event)
     try:
-        return _run(wait_for_all(service, plan, report, console, checkpoint), report, is_verbose=is_verbose)
+        return _run(wait_for_all(opening, plan, report, console, checkpoint), report, is_verbose=is_verbose)
     except click.exceptions.Exit as ended:
         resume = "keep waiting" if checkpoint is None else f"resume from {checkpoint.path}"
         sentence = f"The operations continue on the service; run the same command again to {resume}."

@@ -1,4 +1,4 @@
-"""The service that a command uses: a session with the proxies and certificates of the environment."""
+"""The session of a command, with the proxies and certificates of the environment."""
 
 import os
 import ssl
@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import click
-from attrs import field, frozen
 
 from schedules_async import RetryPolicy, SchedulesSession
 from schedules_async._auth.variables import CLIENT_SECRET, TOKEN, read_auth
@@ -17,35 +16,29 @@ _CERTIFICATES = "SSL_CERT_FILE"
 _KEEPALIVE = 60.0  # seconds; longer than the usual interval between two polls, so that they share a connection
 
 
-@frozen
-class Service:
-    """The service that a command uses, the token from `--token-file`, if any, and the retry policy."""
+def find_secrets(token: str | None) -> tuple[str, ...]:
+    """Return the texts that no output may contain: the token, and those of the environment."""
+    found = (token, os.environ.get(TOKEN, "").strip(), os.environ.get(CLIENT_SECRET))
+    return tuple(secret for secret in found if secret)
 
-    base_url: str
-    token: str | None = field(default=None, repr=False)
-    retry: RetryPolicy = field(factory=RetryPolicy)
 
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """The texts that no output may contain."""
-        found = (self.token, os.environ.get(TOKEN, "").strip(), os.environ.get(CLIENT_SECRET))
-        return tuple(secret for secret in found if secret)
+@asynccontextmanager
+async def open_session(
+    base_url: str, token: str | None, retry: RetryPolicy, *hooks: Hook
+) -> AsyncIterator[SchedulesSession]:
+    """Open a session; raise ValueError or a usage error if the base URL or the credentials are unusable.
 
-    @asynccontextmanager
-    async def open(self, *hooks: Hook) -> AsyncIterator[SchedulesSession]:
-        """Open a session; raise ValueError or a usage error if the base URL or the credentials are unusable.
-
-        Its requests, including those for tokens, use HTTPS_PROXY unless the host is in NO_PROXY.
-        """
-        connector = aiohttp.TCPConnector(ssl=make_ssl_context(), keepalive_timeout=_KEEPALIVE)
-        async with aiohttp.ClientSession(connector=connector, trust_env=True) as http:
-            try:
-                auth = self.token or read_auth(os.environ, self.base_url, http)
-            except ValueError as error:
-                raise click.UsageError(f"{error} (see also --token-file)") from error
-            session = SchedulesSession(auth, base_url=self.base_url, retry=self.retry, http=http, hooks=hooks)
-            async with session:
-                yield session
+    `token` is that of `--token-file`, if any. The requests of the session, including those for tokens, use HTTPS_PROXY
+    unless the host is in NO_PROXY.
+    """
+    connector = aiohttp.TCPConnector(ssl=make_ssl_context(), keepalive_timeout=_KEEPALIVE)
+    async with aiohttp.ClientSession(connector=connector, trust_env=True) as http:
+        try:
+            auth = token or read_auth(os.environ, base_url, http)
+        except ValueError as error:
+            raise click.UsageError(f"{error} (see also --token-file)") from error
+        async with SchedulesSession(auth, base_url=base_url, retry=retry, http=http, hooks=hooks) as session:
+            yield session
 
 
 def make_ssl_context() -> ssl.SSLContext:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 import click
@@ -20,20 +20,20 @@ from schedules_async import (
 )
 from schedules_async._waiters.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from schedules_async.cli.reports import CommandError, Lines
-from schedules_async.cli.service import Service
 from schedules_async.errors import OperationFailedError
 from schedules_async.progress import RichProgress
 
 AnyWaiter = OperationWaiter | GroupWaiter[Any]
+Opening = AbstractAsyncContextManager[SchedulesSession]
 
 _IDLE_FACTOR = 9  # pause after a save, in multiples of its duration: at most a tenth of the time is spent on saving
 
 
-async def fetch(service: Service, ref: OperationRef, report: Lines) -> list[Exception]:
+async def fetch(opening: Opening, ref: OperationRef, report: Lines) -> list[Exception]:
     """Fetch one operation and report it; return an error if it has failed or could not be fetched, else nothing."""
     outcome: Operation | SchedulesError
     try:
-        async with service.open() as session:
+        async with opening as session:
             outcome = await session.get_operation(*ref)
             report.on_change(outcome)
     except SchedulesError as error:
@@ -42,7 +42,7 @@ async def fetch(service: Service, ref: OperationRef, report: Lines) -> list[Exce
 
 
 async def wait_for_all(
-    service: Service,
+    opening: Opening,
     plan: Checkpoint,
     report: Lines,
     console: Console | None = None,
@@ -52,7 +52,7 @@ async def wait_for_all(
 
     Display bars on `console`, and save the checkpoint to `file`, unless they are None.
     """
-    async with service.open(report.on_event) as session:
+    async with opening as session:
         waiter = session.resume(write_checkpoint(plan))
         with nullcontext() if file is None else checkpointed(waiter, file):
             await follow(waiter, session, report, console)

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from schedules_async import Operation, RetryPolicy, __version__
 from schedules_async.cli.commands import commands, run
+from schedules_async.cli.service import open_session
 from schedules_async.testing import Answer, FakeSchedules, fault, operation_answer, throttled
 
 FAILED = operation_answer("Failed", failure_description="No room")
@@ -255,9 +256,12 @@ async def test_verbose_writes_the_log_to_stderr(command: str, options: tuple[str
 @pytest.mark.parametrize(
     ("options", "seconds"), [((), RetryPolicy().max_outage), (("--max-outage", "10m"), 600), (("--max-outage", "0"), 0)]
 )
-def test_wait_rides_out_outages_as_asked(options: tuple[str, ...], seconds: float) -> None:
-    parsed = commands.commands["wait"].make_context("wait", ["s/o", *options])
-    assert parsed.params["max_outage"] == seconds
+async def test_wait_rides_out_outages_as_asked(options: tuple[str, ...], seconds: float) -> None:
+    params = commands.commands["wait"].make_context("wait", ["s/o", *options]).params
+    async with open_session(
+        "https://api.example", "some-token", RetryPolicy(max_outage=params["max_outage"])
+    ) as session:
+        assert session._retry.max_outage == seconds
 
 
 async def test_wait_resumes_from_its_checkpoint(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import trustme
 
 from schedules_async import RetryPolicy
-from schedules_async.cli.service import Service, make_ssl_context
+from schedules_async.cli.service import find_secrets, make_ssl_context, open_session
 from schedules_async.errors import AuthenticationError, NotFoundError, SchedulesError, TransportError
 from schedules_async.events import Event, Retried
 from schedules_async.testing import FakeSchedules, fault, operation_answer
@@ -22,7 +22,7 @@ BY_SECRET = {
     "SCHEDULES_TOKEN_URL": "https://identity.invalid/token",
 }
 API = "https://api.invalid"
-ONCE = RetryPolicy(attempts=1)
+DEFAULT, ONCE = RetryPolicy(), RetryPolicy(attempts=1)
 VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE")
 
 
@@ -54,9 +54,9 @@ async def serving(context: ssl.SSLContext | None = None) -> AsyncIterator[tuple[
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", requests
 
 
-async def fetch(service: Service) -> SchedulesError | None:
+async def fetch(base_url: str, token: str | None = None, retry: RetryPolicy = DEFAULT) -> SchedulesError | None:
     """Return the error of a fetch."""
-    async with service.open() as session:
+    async with open_session(base_url, token, retry) as session:
         try:
             await session.get_operation("s", "o")
         except SchedulesError as error:
@@ -68,30 +68,27 @@ async def test_session_has_the_hooks_and_the_policy() -> None:
     events: list[Event] = []
     async with FakeSchedules() as server:
         ref = server.script_operation(fault(503), operation_answer("Started"))
-        service = Service(server.url, server.token, RetryPolicy(base=0))
-        async with service.open(events.append) as session:
+        async with open_session(server.url, server.token, RetryPolicy(base=0), events.append) as session:
             await session.get_operation(*ref)
     assert [type(event) for event in events].count(Retried) == 1
 
 
 async def test_unusable_base_url_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="plain http would"):
-        await fetch(Service("http://api.invalid", "some-token"))
+        await fetch("http://api.invalid", "some-token")
 
 
-def test_repr_of_service_has_no_secret() -> None:
-    service = Service(API, "from-file")
-    assert "from-file" not in repr(service)
+def test_secrets_are_those_of_the_command_and_environment() -> None:
     with environment(**BY_TOKEN, **BY_SECRET):
-        assert service.secrets == ("from-file", "some-token", "some-secret")
+        assert find_secrets("from-file") == ("from-file", "some-token", "some-secret")
     with environment():
-        assert Service(API).secrets == ()
+        assert find_secrets(None) == ()
 
 
 async def test_token_file_precedes_the_variables() -> None:
     async with FakeSchedules(token="from-file") as server:
         with environment(**BY_TOKEN, **BY_SECRET):
-            error = await fetch(Service(server.url, "from-file"))
+            error = await fetch(server.url, "from-file")
     assert isinstance(error, NotFoundError)
 
 
@@ -108,7 +105,7 @@ async def test_missing_credentials_are_a_usage_error(variables: dict[str, str], 
         environment(**variables),
         pytest.raises(click.UsageError, match=rf"{sentence}.* \(see also --token-file\)") as raised,
     ):
-        await fetch(Service(API))
+        await fetch(API)
     assert "canary" not in str(raised.value)
 
 
@@ -118,7 +115,7 @@ async def test_missing_credentials_are_a_usage_error(variables: dict[str, str], 
 async def test_proxy_of_environment_serves_api_and_identity(variables: dict[str, str], asked: str) -> None:
     async with serving() as (proxy, requests):
         with environment(**variables, HTTPS_PROXY=f"http://{proxy}"):
-            error = await fetch(Service(API, retry=ONCE))
+            error = await fetch(API, retry=ONCE)
     assert isinstance(error, TransportError | AuthenticationError)
     assert {request.removesuffix(" HTTP/1.1") for request in requests} == {asked}
 
@@ -136,7 +133,7 @@ async def test_host_in_no_proxy_is_asked_directly(excepted: str, *, is_secret: b
             authority.cert_pem.tempfile() as path,
             environment(**variables, HTTPS_PROXY=f"http://{proxy}", NO_PROXY=no_proxy, SSL_CERT_FILE=path),
         ):
-            error = await fetch(Service(f"https://{address}", retry=ONCE))
+            error = await fetch(f"https://{address}", retry=ONCE)
     assert "418" in str(error)
     assert (proxied, requests) == (
         [],
@@ -149,7 +146,7 @@ async def test_certificate_outside_the_file_is_rejected() -> None:
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     async with serving(context) as (address, requests):
         with trustme.CA().cert_pem.tempfile() as path, environment(**BY_TOKEN, SSL_CERT_FILE=path):
-            error = await fetch(Service(f"https://{address}", retry=ONCE))
+            error = await fetch(f"https://{address}", retry=ONCE)
     assert isinstance(error, TransportError)
     assert requests == []
 

@@ -10,13 +10,14 @@ from schedules_async import (
     Operation,
     OperationGroupWaiter,
     OperationRef,
+    RetryPolicy,
     SchedulesSession,
     TimeRemaining,
 )
 from schedules_async._waiters.checkpoint import Checkpoint, read_checkpoint
 from schedules_async.cli.reports import CommandError, Lines, Names
-from schedules_async.cli.service import Service
-from schedules_async.cli.wait_command import checkpointed, fetch, make_plan, wait_for_all
+from schedules_async.cli.service import open_session
+from schedules_async.cli.wait_command import Opening, checkpointed, fetch, make_plan, wait_for_all
 from schedules_async.errors import NotFoundError, OperationFailedError, OperationStalledError, OperationTimeoutError
 from schedules_async.testing import FakeSchedules, operation_answer
 
@@ -136,8 +137,8 @@ def test_plan_from_unusable_file_is_a_usage_error(tmp_path: Path) -> None:
 UNLIMITED = float("inf")
 
 
-def service_of(server: FakeSchedules) -> Service:
-    return Service(server.url, server.token)
+def opening(server: FakeSchedules) -> Opening:
+    return open_session(server.url, server.token, RetryPolicy())
 
 
 def plan(*refs: OperationRef, timeout: float = UNLIMITED, stall_timeout: float = UNLIMITED) -> Checkpoint:
@@ -164,7 +165,7 @@ async def test_fetch_reports_the_operation() -> None:
     report = Record()
     async with FakeSchedules() as server:
         ref = server.script_operation(operation_answer("Started", percent_complete=30))
-        assert await fetch(service_of(server), ref, report) == []
+        assert await fetch(opening(server), ref, report) == []
         assert report.statuses == ["Started"]
         assert len(server.requests) == 1
 
@@ -176,7 +177,7 @@ async def test_wait_reports_changes_and_returns_errors() -> None:
             operation_answer("Queued"), operation_answer("Failed", failure_description="No room")
         )
         good, gone = server.script_operation(operation_answer("Succeeded")), OperationRef("no", "such")
-        errors = await wait_for_all(service_of(server), plan(failing, good, gone), report)
+        errors = await wait_for_all(opening(server), plan(failing, good, gone), report)
     assert sorted(report.statuses) == ["Failed", "Queued", "Succeeded"]
     assert [type(error) for error in errors] == [OperationFailedError, NotFoundError]
     assert str(errors[0]) == f"{failing} failed: No room"
@@ -191,6 +192,6 @@ async def test_wait_times_out_and_keeps_the_checkpoint(limit: str, error: type[E
     async with FakeSchedules() as server:
         ref = server.script_operation(operation_answer("Started"))
         file = CheckpointFile(path)
-        errors = await wait_for_all(service_of(server), plan(ref, **{limit: 0.05}), Record(), file=file)
+        errors = await wait_for_all(opening(server), plan(ref, **{limit: 0.05}), Record(), file=file)
     assert [type(each) for each in errors] == [error]
     assert path.exists()
