@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -199,11 +199,14 @@ def _choose_output(
     return Lines(names, secrets, quiet or has_bars), console if has_bars else None
 
 
-def _run(work: Coroutine[Any, Any, list[Exception]], report: Lines, *, is_verbose: bool) -> int:
-    """Run the work of a command; print the errors that it returns or raises, and return the exit code."""
+def _run(work: Coroutine[Any, Any, Mapping[OperationRef, Exception]], report: Lines, *, is_verbose: bool) -> int:
+    """Run the work of a command; report the errors that it returns or raises, and return the exit code."""
     try:
         with logging_to_stderr(is_verbose=is_verbose):
-            errors = run_until_signal(work)
+            lost = run_until_signal(work)
+        for ref, loss in lost.items():
+            report.on_loss(ref, loss)
+        errors = [*lost.values()]
     except (SchedulesError, ValueError, TypeError) as error:
         errors = [error]
     return _fail(report.describe(errors), reports.find_exit_code(errors))

@@ -92,7 +92,9 @@ class JsonLines(Lines):
         """Print nothing."""
 
     def on_loss(self, ref: OperationRef, error: Exception) -> None:
-        """Print the error."""
+        """Print the error, unless it is a failure, of which the operation was printed."""
+        if isinstance(error, OperationFailedError):
+            return
         facts = {
             "type": type(error).__name__,
             "message": redact(error_reason(error), self.secrets),

@@ -20,7 +20,7 @@ from schedules_async import (
 )
 from schedules_async._waiters.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from schedules_async.cli.reports import CommandError, Lines
-from schedules_async.errors import OperationFailedError
+from schedules_async.errors import OperationFailedError, OperationGroupError
 from schedules_async.progress import RichProgress
 
 AnyWaiter = OperationWaiter | GroupWaiter[Any]
@@ -29,16 +29,16 @@ Opening = AbstractAsyncContextManager[SchedulesSession]
 _IDLE_FACTOR = 9  # pause after a save, in multiples of its duration: at most a tenth of the time is spent on saving
 
 
-async def fetch(opening: Opening, ref: OperationRef, report: Lines) -> list[Exception]:
-    """Fetch one operation and report it; return an error if it has failed or could not be fetched, else nothing."""
-    outcome: Operation | SchedulesError
+async def fetch(opening: Opening, ref: OperationRef, report: Lines) -> Mapping[OperationRef, Exception]:
+    """Fetch one operation and report it; return the error if it has failed or could not be fetched."""
     try:
         async with opening as session:
-            outcome = await session.get_operation(*ref)
-            report.on_change(outcome)
+            operation = await session.get_operation(ref)
+            report.on_change(operation)
     except SchedulesError as error:
-        outcome = error
-    return _find_errors({ref: outcome}, report)
+        return {ref: error}
+    text = f"{ref} failed: {operation.failure_description or 'no reason given'}"
+    return {ref: OperationFailedError(text, ref=ref, operation=operation)} if operation.is_failed else {}
 
 
 async def wait_for_all(
@@ -47,16 +47,19 @@ async def wait_for_all(
     report: Lines,
     console: Console | None = None,
     file: CheckpointFile | None = None,
-) -> list[Exception]:
-    """Wait for operations and report each change; return an error for each operation that did not succeed.
+) -> Mapping[OperationRef, Exception]:
+    """Wait for operations and report each change; return the error of each that did not succeed.
 
     Display bars on `console`, and save the checkpoint to `file`, unless they are None.
     """
-    async with opening as session:
-        waiter = session.resume(write_checkpoint(plan))
-        with nullcontext() if file is None else checkpointed(waiter, file):
-            await follow(waiter, session, report, console)
-    return _find_errors({member.ref: member.outcome for member in waiter.members}, report)
+    try:
+        async with opening as session:
+            waiter = session.resume(write_checkpoint(plan))
+            with nullcontext() if file is None else checkpointed(waiter, file):
+                await follow(waiter, session, report, console)
+    except OperationGroupError as group:
+        return group.errors
+    return {}
 
 
 async def follow(waiter: AnyWaiter, session: SchedulesSession, report: Lines, console: Console | None) -> None:
@@ -68,24 +71,11 @@ async def follow(waiter: AnyWaiter, session: SchedulesSession, report: Lines, co
             report.on_change(operation, members[operation.ref].time_remaining)
 
 
-def _find_errors(outcomes: Mapping[OperationRef, Operation | Exception | None], report: Lines) -> list[Exception]:
-    """Report the operations that were lost; return their errors, and one for each operation that has failed."""
-    errors: list[Exception] = []
-    for ref, outcome in outcomes.items():
-        if isinstance(outcome, Exception):
-            report.on_loss(ref, outcome)
-            errors.append(outcome)
-        elif outcome is not None and outcome.is_failed:
-            text = f"{ref} failed: {outcome.failure_description or 'no reason given'}"
-            errors.append(OperationFailedError(text, ref=ref, operation=outcome))
-    return errors
-
-
 def make_plan(
     refs: Sequence[OperationRef], file: CheckpointFile | None, timeout: float, stall_timeout: float
 ) -> Checkpoint:
     """Return the wait that a checkpoint file has saved, or else a new one; raise a usage error if there is neither."""
-    plan = Checkpoint(tuple(refs), {}, is_group=True, check=False, timeout=timeout, stall_timeout=stall_timeout)
+    plan = Checkpoint(tuple(refs), {}, is_group=True, check=True, timeout=timeout, stall_timeout=stall_timeout)
     if file is None or (saved := _load(file)) is None:
         if not refs:
             raise click.UsageError("Missing argument 'REF': an operation, or - to read them from standard input.")
@@ -136,8 +126,9 @@ def checkpointed(waiter: AnyWaiter, file: CheckpointFile) -> Iterator[None]:
 async def _save_changes(waiter: AnyWaiter, file: CheckpointFile) -> None:
     """Save after each change; one that cannot be saved, for instance on a full disk, is saved with the next."""
     loop = asyncio.get_running_loop()
-    async for _ in waiter:
-        before = loop.time()
-        with suppress(OSError):
-            file.save(waiter)
-        await asyncio.sleep(_IDLE_FACTOR * (loop.time() - before))
+    with suppress(OperationGroupError):  # others report it
+        async for _ in waiter:
+            before = loop.time()
+            with suppress(OSError):
+                file.save(waiter)
+            await asyncio.sleep(_IDLE_FACTOR * (loop.time() - before))

@@ -142,7 +142,7 @@ def opening(server: FakeSchedules) -> Opening:
 
 
 def plan(*refs: OperationRef, timeout: float = UNLIMITED, stall_timeout: float = UNLIMITED) -> Checkpoint:
-    return Checkpoint(refs, {}, is_group=True, check=False, timeout=timeout, stall_timeout=stall_timeout)
+    return Checkpoint(refs, {}, is_group=True, check=True, timeout=timeout, stall_timeout=stall_timeout)
 
 
 @frozen
@@ -151,21 +151,17 @@ class Record(Lines):
 
     names: Names = field(factory=dict)
     statuses: list[str] = field(factory=list)
-    lost: list[tuple[OperationRef, type[Exception]]] = field(factory=list)
 
     def on_change(self, operation: Operation, remaining: TimeRemaining | None = None) -> None:
         del remaining
         self.statuses.append(operation.raw_status)
-
-    def on_loss(self, ref: OperationRef, error: Exception) -> None:
-        self.lost.append((ref, type(error)))
 
 
 async def test_fetch_reports_the_operation() -> None:
     report = Record()
     async with FakeSchedules() as server:
         ref = server.script_operation(operation_answer("Started", percent_complete=30))
-        assert await fetch(opening(server), ref, report) == []
+        assert await fetch(opening(server), ref, report) == {}
         assert report.statuses == ["Started"]
         assert len(server.requests) == 1
 
@@ -179,9 +175,11 @@ async def test_wait_reports_changes_and_returns_errors() -> None:
         good, gone = server.script_operation(operation_answer("Succeeded")), OperationRef("no", "such")
         errors = await wait_for_all(opening(server), plan(failing, good, gone), report)
     assert sorted(report.statuses) == ["Failed", "Queued", "Succeeded"]
-    assert [type(error) for error in errors] == [OperationFailedError, NotFoundError]
-    assert str(errors[0]) == f"{failing} failed: No room"
-    assert report.lost == [(gone, NotFoundError)]
+    assert [(ref, type(error)) for ref, error in errors.items()] == [
+        (failing, OperationFailedError),
+        (gone, NotFoundError),
+    ]
+    assert str(errors[failing]) == f"{failing} failed: No room"
 
 
 @pytest.mark.parametrize(
@@ -193,5 +191,5 @@ async def test_wait_times_out_and_keeps_the_checkpoint(limit: str, error: type[E
         ref = server.script_operation(operation_answer("Started"))
         file = CheckpointFile(path)
         errors = await wait_for_all(opening(server), plan(ref, **{limit: 0.05}), Record(), file=file)
-    assert [type(each) for each in errors] == [error]
+    assert {ref: type(each) for ref, each in errors.items()} == {ref: error}
     assert path.exists()
