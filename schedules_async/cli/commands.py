@@ -221,8 +221,12 @@ def run(words: Sequence[str]) -> int:
             sys.stdout.flush()
         except KeyboardInterrupt:  # for instance a second Ctrl-C while an error is printed
             exit_code = reports.INTERRUPTED
+        except BrokenPipeError:
+            exit_code = max(exit_code, reports.CLOSED_PIPE)
+            discard_output()
         except OSError as error:
-            exit_code = max(exit_code, _fail_on_os_error(error))
+            exit_code = max(exit_code, _fail([f"System error: {error.strerror or error}."], reports.SERVICE_ERROR))
+            discard_output()
     return exit_code
 
 
@@ -245,13 +249,4 @@ def _fail(sentences: Sequence[str], exit_code: int) -> int:
             click.echo(f"{_NAME}: {printable(sentence)}", err=True)
     except OSError:
         discard_output()
-    return exit_code
-
-
-def _fail_on_os_error(error: OSError) -> int:
-    """Return the exit code for output that cannot be written; print an error unless the reader closed the pipe."""
-    exit_code = reports.CLOSED_PIPE
-    if not isinstance(error, BrokenPipeError):
-        exit_code = _fail([f"System error: {error.strerror or error}."], reports.SERVICE_ERROR)
-    discard_output()
     return exit_code
