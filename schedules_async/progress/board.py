@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from heapq import nlargest, nsmallest
 from itertools import chain, islice
 from math import inf
@@ -14,7 +14,7 @@ from attrs import define, field, frozen
 from schedules_async import Operation, OperationProgress, OperationRef, TimeRemaining
 from schedules_async._waiters.waiter import last_end
 from schedules_async.progress.text import (
-    Charset,
+    encodable,
     error_reason,
     failure_reason,
     format_percent,
@@ -30,35 +30,38 @@ _UPDATES_PER_CHOICE = 10  # updates of the board for which a choice among many o
 _SHARE = 5  # a bar takes at most a fifth of the width, and so does a name; the rest has at least two fifths
 _MIN_BAR, _MAX_BAR = 8, 40
 _WIDTH_FOR_BARS, _WIDTH_FOR_TIME_LEFT = 40, 70  # columns; a narrower display has none
-_PERCENT_WIDTH = 5
+_LOOKS = {  # of each status: the mark, the mark in ASCII, the style of both and of the state, and that of the bar
+    "running": (" ", "  ", "", "cyan"),
+    "succeeded": ("✓", "ok", "green", "green"),
+    "lost": ("✗", "x ", "red", "red"),
+    "total": (" ", "  ", "", "blue"),
+}
 
 
 @define(eq=False)
 class Track:
-    """One operation; `fraction` never decreases; `changed` is the number of the update that found its last change."""
+    """One operation; `fraction` never decreases; `changed` is the number of the update that found its last change.
+
+    `status` is "running", "succeeded", or "lost" if the wait for the operation has ended without success.
+    """
 
     name: str
     _member: OperationProgress
     fraction: float = field(init=False, default=0.0)
     changed: int = field(init=False, default=0)
+    status: str = field(init=False, default="running")
     _latest: Operation | None = field(init=False, default=None)
 
     def update(self, number: int) -> None:
         """Update from the newest snapshot."""
-        latest = self._member.latest
-        if latest is not self._latest or self.status != "running":
+        latest, outcome = self._member.latest, self._member.outcome
+        if outcome is not None:
+            self.status = "succeeded" if isinstance(outcome, Operation) and outcome.is_succeeded else "lost"
+        if latest is not self._latest or outcome is not None:
             self._latest, self.changed = latest, number
         if latest is not None:
             reached = min(max(latest.percent_complete / 100, 0.0), 1.0) if latest.is_failed else latest.fraction
             self.fraction = max(self.fraction, reached)
-
-    @property
-    def status(self) -> str:
-        """The text `running`, `succeeded`, or `lost` if the wait for the operation has ended without success."""
-        outcome = self._member.outcome
-        if outcome is None:
-            return "running"
-        return "succeeded" if isinstance(outcome, Operation) and outcome.is_succeeded else "lost"
 
     @property
     def time_remaining(self) -> TimeRemaining | None:
@@ -138,18 +141,14 @@ class Board:
         if len(self.tracks) <= limit:
             return self.tracks
         if self._updates >= self._choose_at or len(self._chosen) > limit or not self._running:
-            chosen = set(islice(dict.fromkeys(self._by_interest(limit)), limit))
+            share, last_change = max(limit // 3, 1) if self._running else limit, attrgetter("changed")
+            lost = nlargest(share, (track for track in self.tracks if track.status == "lost"), key=last_change)
+            next_to_end = nsmallest(share, self._running, key=_expected_end)
+            changed = nlargest(limit, self.tracks, key=last_change) if self._running else []
+            chosen = set(islice(dict.fromkeys(chain(lost, next_to_end, changed)), limit))
             self._chosen = [track for track in self.tracks if track in chosen]
             self._choose_at = self._updates + _UPDATES_PER_CHOICE
         return self._chosen
-
-    def _by_interest(self, limit: int) -> Iterable[Track]:
-        share = max(limit // 3, 1)
-        lost = nlargest(limit, (track for track in self.tracks if track.status == "lost"), key=attrgetter("changed"))
-        if not self._running:
-            return lost
-        next_to_end = nsmallest(share, self._running, key=_expected_end)
-        return chain(lost[:share], next_to_end, nlargest(limit, self.tracks, key=attrgetter("changed")))
 
 
 def _expected_end(track: Track) -> tuple[float, float]:
@@ -175,66 +174,77 @@ def resolve_names(names: Names | None, members: Collection[OperationProgress]) -
 
 
 @frozen
-class Row:
-    """One operation, or all together: a mark, a name, a bar unless its width is 0, and the text after it.
+class Line:
+    """One line of a display: pieces of text, each with its style, before and after a bar, unless its width is 0."""
 
-    The name is padded, and the state is followed by what separates it from the time remaining.
-    """
-
-    status: str
-    mark: str
-    name: str
-    fraction: float
-    bar_width: int
-    percent: str
-    state: str
-    time_left: str
+    before: tuple[tuple[str, str], ...]
+    bar_width: int = 0
+    fraction: float = 1.0
+    bar_style: str = ""
+    after: tuple[tuple[str, str], ...] = ()
 
 
 @frozen
 class Layout:
-    """Divides the width of a display; the time remaining is at its right edge if `is_justified`, else after a comma."""
+    """Divides the width of a display; `measure` returns the columns that a text takes.
+
+    The time remaining is at the right edge if `is_justified`, else after a comma. Characters that `encoding` lacks are
+    replaced.
+    """
 
     width: int
-    charset: Charset
+    encoding: str
+    measure: Callable[[str], int]
     is_justified: bool
 
-    def rows(self, board: Board, limit: int, footer: Callable[[], str] | None) -> Iterator[Row | str]:
-        """Yield a row for each operation, or for `limit` of them and the number of others, the total and the footer."""
+    @property
+    def _has_unicode(self) -> bool:
+        return self.encoding.lower().startswith("utf")
+
+    def lines(self, board: Board, limit: int, footer: Callable[[], str] | None) -> Iterator[Line]:
+        """Yield lines for all operations, or for `limit` of them and the number of others, the total and the footer."""
         count = len(board.tracks)
         tracks = board.choose(limit if count > limit + 1 else count)
         shown: list[Track | Board] = [*tracks, board]
-        names = [
-            self.charset.shorten(one.name, max(self.width // _SHARE, len(Board.name)), keeps_end=True) for one in shown
-        ]
-        name_width = max(map(self.charset.measure, names))
-        rows = [self._make_row(*pair, name_width) for pair in zip(shown, names, strict=True)]
-        yield from rows[:-1]
+        names = [self.shorten(one.name, max(self.width // _SHARE, len(Board.name)), keeps_end=True) for one in shown]
+        name_width = max(map(self.measure, names))
+        for track, name in zip(tracks, names, strict=False):
+            yield self._make_line(track, name, name_width)
         if len(tracks) < count:
-            yield self._shorten(f"{self.charset.marks['running']} and {count - len(tracks)} more")
+            yield self._make_note(f"{'' if self._has_unicode else ' '}  and {count - len(tracks)} more")
         if count > 1:
-            yield rows[-1] if rows[-1].state.startswith(board.state) else self._shorten(board.state)
+            yield self._make_line(board, names[-1], name_width)
         if footer is not None:
-            yield self._shorten(footer())
+            yield self._make_note(footer())
 
-    def _make_row(self, one: Track | Board, name: str, name_width: int) -> Row:
-        measure, mark = self.charset.measure, self.charset.marks[one.status]
+    def _make_line(self, one: Track | Board, name: str, name_width: int) -> Line:
+        mark, ascii_mark, style, bar_style = _LOOKS[one.status]
+        mark = mark if self._has_unicode else ascii_mark
         bar_width = min(max(self.width // _SHARE, _MIN_BAR), _MAX_BAR) if self.width >= _WIDTH_FOR_BARS else 0
         time_left = format_time_left(one.time_remaining) if self.width >= _WIDTH_FOR_TIME_LEFT else ""
         gap = time_left and (" " if self.is_justified else ", ")
-        widths = (len(mark), name_width, bar_width, _PERCENT_WIDTH)
-        room = self.width - sum(width + 1 for width in widths if width) - len(gap + time_left)
-        state = self.charset.shorten(one.state, room)
-        return Row(
-            status=one.status,
-            mark=mark,
-            name=name + " " * (name_width - measure(name)),
-            fraction=one.fraction,
-            bar_width=bar_width,
-            percent=f"{format_percent(one.fraction):>{_PERCENT_WIDTH}}",
-            state=state + " " * (self.is_justified and room - measure(state)) + gap,
-            time_left=time_left,
-        )
+        percent = f"{' ' if bar_width else ''}{format_percent(one.fraction):>5} "
+        room = self.width - len(f"{mark}  {percent}{gap}{time_left}") - name_width - bar_width
+        state = self.shorten(one.state, room)
+        if one.status == "total" and state != one.state:
+            return self._make_note(one.state)
+        padded = f" {name}{' ' * (name_width - self.measure(name))} "
+        state += " " * (self.is_justified and room - self.measure(state)) + gap
+        after = ((percent, ""), (state, style), (time_left, "dim"))
+        return Line(((mark, style), (padded, "")), bar_width, one.fraction, bar_style, after)
 
-    def _shorten(self, text: str) -> str:
-        return self.charset.shorten(text, self.width)
+    def _make_note(self, text: str) -> Line:
+        return Line(((self.shorten(text, self.width), "dim"),))
+
+    def shorten(self, text: str, width: int, *, keeps_end: bool = False) -> str:
+        """Return text, or as much of its beginning as fits `width` columns, followed by an ellipsis.
+
+        With `keeps_end` the ellipsis is in the middle, so that ids remain distinguishable.
+        """
+        text, width, ellipsis = encodable(text, self.encoding), max(width, 0), "…" if self._has_unicode else "..."
+        if self.measure(text) <= width:
+            return text
+        head, tail = text[:width], text[-width:] if keeps_end and width else ""
+        while (head or tail) and self.measure(head + ellipsis + tail) > width:
+            head, tail = (head[:-1], tail) if len(head) > len(tail) else (head, tail[1:])
+        return (head + ellipsis + tail)[:width]

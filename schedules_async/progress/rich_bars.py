@@ -1,13 +1,12 @@
 """Progress bars in a terminal, drawn by rich."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import IO, TypeVar
 
-from attrs import define, field
 from rich import get_console
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, Group
 from rich.errors import LiveError
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -16,18 +15,12 @@ from rich.text import Text
 
 from schedules_async import SchedulesSession
 from schedules_async._waiters.waiter import Waiter
-from schedules_async.progress.board import Board, Layout, Names, Row, resolve_names
-from schedules_async.progress.text import Charset, describe_operation, encodable
+from schedules_async.progress.board import Board, Layout, Line, Names, resolve_names
+from schedules_async.progress.text import describe_operation, encodable
 from schedules_async.progress.tracker import Tracker
 
 Result = TypeVar("Result")
 
-_STYLES = {  # of the bar, and of the text
-    "running": ("cyan", ""),
-    "succeeded": ("green", "green"),
-    "lost": ("red", "red"),
-    "total": ("blue", ""),
-}
 _ERASE_AND_GO_UP = "\x1b[2K\x1b[1A"
 
 
@@ -81,9 +74,8 @@ class RichProgress(Tracker):
         return await waiter
 
     def _open(self) -> None:
-        self._screen = Screen(self._board, self._footer)
+        self._lines: list[Text] = []
         self._display = Live(
-            self._screen,
             console=self._console,
             auto_refresh=False,
             redirect_stdout=_is_terminal(sys.stdout),  # only if its output would overwrite the bars
@@ -97,9 +89,11 @@ class RichProgress(Tracker):
     def _draw(self) -> None:
         if self._display is None:
             return
-        if erase := self._screen.erase_wrapped_lines(self._console.width):
-            self._console.file.write(erase)
-        self._display.refresh()
+        wrapped = sum(max(line.cell_len - 1, 0) // self._console.width for line in self._lines)
+        if wrapped:  # a narrower terminal has wrapped the lines of the last frame
+            self._console.file.write(_ERASE_AND_GO_UP * wrapped)
+        self._lines = draw_lines(self._board, self._footer, self._console)
+        self._display.update(Group(*self._lines), refresh=True)
 
     def _close(self) -> None:
         if self._display is None:
@@ -113,42 +107,15 @@ class RichProgress(Tracker):
             raise
 
 
-@define(eq=False)
-class Screen:
-    """The rows of a board, and the footer, in no more lines than the terminal has."""
-
-    _board: Board
-    _footer: Callable[[], str] | None
-    _lengths: list[int] = field(init=False, factory=list)
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        layout = Layout(options.max_width, Charset(options.encoding, cell_len), is_justified=True)
-        limit = max(options.size.height - 2 - (len(self._board.tracks) > 1) - (self._footer is not None), 1)
-        segments = [
-            segment
-            for row in layout.rows(self._board, limit, self._footer)
-            for segment in _draw_row(row, console, options)
-        ]
-        lines = list(Segment.split_and_crop_lines(segments, options.max_width, pad=False))
-        self._lengths = [Segment.get_line_length(line) for line in lines]
-        for line in lines:
-            yield from line
-
-    def erase_wrapped_lines(self, width: int) -> str:
-        """Return the control codes that erase the lines into which a narrower terminal has wrapped the last frame."""
-        return _ERASE_AND_GO_UP * sum(max(length - 1, 0) // width for length in self._lengths)
+def draw_lines(board: Board, footer: Callable[[], str] | None, console: Console) -> list[Text]:
+    """Return a line for each row of a board, and the footer, in no more lines than the terminal has."""
+    layout = Layout(console.width, console.encoding, cell_len, is_justified=True)
+    limit = max(console.height - 2 - (len(board.tracks) > 1) - (footer is not None), 1)
+    return [_draw_line(line, console) for line in layout.lines(board, limit, footer)]
 
 
-def _draw_row(row: Row | str, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
-    if isinstance(row, str):
-        yield from Text.assemble((row, "dim")).render(console, "\n")
-        return
-    bar_style, style = _STYLES[row.status]
-    yield from Text.assemble((row.mark, style), f" {row.name} ").render(console)
-    if row.bar_width:
-        bar = ProgressBar(1.0, row.fraction, row.bar_width, complete_style=bar_style, finished_style=bar_style)
-        segments = list(console.render(bar, options))  # without colours, of the complete part only
-        yield from Segment.adjust_line_length(segments, row.bar_width)
-        yield Segment(" ")
-    text = Text.assemble(f"{row.percent} ", (row.state, style), (row.time_left, "dim"))
-    yield from text.render(console, "\n")
+def _draw_line(line: Line, console: Console) -> Text:
+    bar = ProgressBar(1.0, line.fraction, line.bar_width, complete_style=line.bar_style, finished_style=line.bar_style)
+    segments = list(console.render(bar)) if line.bar_width else []  # without colours, of the complete part only
+    pieces = [(text, style or "") for text, style, _ in Segment.adjust_line_length(segments, line.bar_width)]
+    return Text.assemble(*line.before, *pieces, *line.after, no_wrap=True, overflow="crop")

@@ -1,9 +1,7 @@
 """Text for terminals: operations, errors, times and request counts, each as one line without control characters."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-
-from attrs import frozen
+from collections.abc import Callable, Mapping
 
 from schedules_async import Operation, OperationRef, OperationStatus, SessionStats, TimeRemaining, errors
 
@@ -18,7 +16,6 @@ _PREFIXES: dict[type[Exception], str] = {
     errors.ResponseError: "the service returned an error: ",
     errors.MalformedResponseError: "invalid response: ",
 }
-_UNICODE, _ASCII = (" ✓✗", "…"), (("  ", "ok", "x "), "...")  # marks of equal width, and the ellipsis
 
 
 def printable(text: str) -> str:
@@ -29,44 +26,6 @@ def printable(text: str) -> str:
 def encodable(text: str, encoding: str) -> str:
     """Return text with `?` in place of each character that the encoding lacks."""
     return text.encode(encoding, "replace").decode(encoding)
-
-
-@frozen
-class Charset:
-    """The characters that a terminal can display in its encoding; `measure` returns the columns that a text takes."""
-
-    encoding: str
-    measure: Callable[[str], int]
-
-    @property
-    def marks(self) -> Mapping[str, str]:
-        """The mark for each status of an operation and for the total, all of equal width."""
-        running, succeeded, lost = self._symbols[0]
-        return {"running": running, "succeeded": succeeded, "lost": lost, "total": running}
-
-    @property
-    def _symbols(self) -> tuple[Sequence[str], str]:
-        return _UNICODE if self.encoding.lower().startswith("utf") else _ASCII
-
-    def shorten(self, text: str, width: int, *, keeps_end: bool = False) -> str:
-        """Return text, or as much of its beginning as fits `width` columns, followed by an ellipsis.
-
-        With `keeps_end` the ellipsis is in the middle, so that ids remain distinguishable.
-        """
-        text = encodable(text, self.encoding)
-        if self.measure(text) <= width:
-            return text
-        ellipsis = self._symbols[1]
-        kept = max(width - len(ellipsis), 0)
-        tail = kept // 2 if keeps_end else 0
-        end = self._prefix(text[::-1], tail)[::-1]
-        return self._prefix(self._prefix(text, kept - tail) + ellipsis + end, width)
-
-    def _prefix(self, text: str, width: int) -> str:
-        prefix = text[: max(width, 0)]
-        while self.measure(prefix) > max(width, 0):
-            prefix = prefix[:-1]
-        return prefix
 
 
 def format_percent(fraction: float) -> str:

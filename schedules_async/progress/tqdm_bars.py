@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any
 
@@ -12,8 +13,7 @@ from tqdm.std import tqdm
 from tqdm.utils import disp_len
 
 from schedules_async import SchedulesSession
-from schedules_async.progress.board import Layout, Names, Row
-from schedules_async.progress.text import Charset
+from schedules_async.progress.board import Layout, Names
 from schedules_async.progress.tracker import Tracker
 
 _MAX_OPERATIONS = 15
@@ -42,25 +42,26 @@ class TqdmProgress(Tracker):
     def _open(self) -> None:
         self._bars: list[tqdm[Any]] = []
         self._file = sys.stderr
-        encoding = None if self._is_notebook else getattr(sys.stderr, "encoding", None)
-        self._charset = Charset(encoding or "utf-8", disp_len)
+        self._encoding = "utf-8" if self._is_notebook else getattr(sys.stderr, "encoding", None) or "utf-8"
 
     def _draw(self) -> None:
         size = _NOTEBOOK_SIZE if self._is_notebook else shutil.get_terminal_size()
         lines_above = abs(self._bars[0].pos) if self._bars else 0  # those of the caller's bars
         limit = min(max(size.lines - _OTHER_LINES - lines_above, 1), _MAX_OPERATIONS)
-        layout = Layout(size.columns - 1, self._charset, is_justified=False)  # the last column stays empty
-        rows = [*layout.rows(self._board, limit, self._footer)]
-        for surplus in self._bars[len(rows) :]:
+        layout = Layout(size.columns - 1, self._encoding, disp_len, is_justified=False)  # the last column stays empty
+        lines = [*layout.lines(self._board, limit, self._footer)]
+        for surplus in self._bars[len(lines) :]:
             surplus.leave = False
             surplus.close()
-        del self._bars[len(rows) :]
-        for number, row in enumerate(rows):
+        del self._bars[len(lines) :]
+        for number, line in enumerate(lines):
             if number == len(self._bars):  # a new bar takes the next free line; without a terminal, tqdm disables it
                 bar = self._bar_class(total=1.0, dynamic_ncols=True, delay=_NOT_AT_ONCE, disable=None)
                 self._bars.append(bar)
             bar = self._bars[number]
-            bar.n, bar.desc, bar.unit, bar.bar_format = self._split(row)
+            bar.n, bar.desc, bar.unit = line.fraction, _join(line.before), _join(line.after)
+            width = "" if self._is_notebook else f":{line.bar_width}"
+            bar.bar_format = f"{{desc}}{{bar{width}}}{{unit}}" if line.bar_width else "{desc}{unit}"
             bar.refresh()
 
     def _close(self) -> None:
@@ -73,11 +74,6 @@ class TqdmProgress(Tracker):
                 bar.leave = self._is_notebook
                 stack.callback(bar.close)
 
-    def _split(self, row: Row | str) -> tuple[float, str, str, str]:
-        """Return the fraction of a row, the text before the bar, the text after it, and the format of tqdm."""
-        if isinstance(row, str):
-            return 1.0, row, "", "{desc}"
-        width = "" if self._is_notebook else f":{row.bar_width}"
-        bar = f"{{bar{width}}} " if row.bar_width else ""
-        text = f"{row.percent} {row.state}{row.time_left}"
-        return row.fraction, f"{row.mark} {row.name} ", text, f"{{desc}}{bar}{{unit}}"
+
+def _join(pieces: Iterable[tuple[str, str]]) -> str:
+    return "".join(text for text, _ in pieces)

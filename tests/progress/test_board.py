@@ -3,11 +3,12 @@ from typing import Any, cast
 
 import pytest
 from attrs import define
+from tqdm.utils import disp_len
 
 from schedules_async import Operation, OperationRef, OperationStatus, OperationWaiter, SchedulesSession, TimeRemaining
 from schedules_async.errors import NotFoundError
-from schedules_async.progress.board import Board, Layout, Row, resolve_names
-from schedules_async.progress.text import Charset, format_stats
+from schedules_async.progress.board import Board, Layout, Line, resolve_names
+from schedules_async.progress.text import format_stats
 from schedules_async.testing import FakeSchedules, operation_answer, throttled
 
 
@@ -221,7 +222,8 @@ async def test_footer_throttled_counts_down_the_seconds(server: FakeSchedules, s
     assert format_stats(session.stats) == "3 requests, 0 saved by 304, 1 answered 429"
 
 
-CHARSET = Charset("utf-8", len)
+def layout_of(width: int, *, is_justified: bool = False) -> Layout:
+    return Layout(width, "utf-8", len, is_justified)
 
 
 def board_of(count: int) -> Board:
@@ -234,11 +236,9 @@ def board_of(count: int) -> Board:
     return board
 
 
-def text_of(row: Row | str) -> str:
-    if isinstance(row, str):
-        return row
-    bar = "#" * row.bar_width + " " * bool(row.bar_width)
-    return f"{row.mark} {row.name} {bar}{row.percent} {row.state}{row.time_left}"
+def text_of(line: Line) -> str:
+    before, after = ("".join(text for text, _ in pieces) for pieces in (line.before, line.after))
+    return before + "#" * line.bar_width + after
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def text_of(row: Row | str) -> str:
     ],
 )
 def test_row_narrow_lacks_time_left_then_bar(width: int, line: str, *, is_justified: bool) -> None:
-    (row,) = Layout(width, CHARSET, is_justified).rows(board_of(1), 1, None)
+    (row,) = layout_of(width, is_justified=is_justified).lines(board_of(1), 1, None)
     assert text_of(row) == line
     assert len(text_of(row)) <= width
 
@@ -263,15 +263,37 @@ def test_row_narrow_lacks_time_left_then_bar(width: int, line: str, *, is_justif
 @pytest.mark.parametrize(("count", "others"), [(1, 0), (4, 0), (5, 0), (6, 2), (500, 496)])
 def test_rows_of_many_end_with_the_others(count: int, others: int) -> None:
     """The line that counts the others has room for one."""
-    rows = Layout(80, CHARSET, is_justified=True).rows(board_of(count), 4, lambda: "3 requests")
+    lines = layout_of(80).lines(board_of(count), 4, lambda: "3 requests")
     bars = [*(f"import {number}" for number in range(count - others)), *["total"] * (count > 1)]
     if others:
         bars.insert(-1, f"  and {others} more")
-    assert [row if isinstance(row, str) else row.name.strip() for row in rows] == [*bars, "3 requests"]
+    names = [text_of(line) if not line.bar_width else line.before[1][0].strip() for line in lines]
+    assert names == [*bars, "3 requests"]
 
 
 @pytest.mark.parametrize(("width", "is_text"), [(50, False), (26, False), (25, True)])
 def test_total_without_room_for_count_is_text(width: int, *, is_text: bool) -> None:
-    *_, total = Layout(width, CHARSET, is_justified=False).rows(board_of(2), 4, None)
+    *_, total = layout_of(width).lines(board_of(2), 4, None)
     assert text_of(total).endswith("0 of 2 ended")
-    assert isinstance(total, str) is is_text
+    assert (text_of(total) == "0 of 2 ended") is is_text
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "end", "middle"),
+    [
+        ("Reading", 7, "Reading", "Reading"),
+        ("Reading", 6, "Readi…", "Rea…ng"),
+        ("Reading", 1, "…", "…"),
+        ("漢字漢字", 5, "漢字…", "漢…字"),
+    ],
+)
+def test_shorten_keeps_beginning_or_both_ends(text: str, width: int, end: str, middle: str) -> None:
+    layout = Layout(80, "utf-8", disp_len, is_justified=False)
+    assert layout.shorten(text, width) == end
+    assert layout.shorten(text, width, keeps_end=True) == middle
+
+
+def test_shorten_narrower_than_ellipsis_cuts_it() -> None:
+    layout = Layout(80, "ascii", len, is_justified=False)
+    assert layout.shorten("Reading", 2) == ".."
+    assert layout.shorten("Reading", -1) == ""

@@ -9,12 +9,12 @@ from event_loops import turns
 from rich.console import Console
 from rich.errors import LiveError
 from rich.live import Live
-from screen import Screen as TerminalScreen
+from screen import Screen
 
 from schedules_async import GroupWaiter, OperationGroupError, OperationRef, OperationWaiter, SchedulesSession
 from schedules_async.progress import RichProgress
 from schedules_async.progress.board import Board
-from schedules_async.progress.rich_bars import Screen, is_live
+from schedules_async.progress.rich_bars import draw_lines, is_live
 from schedules_async.progress.text import format_stats
 from schedules_async.testing import FakeSchedules, operation_answer
 
@@ -30,7 +30,8 @@ def board_of(waiter: OperationWaiter | GroupWaiter[Any], names: dict[OperationRe
 def draw(board: Board, width: int = 80, height: int = 25, encoding: str = "utf-8", footer: Any = None) -> list[str]:
     board.update()
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-    Console(file=stream, width=width, height=height).print(Screen(board, footer), end="")
+    console = Console(file=stream, width=width, height=height)
+    console.print(*draw_lines(board, footer, console), sep="\n")
     stream.seek(0)
     return stream.read().splitlines()
 
@@ -221,8 +222,8 @@ async def test_bars_without_stdout_are_drawn(
     assert "100 %" in terminal.getvalue()
 
 
-def screen_of(terminal: io.StringIO) -> TerminalScreen:
-    screen = TerminalScreen()
+def screen_of(terminal: io.StringIO) -> Screen:
+    screen = Screen()
     screen.write(terminal.getvalue())
     return screen
 

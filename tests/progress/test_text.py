@@ -1,7 +1,6 @@
 from typing import Any
 
 import pytest
-from tqdm.utils import disp_len
 
 from schedules_async import Operation, OperationRef, OperationStatus, SessionStats, TimeRemaining
 from schedules_async.errors import (
@@ -17,7 +16,6 @@ from schedules_async.errors import (
     TransportError,
 )
 from schedules_async.progress.text import (
-    Charset,
     describe_error,
     describe_operation,
     encodable,
@@ -89,27 +87,6 @@ def test_format_time_left_is_precise_in_every_unit(share: float) -> None:
 def test_format_time_left_of_none_is_empty() -> None:
     assert format_time_left(None) == ""
     assert format_time_left(TimeRemaining(3, 4)) == "3-4 s left"
-
-
-@pytest.mark.parametrize(
-    ("text", "width", "end", "middle"),
-    [
-        ("Reading", 7, "Reading", "Reading"),
-        ("Reading", 6, "Readi…", "Rea…ng"),
-        ("Reading", 1, "…", "…"),
-        ("漢字漢字", 5, "漢字…", "漢…字"),
-    ],
-)
-def test_shorten_keeps_beginning_or_both_ends(text: str, width: int, end: str, middle: str) -> None:
-    charset = Charset("utf-8", disp_len)
-    assert charset.shorten(text, width) == end
-    assert charset.shorten(text, width, keeps_end=True) == middle
-
-
-def test_shorten_narrower_than_ellipsis_cuts_it() -> None:
-    charset = Charset("ascii", len)
-    assert charset.shorten("Reading", 2) == ".."
-    assert charset.shorten("Reading", -1) == ""
 
 
 @pytest.mark.parametrize(("encoding", "expected"), [("utf-8", "é漢"), ("latin-1", "é?"), ("ascii", "??")])

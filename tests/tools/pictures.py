@@ -20,7 +20,7 @@ from web_dashboard import Dashboard, serving
 from schedules_async import PollingPolicy, SchedulesSession
 from schedules_async.cli.demo import PROGRAMME, start
 from schedules_async.progress.board import Board
-from schedules_async.progress.rich_bars import Screen
+from schedules_async.progress.rich_bars import draw_lines
 from schedules_async.progress.text import format_stats
 from schedules_async.testing import FakeClock, FakeSchedules
 
@@ -63,7 +63,7 @@ async def draw_bars(folder: Path) -> None:
             await clock.advance(MOMENT)
             board.update()
             console = Console(file=io.StringIO(), record=True, width=90, force_terminal=True, color_system="truecolor")
-            console.print(Screen(board, lambda: format_stats(session.stats)), end="")
+            console.print(*draw_lines(board, lambda: format_stats(session.stats), console), sep="\n")
     picture = console.export_svg(title="schedules-async demo", unique_id="bars")
     save(folder / "terminal_bars.svg", picture)
 
