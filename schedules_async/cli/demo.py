@@ -8,16 +8,17 @@ import shutil
 import socket
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from itertools import cycle, islice
 from statistics import fmean
-from typing import Literal
+from typing import Any, Literal
 
 import click
-from attrs import field, frozen
+from attrs import asdict, field, frozen
+from attrs.filters import exclude
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
@@ -43,15 +44,12 @@ _MAX_LISTED = 8
 
 @frozen
 class DemoOperation:
-    """One operation of the demo; `duration` and `queued` are fractions of the duration of the demo.
-
-    `progress` is a function from the elapsed fraction of the run to percent, or the name of one.
-    """
+    """What `FakeSchedules.start_operation` takes for an operation of the demo; times are fractions of its duration."""
 
     name: str
     duration: float
     progress: Literal["linear", "steps", "none"] | Callable[[float], float]
-    phases: tuple[str, ...] = ()
+    sub_status: tuple[str, ...] = ()
     queued: float = 0.0
     fails_with: str | None = None
 
@@ -92,18 +90,11 @@ async def run_demo(seconds: float, console: Console) -> None:
         await wait_with_output(names, server, console)
 
 
-def start(server: FakeSchedules, part: DemoOperation, seconds: float, ref: OperationRef | None = None) -> OperationRef:
+def start(server: FakeSchedules, part: DemoOperation, seconds: float, **ids: str) -> OperationRef:
     """Start one operation on the server, by default with ids that the server chooses."""
-    schedule_id, operation_id = ref or (None, None)
-    return server.start_operation(
-        part.duration * seconds,
-        queued=part.queued * seconds,
-        progress=part.progress,
-        sub_status=part.phases,
-        fails_with=part.fails_with,
-        schedule_id=schedule_id,
-        operation_id=operation_id,
-    )
+    options: dict[str, Any] = asdict(part, filter=exclude("name"))
+    options |= {"duration": part.duration * seconds, "queued": part.queued * seconds, **ids}
+    return server.start_operation(**options)
 
 
 async def wait_with_output(names: Names, server: FakeSchedules, console: Console) -> None:
@@ -112,20 +103,17 @@ async def wait_with_output(names: Names, server: FakeSchedules, console: Console
     async with server.session(polling=_POLLING, rate_limits=(_RATE_LIMIT,), hooks=(report.on_event,)) as session:
         waiter = session.wait_for_operations(names, check=False)
         await follow(waiter, session, report, console if report.is_quiet else None)
-        outcomes = dict(zip(names, await waiter, strict=True))
-        console.print("", make_table(report, outcomes, server), "", f"{format_stats(session.stats)}.", sep="\n")
+        console.print("", make_table(report, await waiter, server), "", f"{format_stats(session.stats)}.", sep="\n")
     if report.delays:
         console.print(f"Mean detection delay: {fmean(report.delays.values()):.2f} s.")
     console.print("One operation fails on purpose.")
 
 
-def make_table(
-    report: DemoReport, outcomes: Mapping[OperationRef, Operation | Exception], server: FakeSchedules
-) -> Table:
+def make_table(report: DemoReport, outcomes: Sequence[Operation | Exception], server: FakeSchedules) -> Table:
     """Return how each operation ended, and its polls, changes and detection delay."""
     counts = (Column(heading, justify="right") for heading in ("polls", "changes", "detection delay"))
     table = Table("operation", "result", *counts, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for ref, outcome in outcomes.items():
+    for ref, outcome in zip(report.names, outcomes, strict=True):
         result = describe_operation(outcome) if isinstance(outcome, Operation) else describe_error(outcome)
         delay = f"{report.delays[ref]:.2f} s" if ref in report.delays else ""
         polls = len(server.requests_for(ref))
@@ -139,39 +127,34 @@ async def serve_operations(operations: int, seconds: float, quota: int | None, h
         try:
             server = await stack.enter_async_context(FakeSchedules(quota=quota, host=host, port=port))
         except OSError as error:
-            raise CommandError(_describe(error, host, port)) from error
+            # From Python 3.13 on, asyncio raises an OSError without a number if no address could be assigned.
+            reason = None if isinstance(error, socket.gaierror) else os.strerror(error.errno or errno.EADDRNOTAVAIL)
+            sentence = f"Cannot listen on {host}, port {port}: {reason or error.strerror}."
+            if error.errno == errno.EADDRINUSE:
+                sentence = f"Port {port} is already in use: choose another with --port, or omit it for any free port."
+            raise CommandError(sentence) from error
         refs = start_all(server, operations, seconds)
         click.echo(f"{operations} operations on {server.url}, all end within {seconds:g} s. In another terminal, run:")
         click.echo(f"\n  {wait_command_line(server, refs)}\n\nPress Ctrl-C to stop the service.")
         await asyncio.Event().wait()
 
 
-def _describe(error: OSError, host: str, port: int) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"Port {port} is already in use: choose another with --port, or omit it for any free port."
-    # From Python 3.13 on, asyncio raises an OSError without a number if no address could be assigned.
-    reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or errno.EADDRNOTAVAIL)
-    return f"Cannot listen on {host}, port {port}: {reason}."
-
-
 def start_all(server: FakeSchedules, count: int, seconds: float) -> list[OperationRef]:
     """Start operations like those of the demo; later ones take longer."""
     return [
-        start(server, part, seconds * (1 + number / count) / 2, OperationRef(_SCHEDULE, str(number)))
+        start(server, part, seconds * (1 + number / count) / 2, schedule_id=_SCHEDULE, operation_id=str(number))
         for number, part in enumerate(islice(cycle(PROGRAMME), count), 1)
     ]
 
 
 def wait_command_line(server: FakeSchedules, refs: Sequence[OperationRef]) -> str:
-    """Return the shell command that waits for the operations."""
+    """Return the shell command that waits for the operations on this machine, even if the server is for all."""
+    url = URL(server.url)
+    host = ip_address(url.host or "")
+    if host.is_unspecified:
+        url = url.with_host("127.0.0.1" if host.version == 4 else "::1")
     program = _NAME if shutil.which(_NAME) else f"{shlex.quote(sys.executable)} -m schedules_async"
-    command = f"{BASE_URL}={_reachable(server.url)} {TOKEN}={server.token} {program} wait"
+    command = f"{BASE_URL}={url} {TOKEN}={server.token} {program} wait"
     if len(refs) > _MAX_LISTED:
         return f"seq -f {_SCHEDULE}/%.0f {len(refs)} | {command} -"
     return f"{command} {' '.join(map(str, refs))}"
-
-
-def _reachable(url: str) -> str:
-    """Return the URL at which this machine reaches a server, even one that listens on all addresses."""
-    host = ip_address(URL(url).host or "")
-    return str(URL(url).with_host("127.0.0.1" if host.version == 4 else "::1")) if host.is_unspecified else url
