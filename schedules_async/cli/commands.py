@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from schedules_async.cli.process import discard_output, logging_to_stderr, run_u
 from schedules_async.cli.reports import JsonLines, Lines, Names
 from schedules_async.cli.service import find_secrets, open_session
 from schedules_async.cli.wait_command import fetch, make_plan, wait_for_all
+from schedules_async.errors import OperationGroupError
 from schedules_async.progress.rich_bars import is_live
 from schedules_async.progress.text import printable
 
@@ -81,17 +83,16 @@ _SERVICE_OPTIONS = (
 )
 
 
-def _duration(name: str, default: str, text: str) -> click.Option:
-    show_default = default != "inf"
-    return click.Option(
-        [name], metavar="DURATION", type=arguments.parse_duration, default=default, show_default=show_default, help=text
-    )
-
-
+_limit = partial(click.Option, metavar="DURATION", type=arguments.parse_duration, default="inf", show_default=False)
 _WAIT_OPTIONS = (
-    _duration("--timeout", "inf", "Give up after this long."),
-    _duration("--stall-timeout", "inf", "Give up on an operation that has not changed for this long."),
-    _duration("--max-outage", "5m", "Give up on an operation that could not be fetched for this long."),
+    _limit(["--timeout"], help="Give up after this long."),
+    _limit(["--stall-timeout"], help="Give up on an operation that has not changed for this long."),
+    _limit(
+        ["--max-outage"],
+        default="5m",
+        show_default=True,
+        help="Give up on an operation that could not be fetched for this long.",
+    ),
     click.Option(
         ["--checkpoint"],
         metavar="FILE",
@@ -177,7 +178,7 @@ def wait(
     or a number with a unit, as in 90s, 10m, 2h or 1d. Timeouts count from the start of the command, even if it resumes
     from a checkpoint.
     """
-    plan = make_plan(tuple(names), checkpoint, timeout, stall_timeout)
+    plan = make_plan(names, checkpoint, timeout, stall_timeout)
     report, console = _choose_output(names, find_secrets(token), as_json=as_json, quiet=quiet)
     opening = open_session(base_url, token, RetryPolicy(max_outage=max_outage), report.on_event)
     try:
@@ -194,21 +195,20 @@ def _choose_output(
     """Return what is reported, and the console to display bars on, if any."""
     console = Console(stderr=True)
     has_bars = not quiet and is_live(console) and sys.stdout.isatty() is not as_json  # JSON on a terminal excludes bars
-    if as_json:
-        return JsonLines(names, secrets, quiet), console if has_bars else None
-    return Lines(names, secrets, quiet or has_bars), console if has_bars else None
+    report = JsonLines(names, secrets, quiet) if as_json else Lines(names, secrets, quiet or has_bars)
+    return report, console if has_bars else None
 
 
-def _run(work: Coroutine[Any, Any, Mapping[OperationRef, Exception]], report: Lines, *, is_verbose: bool) -> int:
-    """Run the work of a command; report the errors that it returns or raises, and return the exit code."""
+def _run(work: Coroutine[Any, Any, None], report: Lines, *, is_verbose: bool) -> int:
+    """Run the work of a command; report the errors that it raises, and return the exit code."""
+    errors: Sequence[Exception] = ()
     try:
         with logging_to_stderr(is_verbose=is_verbose):
-            lost = run_until_signal(work)
-        for ref, loss in lost.items():
-            report.on_loss(ref, loss)
-        errors = [*lost.values()]
+            run_until_signal(work)
+    except OperationGroupError as group:
+        errors = group.exceptions
     except (SchedulesError, ValueError, TypeError) as error:
-        errors = [error]
+        errors = (error,)
     return _fail(report.describe(errors), reports.find_exit_code(errors))
 
 

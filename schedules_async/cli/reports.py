@@ -1,7 +1,7 @@
 """What a command prints about operations and errors, and the exit codes."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 from typing import Any
 
@@ -63,16 +63,13 @@ class Lines:
             name = printable(self.names.get(operation.ref) or str(operation.ref))
             click.echo(f"{name}: {describe_operation(operation, remaining)}")
 
-    def on_loss(self, ref: OperationRef, error: Exception) -> None:
-        """Print nothing."""
-
     def on_event(self, event: Event) -> None:
         """Print for how many seconds no request is sent, once for each time that the gate closes."""
         if isinstance(event, Throttled) and event.was_open and not self.is_quiet:
             seconds = ceil(round(event.closed_for, 3))  # the difference of two times is not exact
             click.echo(f"throttled, {seconds} s left")
 
-    def describe(self, errors: Iterable[Exception]) -> list[str]:
+    def describe(self, errors: Sequence[Exception]) -> list[str]:
         """Return a sentence for each error, without secrets, and with the name of an operation instead of its ids.
 
         A sentence that names no operation, for instance that the token was rejected, is returned once.
@@ -91,17 +88,19 @@ class JsonLines(Lines):
     def on_event(self, event: Event) -> None:
         """Print nothing."""
 
-    def on_loss(self, ref: OperationRef, error: Exception) -> None:
-        """Print the error, unless it is a failure, of which the operation was printed."""
-        if isinstance(error, OperationFailedError):
-            return
-        facts = {
-            "type": type(error).__name__,
-            "message": redact(error_reason(error), self.secrets),
-            "status": getattr(error, "status", None),
-            "code": getattr(error, "code", None),
-        }
-        self._print(ref, {"error": facts, "id": ref.operation_id, "scheduleId": ref.schedule_id})
+    def describe(self, errors: Sequence[Exception]) -> list[str]:
+        """Print the error of each lost operation, and return a sentence for each error."""
+        for error in errors:
+            if not isinstance(error, SchedulesError) or isinstance(error, OperationFailedError) or error.ref is None:
+                continue  # nothing was lost
+            facts = {
+                "type": type(error).__name__,
+                "message": redact(error_reason(error), self.secrets),
+                "status": getattr(error, "status", None),
+                "code": getattr(error, "code", None),
+            }
+            self._print(error.ref, {"error": facts, "id": error.ref.operation_id, "scheduleId": error.ref.schedule_id})
+        return super().describe(errors)
 
     def _print(self, ref: OperationRef, facts: dict[str, Any]) -> None:
         name = self.names.get(ref)

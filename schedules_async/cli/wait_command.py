@@ -1,7 +1,7 @@
 """The commands `get` and `wait`: fetching one operation, and waiting for many, with a checkpoint in a file."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
@@ -15,7 +15,6 @@ from schedules_async import (
     Operation,
     OperationRef,
     OperationWaiter,
-    SchedulesError,
     SchedulesSession,
 )
 from schedules_async._waiters.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -29,16 +28,14 @@ Opening = AbstractAsyncContextManager[SchedulesSession]
 _IDLE_FACTOR = 9  # pause after a save, in multiples of its duration: at most a tenth of the time is spent on saving
 
 
-async def fetch(opening: Opening, ref: OperationRef, report: Lines) -> Mapping[OperationRef, Exception]:
-    """Fetch one operation and report it; return the error if it has failed or could not be fetched."""
-    try:
-        async with opening as session:
-            operation = await session.get_operation(ref)
-            report.on_change(operation)
-    except SchedulesError as error:
-        return {ref: error}
-    text = f"{ref} failed: {operation.failure_description or 'no reason given'}"
-    return {ref: OperationFailedError(text, ref=ref, operation=operation)} if operation.is_failed else {}
+async def fetch(opening: Opening, ref: OperationRef, report: Lines) -> None:
+    """Fetch one operation and report it; raise OperationFailedError if it has failed."""
+    async with opening as session:
+        operation = await session.get_operation(ref)
+        report.on_change(operation)
+    if operation.is_failed:
+        text = f"{ref} failed: {operation.failure_description or 'no reason given'}"
+        raise OperationFailedError(text, ref=ref, operation=operation)
 
 
 async def wait_for_all(
@@ -47,19 +44,15 @@ async def wait_for_all(
     report: Lines,
     console: Console | None = None,
     file: CheckpointFile | None = None,
-) -> Mapping[OperationRef, Exception]:
-    """Wait for operations and report each change; return the error of each that did not succeed.
+) -> None:
+    """Wait for operations and report each change; raise an OperationGroupError unless all succeed.
 
     Display bars on `console`, and save the checkpoint to `file`, unless they are None.
     """
-    try:
-        async with opening as session:
-            waiter = session.resume(write_checkpoint(plan))
-            with nullcontext() if file is None else checkpointed(waiter, file):
-                await follow(waiter, session, report, console)
-    except OperationGroupError as group:
-        return group.errors
-    return {}
+    async with opening as session:
+        waiter = session.resume(write_checkpoint(plan))
+        with nullcontext() if file is None else checkpointed(waiter, file):
+            await follow(waiter, session, report, console)
 
 
 async def follow(waiter: AnyWaiter, session: SchedulesSession, report: Lines, console: Console | None) -> None:
@@ -72,7 +65,7 @@ async def follow(waiter: AnyWaiter, session: SchedulesSession, report: Lines, co
 
 
 def make_plan(
-    refs: Sequence[OperationRef], file: CheckpointFile | None, timeout: float, stall_timeout: float
+    refs: Collection[OperationRef], file: CheckpointFile | None, timeout: float, stall_timeout: float
 ) -> Checkpoint:
     """Return the wait that a checkpoint file has saved, or else a new one; raise a usage error if there is neither."""
     plan = Checkpoint(tuple(refs), {}, is_group=True, check=True, timeout=timeout, stall_timeout=stall_timeout)

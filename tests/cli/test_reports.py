@@ -91,7 +91,7 @@ def report_all(report: Lines) -> None:
     report.on_change(DONE)
     for event in (FIRST, SECOND, TokenRenewed(was_rejected=False)):
         report.on_event(event)
-    report.on_loss(REF, NOT_FOUND)
+    report.describe([NOT_FOUND, OperationFailedError("p failed", ref=OTHER), TransportError("no operation")])
 
 
 def test_lines_have_names_and_throttling(capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,10 +124,10 @@ def test_json_has_names_and_lost_operations(capsys: pytest.CaptureFixture[str], 
 
 @pytest.mark.parametrize(
     ("error", "message"),
-    [(OperationTimeoutError("s/p did not end", ref=OTHER), "did not end"), (SchedulesError("lost"), "lost")],
+    [(OperationTimeoutError("s/p did not end", ref=OTHER), "did not end"), (SchedulesError("lost", ref=OTHER), "lost")],
 )
 def test_error_without_answer_has_no_status(capsys: pytest.CaptureFixture[str], error: Exception, message: str) -> None:
-    JsonLines({}, ()).on_loss(OTHER, error)
+    JsonLines({}, ()).describe([error])
     facts = {"type": type(error).__name__, "message": message, "status": None, "code": None}
     assert json.loads(capsys.readouterr().out) == {"error": facts, "id": "p", "scheduleId": "s"}
 

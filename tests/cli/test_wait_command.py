@@ -18,7 +18,13 @@ from schedules_async._waiters.checkpoint import Checkpoint, read_checkpoint
 from schedules_async.cli.reports import CommandError, Lines, Names
 from schedules_async.cli.service import open_session
 from schedules_async.cli.wait_command import Opening, checkpointed, fetch, make_plan, wait_for_all
-from schedules_async.errors import NotFoundError, OperationFailedError, OperationStalledError, OperationTimeoutError
+from schedules_async.errors import (
+    NotFoundError,
+    OperationFailedError,
+    OperationGroupError,
+    OperationStalledError,
+    OperationTimeoutError,
+)
 from schedules_async.testing import FakeSchedules, operation_answer
 
 REFS = (OperationRef("s", "a"), OperationRef("s", "b"))
@@ -161,19 +167,30 @@ async def test_fetch_reports_the_operation() -> None:
     report = Record()
     async with FakeSchedules() as server:
         ref = server.script_operation(operation_answer("Started", percent_complete=30))
-        assert await fetch(opening(server), ref, report) == {}
+        await fetch(opening(server), ref, report)
         assert report.statuses == ["Started"]
         assert len(server.requests) == 1
 
 
-async def test_wait_reports_changes_and_returns_errors() -> None:
+async def test_fetch_of_failed_operation_raises_its_error() -> None:
+    report = Record()
+    async with FakeSchedules() as server:
+        ref = server.script_operation(operation_answer("Failed"))
+        with pytest.raises(OperationFailedError, match="failed: no reason given"):
+            await fetch(opening(server), ref, report)
+    assert report.statuses == ["Failed"]
+
+
+async def test_wait_reports_changes_and_raises_errors() -> None:
     report = Record()
     async with FakeSchedules() as server:
         failing = server.script_operation(
             operation_answer("Queued"), operation_answer("Failed", failure_description="No room")
         )
         good, gone = server.script_operation(operation_answer("Succeeded")), OperationRef("no", "such")
-        errors = await wait_for_all(opening(server), plan(failing, good, gone), report)
+        with pytest.raises(OperationGroupError) as raised:
+            await wait_for_all(opening(server), plan(failing, good, gone), report)
+    errors = raised.value.errors
     assert sorted(report.statuses) == ["Failed", "Queued", "Succeeded"]
     assert [(ref, type(error)) for ref, error in errors.items()] == [
         (failing, OperationFailedError),
@@ -190,6 +207,7 @@ async def test_wait_times_out_and_keeps_the_checkpoint(limit: str, error: type[E
     async with FakeSchedules() as server:
         ref = server.script_operation(operation_answer("Started"))
         file = CheckpointFile(path)
-        errors = await wait_for_all(opening(server), plan(ref, **{limit: 0.05}), Record(), file=file)
-    assert {ref: type(each) for ref, each in errors.items()} == {ref: error}
+        with pytest.raises(OperationGroupError) as raised:
+            await wait_for_all(opening(server), plan(ref, **{limit: 0.05}), Record(), file=file)
+    assert [type(each) for each in raised.value.exceptions] == [error]
     assert path.exists()
