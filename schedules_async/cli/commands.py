@@ -81,8 +81,6 @@ _SERVICE_OPTIONS = (
     click.Option(["--json", "as_json"], is_flag=True, help="Print JSON, one object per line."),
     click.Option(["--verbose", "-v", "is_verbose"], is_flag=True, help="Write a log of all requests to stderr."),
 )
-
-
 _limit = partial(click.Option, metavar="DURATION", type=arguments.parse_duration, default="inf", show_default=False)
 _WAIT_OPTIONS = (
     _limit(["--timeout"], help="Give up after this long."),
@@ -179,24 +177,17 @@ def wait(
     from a checkpoint.
     """
     plan = make_plan(names, checkpoint, timeout, stall_timeout)
-    report, console = _choose_output(names, find_secrets(token), as_json=as_json, quiet=quiet)
+    console = Console(stderr=True)
+    has_bars = not quiet and is_live(console) and sys.stdout.isatty() is not as_json  # JSON on a terminal excludes bars
+    report = (JsonLines if as_json else Lines)(names, find_secrets(token), quiet or (has_bars and not as_json))
     opening = open_session(base_url, token, RetryPolicy(max_outage=max_outage), report.on_event)
+    work = wait_for_all(opening, plan, report, console if has_bars else None, checkpoint)
     try:
-        return _run(wait_for_all(opening, plan, report, console, checkpoint), report, is_verbose=is_verbose)
+        return _run(work, report, is_verbose=is_verbose)
     except click.exceptions.Exit as ended:
         resume = "keep waiting" if checkpoint is None else f"resume from {checkpoint.path}"
         sentence = f"The operations continue on the service; run the same command again to {resume}."
         return _fail([f"Interrupted. {sentence}"], ended.exit_code)
-
-
-def _choose_output(
-    names: Names, secrets: tuple[str, ...], *, as_json: bool, quiet: bool
-) -> tuple[Lines, Console | None]:
-    """Return what is reported, and the console to display bars on, if any."""
-    console = Console(stderr=True)
-    has_bars = not quiet and is_live(console) and sys.stdout.isatty() is not as_json  # JSON on a terminal excludes bars
-    report = JsonLines(names, secrets, quiet) if as_json else Lines(names, secrets, quiet or has_bars)
-    return report, console if has_bars else None
 
 
 def _run(work: Coroutine[Any, Any, None], report: Lines, *, is_verbose: bool) -> int:
