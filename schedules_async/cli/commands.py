@@ -14,11 +14,10 @@ from rich.console import Console
 from schedules_async import DEV, PRODUCTION, CheckpointFile, OperationRef, RetryPolicy, SchedulesError, __version__
 from schedules_async._auth.variables import BASE_URL, CLIENT_ID, CLIENT_SECRET, TOKEN, TOKEN_URL
 from schedules_async.cli import arguments, reports
+from schedules_async.cli.client import fetch, find_secrets, make_plan, open_session, wait_for_all
 from schedules_async.cli.demo import run_demo, serve_operations
 from schedules_async.cli.process import discard_output, logging_to_stderr, run_until_signal, usable_streams
 from schedules_async.cli.reports import JsonLines, Lines, Names
-from schedules_async.cli.service import find_secrets, open_session
-from schedules_async.cli.wait_command import fetch, make_plan, wait_for_all
 from schedules_async.errors import OperationGroupError
 from schedules_async.progress.rich_bars import is_live
 from schedules_async.progress.text import printable

@@ -26,8 +26,8 @@ from yarl import URL
 
 from schedules_async import Operation, OperationRef, PollingPolicy, RateLimit, TimeRemaining
 from schedules_async._auth.variables import BASE_URL, TOKEN
+from schedules_async.cli.client import follow
 from schedules_async.cli.reports import CommandError, Lines, Names
-from schedules_async.cli.wait_command import follow
 from schedules_async.progress.rich_bars import is_live
 from schedules_async.progress.text import describe_error, describe_operation, format_stats
 from schedules_async.testing import FakeSchedules, throttled

@@ -16,8 +16,8 @@ from attrs import frozen
 from click.testing import CliRunner
 
 from schedules_async import Operation, RetryPolicy, __version__
+from schedules_async.cli.client import open_session
 from schedules_async.cli.commands import commands, run
-from schedules_async.cli.service import open_session
 from schedules_async.testing import Answer, FakeSchedules, fault, operation_answer, throttled
 
 FAILED = operation_answer("Failed", failure_description="No room")

@@ -1,10 +1,13 @@
-"""The commands `get` and `wait`: fetching one operation, and waiting for many, with a checkpoint in a file."""
+"""What `get` and `wait` do: a session with the environment's proxies and certificates, a fetch, a wait with a file."""
 
 import asyncio
-from collections.abc import Collection, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext, suppress
+import os
+import ssl
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import Any
 
+import aiohttp
 import click
 from attrs import evolve
 from rich.console import Console
@@ -15,17 +18,58 @@ from schedules_async import (
     Operation,
     OperationRef,
     OperationWaiter,
+    RetryPolicy,
     SchedulesSession,
 )
+from schedules_async._auth.variables import CLIENT_SECRET, TOKEN, read_auth
 from schedules_async._waiters.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from schedules_async.cli.reports import CommandError, Lines
 from schedules_async.errors import OperationFailedError, OperationGroupError
+from schedules_async.events import Hook
 from schedules_async.progress import RichProgress
 
 AnyWaiter = OperationWaiter | GroupWaiter[Any]
 Opening = AbstractAsyncContextManager[SchedulesSession]
 
+_CERTIFICATES = "SSL_CERT_FILE"
+_KEEPALIVE = 60.0  # seconds; longer than the usual interval between two polls, so that they share a connection
 _IDLE_FACTOR = 9  # pause after a save, in multiples of its duration: at most a tenth of the time is spent on saving
+
+
+def find_secrets(token: str | None) -> tuple[str, ...]:
+    """Return the texts that no output may contain: the token, and those of the environment."""
+    found = (token, os.environ.get(TOKEN, "").strip(), os.environ.get(CLIENT_SECRET))
+    return tuple(secret for secret in found if secret)
+
+
+@asynccontextmanager
+async def open_session(
+    base_url: str, token: str | None, retry: RetryPolicy, *hooks: Hook
+) -> AsyncIterator[SchedulesSession]:
+    """Open a session; raise ValueError or a usage error if the base URL or the credentials are unusable.
+
+    `token` is that of `--token-file`, if any. The requests of the session, including those for tokens, use HTTPS_PROXY
+    unless the host is in NO_PROXY.
+    """
+    connector = aiohttp.TCPConnector(ssl=make_ssl_context(), keepalive_timeout=_KEEPALIVE)
+    async with aiohttp.ClientSession(connector=connector, trust_env=True) as http:
+        try:
+            auth = token or read_auth(os.environ, base_url, http)
+        except ValueError as error:
+            raise click.UsageError(f"{error} (see also --token-file)") from error
+        async with SchedulesSession(auth, base_url=base_url, retry=retry, http=http, hooks=hooks) as session:
+            yield session
+
+
+def make_ssl_context() -> ssl.SSLContext:
+    """Return a context with the certificates of SSL_CERT_FILE or the system; raise a usage error if unreadable."""
+    path = os.environ.get(_CERTIFICATES) or None
+    try:
+        return ssl.create_default_context(cafile=path)
+    except ssl.SSLError as error:
+        raise click.UsageError(f"The file {path} of ${_CERTIFICATES} contains no certificates.") from error
+    except OSError as error:
+        raise click.UsageError(f"The file {path} of ${_CERTIFICATES} cannot be read: {error.strerror}.") from error
 
 
 async def fetch(opening: Opening, ref: OperationRef, report: Lines) -> None:
@@ -39,11 +83,7 @@ async def fetch(opening: Opening, ref: OperationRef, report: Lines) -> None:
 
 
 async def wait_for_all(
-    opening: Opening,
-    plan: Checkpoint,
-    report: Lines,
-    console: Console | None = None,
-    file: CheckpointFile | None = None,
+    opening: Opening, plan: Checkpoint, report: Lines, console: Console | None, file: CheckpointFile | None
 ) -> None:
     """Wait for operations and report each change; raise an OperationGroupError unless all succeed.
 
