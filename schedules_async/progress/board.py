@@ -7,7 +7,6 @@ from heapq import nlargest, nsmallest
 from itertools import chain, islice
 from math import inf
 from operator import attrgetter
-from typing import ClassVar
 
 from attrs import define, field, frozen
 
@@ -40,57 +39,46 @@ _LOOKS = {  # of each status: the mark, the mark in ASCII, the style of both and
 
 @define(eq=False)
 class Track:
-    """One operation; `fraction` never decreases; `changed` is the number of the update that found its last change.
+    """What is displayed of one operation, or of all together; `fraction` never decreases.
 
-    `status` is "running", "succeeded", or "lost" if the wait for the operation has ended without success.
+    `status` is "running", "succeeded", "lost" if the wait for the operation has ended without success, or "total".
+    `changed` is the number of the update that found the last change.
     """
 
     name: str
-    _member: OperationProgress
-    fraction: float = field(init=False, default=0.0)
-    changed: int = field(init=False, default=0)
-    status: str = field(init=False, default="running")
-    _latest: Operation | None = field(init=False, default=None)
+    status: str = "running"
+    fraction: float = 0.0
+    state: str = "no answer yet"
+    time_remaining: TimeRemaining | None = None
+    changed: int = 0
+    _latest: Operation | None = None
 
-    def update(self, number: int) -> None:
-        """Update from the newest snapshot."""
-        latest, outcome = self._member.latest, self._member.outcome
-        if outcome is not None:
-            self.status = "succeeded" if isinstance(outcome, Operation) and outcome.is_succeeded else "lost"
-        if latest is not self._latest or outcome is not None:
-            self._latest, self.changed = latest, number
+    def update(self, member: OperationProgress, number: int) -> None:
+        """Update from the newest snapshot, or the error by which the operation was lost."""
+        latest, outcome = member.latest, member.outcome
+        self.time_remaining = member.time_remaining if outcome is None else None
+        if latest is self._latest and outcome is None:
+            return
+        self._latest, self.changed = latest, number
         if latest is not None:
             reached = min(max(latest.percent_complete / 100, 0.0), 1.0) if latest.is_failed else latest.fraction
             self.fraction = max(self.fraction, reached)
-
-    @property
-    def time_remaining(self) -> TimeRemaining | None:
-        """The range in which the end is expected, in seconds from now."""
-        return self._member.time_remaining if self.status == "running" else None
-
-    @property
-    def state(self) -> str:
-        """What the operation is doing, how it ended, or the error by which it was lost."""
-        latest, outcome = self._member.latest, self._member.outcome
+            state = (not latest.is_done and latest.sub_status) or latest.raw_status
+            self.state = failure_reason(latest) if latest.is_failed else printable(state)
         if isinstance(outcome, Exception):
-            return error_reason(outcome)
-        if latest is None:
-            return "no answer yet"
-        if latest.is_failed:
-            return failure_reason(latest)
-        return printable((not latest.is_done and latest.sub_status) or latest.raw_status)
+            self.status, self.state = "lost", error_reason(outcome)
+        elif outcome is not None:
+            self.status = "succeeded" if outcome.is_succeeded else "lost"
 
 
 @define(eq=False)
 class Board:
-    """All tracked operations, in the order in which they were added."""
+    """All tracked operations, in the order in which they were added, and their total."""
 
-    name: ClassVar[str] = "total"
-    status: ClassVar[str] = "total"
     _names: Names | None = None
     tracks: list[Track] = field(init=False, factory=list)
-    lost: int = field(init=False, default=0)
-    _running: list[Track] = field(init=False, factory=list)
+    total: Track = field(init=False, factory=lambda: Track("total", "total"))
+    _running: dict[Track, OperationProgress] = field(init=False, factory=dict)
     _updates: int = field(init=False, default=0)
     _chosen: list[Track] = field(init=False, factory=list)
     _choose_at: int = field(init=False, default=0)
@@ -98,39 +86,22 @@ class Board:
     def add(self, members: Collection[OperationProgress]) -> None:
         """Track the operations of one more wait."""
         names = resolve_names(self._names, members)
-        tracks = [Track(names[member.ref], member) for member in members]
-        self.tracks += tracks
-        self._running += tracks
+        added = {Track(names[member.ref]): member for member in members}
+        self.tracks += added
+        self._running |= added
         self._choose_at = self._updates
 
     def update(self) -> None:
-        """Update from the newest snapshots of the operations that have not ended."""
+        """Update from the newest snapshots; the total is the mean of all, in which one that has ended counts as 1."""
         self._updates += 1
-        for track in self._running:
-            track.update(self._updates)
-        self.lost += sum(track.status == "lost" for track in self._running)
-        self._running = [track for track in self._running if track.status == "running"]
-
-    @property
-    def ended(self) -> int:
-        """The number of operations that have ended, successfully or not."""
-        return len(self.tracks) - len(self._running)
-
-    @property
-    def fraction(self) -> float:
-        """The mean of all fractions, which never decreases; an operation that has ended counts as 1."""
-        done = self.ended + sum(track.fraction for track in self._running)
-        return done / len(self.tracks) if self.tracks else 0.0
-
-    @property
-    def time_remaining(self) -> TimeRemaining | None:
-        """The range in which the last operation is expected to end; None unless each has such a range."""
-        return last_end(track.time_remaining for track in self._running)
-
-    @property
-    def state(self) -> str:
-        """How many operations have ended, and how many of them without success."""
-        return f"{self.ended} of {len(self.tracks)} ended" + (f", {self.lost} failed" if self.lost else "")
+        for track, member in self._running.items():
+            track.update(member, self._updates)
+        self._running = {track: member for track, member in self._running.items() if track.status == "running"}
+        count, lost = len(self.tracks), sum(track.status == "lost" for track in self.tracks)
+        ended = count - len(self._running)
+        self.total.fraction = (ended + sum(track.fraction for track in self._running)) / max(count, 1)
+        self.total.state = f"{ended} of {count} ended" + (f", {lost} failed" if lost else "")
+        self.total.time_remaining = last_end(track.time_remaining for track in self._running)
 
     def choose(self, limit: int) -> list[Track]:
         """Return at most `limit` tracks, in the order in which they were added.
@@ -205,33 +176,33 @@ class Layout:
         """Yield lines for all operations, or for `limit` of them and the number of others, the total and the footer."""
         count = len(board.tracks)
         tracks = board.choose(limit if count > limit + 1 else count)
-        shown: list[Track | Board] = [*tracks, board]
-        names = [self.shorten(one.name, max(self.width // _SHARE, len(Board.name)), keeps_end=True) for one in shown]
+        name_width = max(self.width // _SHARE, len(board.total.name))
+        names = [self.shorten(track.name, name_width, keeps_end=True) for track in (*tracks, board.total)]
         name_width = max(map(self.measure, names))
         for track, name in zip(tracks, names, strict=False):
             yield self._make_line(track, name, name_width)
         if len(tracks) < count:
             yield self._make_note(f"{'' if self._has_unicode else ' '}  and {count - len(tracks)} more")
         if count > 1:
-            yield self._make_line(board, names[-1], name_width)
+            yield self._make_line(board.total, names[-1], name_width)
         if footer is not None:
             yield self._make_note(footer())
 
-    def _make_line(self, one: Track | Board, name: str, name_width: int) -> Line:
-        mark, ascii_mark, style, bar_style = _LOOKS[one.status]
+    def _make_line(self, track: Track, name: str, name_width: int) -> Line:
+        mark, ascii_mark, style, bar_style = _LOOKS[track.status]
         mark = mark if self._has_unicode else ascii_mark
         bar_width = min(max(self.width // _SHARE, _MIN_BAR), _MAX_BAR) if self.width >= _WIDTH_FOR_BARS else 0
-        time_left = format_time_left(one.time_remaining) if self.width >= _WIDTH_FOR_TIME_LEFT else ""
+        time_left = format_time_left(track.time_remaining) if self.width >= _WIDTH_FOR_TIME_LEFT else ""
         gap = time_left and (" " if self.is_justified else ", ")
-        percent = f"{' ' if bar_width else ''}{format_percent(one.fraction):>5} "
+        percent = f"{' ' if bar_width else ''}{format_percent(track.fraction):>5} "
         room = self.width - len(f"{mark}  {percent}{gap}{time_left}") - name_width - bar_width
-        state = self.shorten(one.state, room)
-        if one.status == "total" and state != one.state:
-            return self._make_note(one.state)
+        state = self.shorten(track.state, room)
+        if track.status == "total" and state != track.state:
+            return self._make_note(track.state)
         padded = f" {name}{' ' * (name_width - self.measure(name))} "
         state += " " * (self.is_justified and room - self.measure(state)) + gap
         after = ((percent, ""), (state, style), (time_left, "dim"))
-        return Line(((mark, style), (padded, "")), bar_width, one.fraction, bar_style, after)
+        return Line(((mark, style), (padded, "")), bar_width, track.fraction, bar_style, after)
 
     def _make_note(self, text: str) -> Line:
         return Line(((self.shorten(text, self.width), "dim"),))

@@ -70,35 +70,37 @@ def test_track_ended_is_full_or_has_the_error() -> None:
         (1.0, "succeeded", "Succeeded"),
         (0.0, "lost", "operation not found: 404"),
     ]
-    assert (board.fraction, board.ended, board.lost) == (1.0, 2, 1)
-    assert board.state == "2 of 2 ended, 1 failed"
+    assert (board.total.fraction, board.total.state) == (1.0, "2 of 2 ended, 1 failed")
 
 
 def test_total_changes_fraction_never_falls() -> None:
     board, both = Board(), members_of(2)
-    assert board.fraction == 0.0
+    board.update()
+    assert board.total.fraction == 0.0
     board.add(both)
     fractions = []
     for first, second in ((50, 20), (10, 40), (0, 0)):
         both[0].advance(first)
         both[1].advance(second)
         board.update()
-        fractions.append(board.fraction)
+        fractions.append(board.total.fraction)
     both[0].advance(0, "Failed")
     board.update()
-    assert [*fractions, board.fraction] == [0.35, 0.45, 0.45, 0.7]
+    assert [*fractions, board.total.fraction] == [0.35, 0.45, 0.45, 0.7]
 
 
 def test_total_time_remaining_needs_every_running_operation() -> None:
     board, members = Board(), members_of(3)
     board.add(members)
-    assert board.time_remaining is None
+    board.update()
+    assert board.total.time_remaining is None
     members[0].time_remaining = TimeRemaining(1, 9)
-    assert board.time_remaining is None
+    board.update()
+    assert board.total.time_remaining is None
     members[1].time_remaining = TimeRemaining(2, 3)
     members[2].advance(100, "Succeeded")
     board.update()
-    assert board.time_remaining == TimeRemaining(2, 9)
+    assert board.total.time_remaining == TimeRemaining(2, 9)
     assert board.tracks[2].time_remaining is None
 
 
