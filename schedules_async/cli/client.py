@@ -12,15 +12,7 @@ import click
 from attrs import evolve
 from rich.console import Console
 
-from schedules_async import (
-    CheckpointFile,
-    GroupWaiter,
-    Operation,
-    OperationRef,
-    OperationWaiter,
-    RetryPolicy,
-    SchedulesSession,
-)
+from schedules_async import CheckpointFile, GroupWaiter, OperationRef, OperationWaiter, RetryPolicy, SchedulesSession
 from schedules_async._auth.variables import CLIENT_SECRET, TOKEN, read_auth
 from schedules_async._waiters.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from schedules_async.cli.reports import CommandError, Lines
@@ -147,10 +139,10 @@ def checkpointed(waiter: AnyWaiter, file: CheckpointFile) -> Iterator[None]:
     finally:
         saving.cancel()
         try:
-            if all(isinstance(member.outcome, Operation) for member in waiter.members):
-                file.remove()
-            else:
+            if any(member.outcome is None or isinstance(member.outcome, Exception) for member in waiter.members):
                 file.save(waiter)
+            else:
+                file.remove()
         except OSError as error:
             sentence = f"The checkpoint file {file.path} could not be updated at the end: {error.strerror}."
             raise CommandError(sentence) from error

@@ -12,14 +12,7 @@ from attrs import define, field, frozen
 
 from schedules_async import Operation, OperationProgress, OperationRef, TimeRemaining
 from schedules_async._waiters.waiter import last_end
-from schedules_async.progress.text import (
-    encodable,
-    error_reason,
-    failure_reason,
-    format_percent,
-    format_time_left,
-    printable,
-)
+from schedules_async.progress.text import error_reason, failure_reason, format_percent, format_time_left, printable
 
 _LOGGER = logging.getLogger("schedules_async")
 
@@ -212,7 +205,8 @@ class Layout:
 
         With `keeps_end` the ellipsis is in the middle, so that ids remain distinguishable.
         """
-        text, width, ellipsis = encodable(text, self.encoding), max(width, 0), "…" if self._has_unicode else "..."
+        text = text.encode(self.encoding, "replace").decode(self.encoding)
+        width, ellipsis = max(width, 0), "…" if self._has_unicode else "..."
         if self.measure(text) <= width:
             return text
         head, tail = text[:width], text[-width:] if keeps_end and width else ""

@@ -16,7 +16,7 @@ from rich.text import Text
 from schedules_async import SchedulesSession
 from schedules_async._waiters.waiter import Waiter
 from schedules_async.progress.board import Board, Layout, Line, Names, resolve_names
-from schedules_async.progress.text import describe_operation, encodable
+from schedules_async.progress.text import describe_operation
 from schedules_async.progress.tracker import Tracker
 
 Result = TypeVar("Result")
@@ -65,10 +65,11 @@ class RichProgress(Tracker):
     async def _print_changes(self, waiter: Waiter[Result]) -> Result:
         names = resolve_names(self._names, waiter.members)
         members = {member.ref: member for member in waiter.members}
+        encoding = self._console.encoding
         async for operation in waiter:
             line = f"{names[operation.ref]}: {describe_operation(operation, members[operation.ref].time_remaining)}"
             with self._closing_on_failure():
-                self._console.print(Text(encodable(line, self._console.encoding)), soft_wrap=True)
+                self._console.print(Text(line.encode(encoding, "replace").decode(encoding)), soft_wrap=True)
                 continue
             break  # the line could not be printed, nor could the next
         return await waiter

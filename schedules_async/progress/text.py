@@ -23,11 +23,6 @@ def printable(text: str) -> str:
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
-def encodable(text: str, encoding: str) -> str:
-    """Return text with `?` in place of each character that the encoding lacks."""
-    return text.encode(encoding, "replace").decode(encoding)
-
-
 def format_percent(fraction: float) -> str:
     """Return a fraction as percent, rounded down: 99.9 is not 100."""
     return f"{math.floor(fraction * 100 + 1e-9)} %"

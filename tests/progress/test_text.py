@@ -18,7 +18,6 @@ from schedules_async.errors import (
 from schedules_async.progress.text import (
     describe_error,
     describe_operation,
-    encodable,
     error_reason,
     format_percent,
     format_stats,
@@ -87,11 +86,6 @@ def test_format_time_left_is_precise_in_every_unit(share: float) -> None:
 def test_format_time_left_of_none_is_empty() -> None:
     assert format_time_left(None) == ""
     assert format_time_left(TimeRemaining(3, 4)) == "3-4 s left"
-
-
-@pytest.mark.parametrize(("encoding", "expected"), [("utf-8", "é漢"), ("latin-1", "é?"), ("ascii", "??")])
-def test_encodable_replaces_what_encoding_lacks(encoding: str, expected: str) -> None:
-    assert encodable("é漢", encoding) == expected
 
 
 @pytest.mark.parametrize(
