@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import IO, TypeVar
 
 from rich import get_console
@@ -31,20 +32,15 @@ def is_live(console: Console) -> bool:
 
 def _is_terminal(stream: IO[str] | None) -> bool:
     """Return True if a stream is a terminal; False also if it is missing, closed, or has no usable `isatty`."""
-    try:
+    with suppress(AttributeError, OSError, ValueError):
         return stream is not None and stream.isatty()
-    except (AttributeError, OSError, ValueError):
-        return False
+    return False
 
 
 class RichProgress(Tracker):
     """Displays waits as bars on a `console` (default: rich's global one), or as lines of text if it is not a terminal.
 
-    `names` is a mapping or a function from operations to names; by default ids are displayed. With `session`, that of
-    the waits, the last line counts requests and, after a 429, displays the seconds until the next can be sent. Waits
-    that are tracked at the same time share one display. If there are more operations than the terminal has lines,
-    those that were lost, are about to end or changed last are displayed. A display that fails is closed and logged;
-    the wait continues.
+    `schedules_async.progress` describes `names`, `session`, and the display.
     """
 
     _display: Live | None = None

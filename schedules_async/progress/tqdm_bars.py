@@ -3,7 +3,6 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any
 
@@ -23,13 +22,10 @@ _NOT_AT_ONCE = 1e-9  # seconds; defers drawing to the first refresh, since a fai
 
 
 class TqdmProgress(Tracker):
-    """Displays waits as tqdm bars: on stderr if that is a terminal, or in a notebook.
+    """Displays waits as tqdm bars: on stderr if that is a terminal, or in a notebook; at most 16 operations at a time.
 
-    `names` is a mapping or a function from operations to names; by default ids are displayed. With `session`, that of
-    the waits, the last line counts requests and, after a 429, displays the seconds until the next can be sent. Waits
-    that are tracked at the same time share one display. If there are more than 16 operations, or more than the terminal
-    has lines, those that were lost, are about to end or changed last are displayed. A display that fails is closed and
-    logged; the wait continues. `bar` is the tqdm class to draw with (default: `tqdm.auto.tqdm`).
+    `schedules_async.progress` describes `names`, `session`, and the display. `bar` is the tqdm class to draw with
+    (default: `tqdm.auto.tqdm`).
     """
 
     def __init__(
@@ -59,7 +55,8 @@ class TqdmProgress(Tracker):
                 bar = self._bar_class(total=1.0, dynamic_ncols=True, delay=_NOT_AT_ONCE, disable=None)
                 self._bars.append(bar)
             bar = self._bars[number]
-            bar.n, bar.desc, bar.unit = line.fraction, _join(line.before), _join(line.after)
+            bar.n = line.fraction
+            bar.desc, bar.unit = ("".join(text for text, _ in pieces) for pieces in (line.before, line.after))
             width = "" if self._is_notebook else f":{line.bar_width}"
             bar.bar_format = f"{{desc}}{{bar{width}}}{{unit}}" if line.bar_width else "{desc}{unit}"
             bar.refresh()
@@ -73,7 +70,3 @@ class TqdmProgress(Tracker):
             for bar in self._bars:
                 bar.leave = self._is_notebook
                 stack.callback(bar.close)
-
-
-def _join(pieces: Iterable[tuple[str, str]]) -> str:
-    return "".join(text for text, _ in pieces)

@@ -54,7 +54,6 @@ class Tracker(ABC):
                 with self._closing_on_failure():
                     self._redraw()
                     self._stop()
-                    self._close()
 
     def _draw_next(self) -> None:
         loop = asyncio.get_running_loop()
@@ -72,6 +71,7 @@ class Tracker(ABC):
         if self._frame is not None:
             self._frame.cancel()
             self._frame = None
+        self._close()
 
     @contextmanager
     def _closing_on_failure(self) -> Iterator[None]:
@@ -79,9 +79,8 @@ class Tracker(ABC):
         try:
             yield
         except (Exception, SystemExit):
-            self._stop()
             with suppress(Exception, SystemExit):
-                self._close()
+                self._stop()
             with suppress(ValueError):  # a log without handlers goes to stderr, which may be closed
                 _LOGGER.warning("progress can no longer be displayed", exc_info=True)
 
