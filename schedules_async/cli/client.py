@@ -13,7 +13,7 @@ from attrs import evolve
 from rich.console import Console
 
 from schedules_async import CheckpointFile, GroupWaiter, OperationRef, OperationWaiter, RetryPolicy, SchedulesSession
-from schedules_async._auth.variables import CLIENT_SECRET, TOKEN, read_auth
+from schedules_async._auth.variables import read_auth
 from schedules_async._waiters.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from schedules_async.cli.reports import CommandError, Lines
 from schedules_async.errors import OperationFailedError, OperationGroupError
@@ -26,12 +26,6 @@ Opening = AbstractAsyncContextManager[SchedulesSession]
 _CERTIFICATES = "SSL_CERT_FILE"
 _KEEPALIVE = 60.0  # seconds; longer than the usual interval between two polls, so that they share a connection
 _IDLE_FACTOR = 9  # pause after a save, in multiples of its duration: at most a tenth of the time is spent on saving
-
-
-def find_secrets(token: str | None) -> tuple[str, ...]:
-    """Return the texts that no output may contain: the token, and those of the environment."""
-    found = (token, os.environ.get(TOKEN, "").strip(), os.environ.get(CLIENT_SECRET))
-    return tuple(secret for secret in found if secret)
 
 
 @asynccontextmanager

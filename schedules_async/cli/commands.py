@@ -14,7 +14,7 @@ from rich.console import Console
 from schedules_async import DEV, PRODUCTION, CheckpointFile, OperationRef, RetryPolicy, SchedulesError, __version__
 from schedules_async._auth.variables import BASE_URL, CLIENT_ID, CLIENT_SECRET, TOKEN, TOKEN_URL
 from schedules_async.cli import arguments, reports
-from schedules_async.cli.client import fetch, find_secrets, make_plan, open_session, wait_for_all
+from schedules_async.cli.client import fetch, make_plan, open_session, wait_for_all
 from schedules_async.cli.demo import run_demo, serve_operations
 from schedules_async.cli.process import discard_output, logging_to_stderr, run_until_signal, usable_streams
 from schedules_async.cli.reports import JsonLines, Lines, Names
@@ -147,7 +147,7 @@ def get(target: tuple[OperationRef, str], base_url: str, token: str | None, *, a
 
     REF is SCHEDULE_ID/OPERATION_ID or the URL of an operation; NAME=REF prints NAME in place of the ids.
     """
-    report = (JsonLines if as_json else Lines)(dict([target]), find_secrets(token))
+    report = (JsonLines if as_json else Lines)(dict([target]), token)
     opening = open_session(base_url, token, RetryPolicy())
     return _run(fetch(opening, target[0], report), report, is_verbose=is_verbose)
 
@@ -178,7 +178,7 @@ def wait(
     plan = make_plan(names, checkpoint, timeout, stall_timeout)
     console = Console(stderr=True)
     has_bars = not quiet and is_live(console) and sys.stdout.isatty() is not as_json  # JSON on a terminal excludes bars
-    report = (JsonLines if as_json else Lines)(names, find_secrets(token), quiet or (has_bars and not as_json))
+    report = (JsonLines if as_json else Lines)(names, token, quiet or (has_bars and not as_json))
     opening = open_session(base_url, token, RetryPolicy(max_outage=max_outage), report.on_event)
     work = wait_for_all(opening, plan, report, console if has_bars else None, checkpoint)
     try:

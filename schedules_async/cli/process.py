@@ -9,17 +9,15 @@ import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from click.exceptions import Exit
-
-Value = TypeVar("Value")
 
 _LOGGER = logging.getLogger("schedules_async")
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is that of a terminal which hangs up; Windows lacks it
 
 
-def run_until_signal(work: Coroutine[Any, Any, Value]) -> Value:
+def run_until_signal(work: Coroutine[Any, Any, None]) -> None:
     """Run a coroutine; on a signal cancel it, wait for its cleanup, and raise click's Exit.
 
     The exit code is the one that a shell reports for a process which the signal has ended.
@@ -39,7 +37,7 @@ def run_until_signal(work: Coroutine[Any, Any, Value]) -> Value:
                 if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, for instance, ignores SIGHUP
                     with suppress(RuntimeError):  # on Windows, and in a thread that is not the main one
                         loop.add_signal_handler(number, on_signal, number)
-            return loop.run_until_complete(task)
+            loop.run_until_complete(task)
     except asyncio.CancelledError as error:
         if not received:
             raise

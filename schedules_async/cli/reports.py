@@ -1,6 +1,7 @@
 """What a command prints about operations and errors, and the exit codes."""
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 from typing import Any
@@ -9,6 +10,7 @@ import click
 from attrs import field, frozen
 
 from schedules_async import Operation, OperationRef, TimeRemaining
+from schedules_async._auth.variables import CLIENT_SECRET, TOKEN
 from schedules_async.errors import OperationFailedError, OperationStalledError, OperationTimeoutError, SchedulesError
 from schedules_async.events import Event, Throttled
 from schedules_async.progress.text import describe_error, describe_operation, error_reason, printable
@@ -38,9 +40,9 @@ def find_exit_code(errors: Iterable[Exception]) -> int:
     return max(codes, default=0)
 
 
-def redact(text: str, secrets: Iterable[str]) -> str:
-    """Return the text with each secret replaced by a placeholder."""
-    for secret in secrets:
+def redact(text: str, token: str | None) -> str:
+    """Return the text with the token, and the secrets of the environment, replaced by a placeholder."""
+    for secret in (token or "", os.environ.get(TOKEN, "").strip(), os.environ.get(CLIENT_SECRET, "")):
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, "[secret]")
     return text
@@ -54,7 +56,7 @@ class Lines:
     """
 
     names: Names
-    secrets: tuple[str, ...] = field(default=(), repr=False)
+    token: str | None = field(default=None, repr=False)
     is_quiet: bool = False
 
     def on_change(self, operation: Operation, remaining: TimeRemaining | None = None) -> None:
@@ -74,7 +76,7 @@ class Lines:
 
         A sentence that names no operation, for instance that the token was rejected, is returned once.
         """
-        return list(dict.fromkeys(redact(describe_error(error, self.names), self.secrets) for error in errors))
+        return list(dict.fromkeys(redact(describe_error(error, self.names), self.token) for error in errors))
 
 
 class JsonLines(Lines):
@@ -95,7 +97,7 @@ class JsonLines(Lines):
                 continue  # nothing was lost
             facts = {
                 "type": type(error).__name__,
-                "message": redact(error_reason(error), self.secrets),
+                "message": redact(error_reason(error), self.token),
                 "status": getattr(error, "status", None),
                 "code": getattr(error, "code", None),
             }

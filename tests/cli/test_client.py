@@ -24,7 +24,6 @@ from schedules_async.cli.client import (
     Opening,
     checkpointed,
     fetch,
-    find_secrets,
     make_plan,
     make_ssl_context,
     open_session,
@@ -105,13 +104,6 @@ async def test_session_has_the_hooks_and_the_policy() -> None:
 async def test_unusable_base_url_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="plain http would"):
         await fetch_error("http://api.invalid", "some-token")
-
-
-def test_secrets_are_those_of_the_command_and_environment() -> None:
-    with environment(**BY_TOKEN, **BY_SECRET):
-        assert find_secrets("from-file") == ("from-file", "some-token", "some-secret")
-    with environment():
-        assert find_secrets(None) == ()
 
 
 async def test_token_file_precedes_the_variables() -> None:

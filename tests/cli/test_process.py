@@ -55,21 +55,23 @@ def test_signal_ends_the_work_after_its_cleanup(names: tuple[str, ...], exit_cod
     assert [signal.getsignal(number) for number in numbers] == handlers
 
 
-async def succeed() -> str:
+async def succeed(results: list[str]) -> None:
     await asyncio.sleep(0)
-    return "done"
+    results.append("done")
 
 
-async def fail() -> str:
+async def fail() -> None:
     raise ValueError("wrong")
 
 
-async def cancel_itself() -> str:
+async def cancel_itself() -> None:
     raise asyncio.CancelledError
 
 
-def test_work_without_signal_returns_or_raises() -> None:
-    assert run_until_signal(succeed()) == "done"
+def test_work_without_signal_ends_or_raises() -> None:
+    results: list[str] = []
+    run_until_signal(succeed(results))
+    assert results == ["done"]
     with pytest.raises(ValueError, match="wrong"):
         run_until_signal(fail())
     with pytest.raises(asyncio.CancelledError):
@@ -80,13 +82,15 @@ def test_work_without_signal_returns_or_raises() -> None:
 def test_ignored_signal_stays_ignored() -> None:
     """The command nohup lets SIGHUP be ignored."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    results: list[str] = []
 
-    async def survive() -> str:
+    async def survive() -> None:
         signal.raise_signal(signal.SIGHUP)
-        return await succeed()
+        await succeed(results)
 
     try:
-        assert run_until_signal(survive()) == "done"
+        run_until_signal(survive())
+        assert results == ["done"]
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -95,7 +99,7 @@ def test_ignored_signal_stays_ignored() -> None:
 def test_thread_without_signals_runs_the_work() -> None:
     """Only the main thread has handlers; Windows has none."""
     results: list[str] = []
-    thread = threading.Thread(target=lambda: results.append(run_until_signal(succeed())))
+    thread = threading.Thread(target=lambda: run_until_signal(succeed(results)))
     thread.start()
     thread.join()
     assert results == ["done"]

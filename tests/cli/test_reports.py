@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from environment import environment
 
 from schedules_async import Operation, OperationRef, TimeRemaining
 from schedules_async.cli.reports import JsonLines, Lines, find_exit_code
@@ -48,20 +49,27 @@ def test_error_class_determines_exit_code(error: Exception, exit_code: int) -> N
 )
 def test_several_errors_have_highest_code_and_all_sentences(errors: list[SchedulesError], exit_code: int) -> None:
     assert find_exit_code(errors) == exit_code
-    assert Lines({}, ()).describe(errors) == [str(each) for each in errors]
+    assert Lines({}).describe(errors) == [str(each) for each in errors]
 
 
 def test_token_error_is_reported_once_without_the_token() -> None:
-    error = AuthenticationError("401 Unauthorized (no such token: a-secret, of: another-one)", ref=REF, status=401)
-    assert Lines({}, ("a-secret", "another-one")).describe([error, error]) == [
-        "the token was rejected: 401 Unauthorized (no such token: [secret], of: [secret])"
-    ]
+    error = AuthenticationError(
+        "401 (no such token: a-secret, nor another-one, of: client-secret)", ref=REF, status=401
+    )
+    with environment(SCHEDULES_TOKEN=" another-one\n", SCHEDULES_CLIENT_SECRET="client-secret"):
+        assert Lines({}, "a-secret").describe([error, error]) == [
+            "the token was rejected: 401 (no such token: [secret], nor [secret], of: [secret])"
+        ]
+
+
+def test_repr_of_report_has_no_token() -> None:
+    assert "a-secret" not in repr(Lines({}, "a-secret"))
 
 
 def test_short_secret_leaves_the_sentence_whole() -> None:
     """A word of the sentence is more likely than a secret of under eight characters."""
     error = AuthenticationError("401 Unauthorized", ref=REF, status=401)
-    assert Lines({}, ("token",)).describe([error]) == ["the token was rejected: 401 Unauthorized"]
+    assert Lines({}, "token").describe([error]) == ["the token was rejected: 401 Unauthorized"]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +83,7 @@ def test_short_secret_leaves_the_sentence_whole() -> None:
     ],
 )
 def test_named_operation_is_called_by_its_name(error: Exception, sentence: str) -> None:
-    assert Lines({REF: "Import\n"}, ()).describe([error]) == [sentence]
+    assert Lines({REF: "Import\n"}).describe([error]) == [sentence]
 
 
 REF, OTHER = OperationRef("s", "o"), OperationRef("s", "p")
@@ -106,7 +114,7 @@ def test_lines_have_names_and_throttling(capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.parametrize("is_quiet", [False, True])
 def test_json_has_names_and_lost_operations(capsys: pytest.CaptureFixture[str], *, is_quiet: bool) -> None:
-    report_all(JsonLines(NAMES, ("a-secret",), is_quiet=is_quiet))
+    report_all(JsonLines(NAMES, "a-secret", is_quiet=is_quiet))
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     error = {
         "type": "NotFoundError",
@@ -127,7 +135,7 @@ def test_json_has_names_and_lost_operations(capsys: pytest.CaptureFixture[str], 
     [(OperationTimeoutError("s/p did not end", ref=OTHER), "did not end"), (SchedulesError("lost", ref=OTHER), "lost")],
 )
 def test_error_without_answer_has_no_status(capsys: pytest.CaptureFixture[str], error: Exception, message: str) -> None:
-    JsonLines({}, ()).describe([error])
+    JsonLines({}).describe([error])
     facts = {"type": type(error).__name__, "message": message, "status": None, "code": None}
     assert json.loads(capsys.readouterr().out) == {"error": facts, "id": "p", "scheduleId": "s"}
 
