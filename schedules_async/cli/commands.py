@@ -16,7 +16,7 @@ from schedules_async._auth.variables import BASE_URL, CLIENT_ID, CLIENT_SECRET, 
 from schedules_async.cli import arguments, reports
 from schedules_async.cli.client import fetch, make_plan, open_session, wait_for_all
 from schedules_async.cli.demo import run_demo, serve_operations
-from schedules_async.cli.process import discard_output, logging_to_stderr, run_until_signal, usable_streams
+from schedules_async.cli.process import discard_output, run_until_signal, usable_streams
 from schedules_async.cli.reports import JsonLines, Lines, Names
 from schedules_async.errors import OperationGroupError
 from schedules_async.progress.rich_bars import is_live
@@ -120,8 +120,7 @@ def demo(seconds: int) -> None:
 
     One of them fails. Needs no token.
     """
-    with logging_to_stderr(is_verbose=False):
-        run_until_signal(run_demo(seconds, Console(highlight=False)))
+    run_until_signal(run_demo(seconds, Console(highlight=False)))
 
 
 @commands.command()
@@ -193,8 +192,7 @@ def _run(work: Coroutine[Any, Any, None], report: Lines, *, is_verbose: bool) ->
     """Run the work of a command; report the errors that it raises, and return the exit code."""
     errors: Sequence[Exception] = ()
     try:
-        with logging_to_stderr(is_verbose=is_verbose):
-            run_until_signal(work)
+        run_until_signal(work, is_verbose=is_verbose)
     except OperationGroupError as group:
         errors = group.exceptions
     except (SchedulesError, ValueError, TypeError) as error:

@@ -17,8 +17,8 @@ _LOGGER = logging.getLogger("schedules_async")
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is that of a terminal which hangs up; Windows lacks it
 
 
-def run_until_signal(work: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine; on a signal cancel it, wait for its cleanup, and raise click's Exit.
+def run_until_signal(work: Coroutine[Any, Any, None], *, is_verbose: bool = False) -> None:
+    """Run a coroutine, with the log on stderr if verbose; on a signal cancel it, wait for its cleanup, and raise Exit.
 
     The exit code is the one that a shell reports for a process which the signal has ended.
     """
@@ -30,7 +30,7 @@ def run_until_signal(work: Coroutine[Any, Any, None]) -> None:
             task.cancel()
 
     try:
-        with asyncio.Runner() as runner:  # removes the handlers at the end
+        with logging_to_stderr(is_verbose=is_verbose), asyncio.Runner() as runner:  # which removes signal handlers
             loop = runner.get_loop()
             task = loop.create_task(work)
             for number in [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]:

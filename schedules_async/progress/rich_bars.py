@@ -53,12 +53,10 @@ class RichProgress(Tracker):
 
     async def track(self, waiter: Waiter[Result]) -> Result:
         """Await a wait while displaying its progress; return or raise what the wait returns or raises."""
-        if not is_live(self._console):
-            return await self._print_changes(waiter)
-        with self.showing(waiter):
-            return await (waiter if self._display is not None else self._print_changes(waiter))
-
-    async def _print_changes(self, waiter: Waiter[Result]) -> Result:
+        if is_live(self._console):
+            with self.showing(waiter):
+                if self._display is not None:
+                    return await waiter
         names = resolve_names(self._names, waiter.members)
         members = {member.ref: member for member in waiter.members}
         encoding = self._console.encoding
