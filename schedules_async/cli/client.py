@@ -23,7 +23,6 @@ from schedules_async.progress import RichProgress
 AnyWaiter = OperationWaiter | GroupWaiter[Any]
 Opening = AbstractAsyncContextManager[SchedulesSession]
 
-_CERTIFICATES = "SSL_CERT_FILE"
 _KEEPALIVE = 60.0  # seconds; longer than the usual interval between two polls, so that they share a connection
 _IDLE_FACTOR = 9  # pause after a save, in multiples of its duration: at most a tenth of the time is spent on saving
 
@@ -32,12 +31,19 @@ _IDLE_FACTOR = 9  # pause after a save, in multiples of its duration: at most a 
 async def open_session(
     base_url: str, token: str | None, retry: RetryPolicy, *hooks: Hook
 ) -> AsyncIterator[SchedulesSession]:
-    """Open a session; raise ValueError or a usage error if the base URL or the credentials are unusable.
+    """Open a session; raise ValueError or a usage error if the base URL, credentials or certificates are unusable.
 
     `token` is that of `--token-file`, if any. The requests of the session, including those for tokens, use HTTPS_PROXY
-    unless the host is in NO_PROXY.
+    unless the host is in NO_PROXY, and the certificates of SSL_CERT_FILE or the system.
     """
-    connector = aiohttp.TCPConnector(ssl=make_ssl_context(), keepalive_timeout=_KEEPALIVE)
+    path = os.environ.get("SSL_CERT_FILE") or None
+    try:
+        context = ssl.create_default_context(cafile=path)
+    except ssl.SSLError as error:
+        raise click.UsageError(f"The file {path} of $SSL_CERT_FILE contains no certificates.") from error
+    except OSError as error:
+        raise click.UsageError(f"The file {path} of $SSL_CERT_FILE cannot be read: {error.strerror}.") from error
+    connector = aiohttp.TCPConnector(ssl=context, keepalive_timeout=_KEEPALIVE)
     async with aiohttp.ClientSession(connector=connector, trust_env=True) as http:
         try:
             auth = token or read_auth(os.environ, base_url, http)
@@ -45,17 +51,6 @@ async def open_session(
             raise click.UsageError(f"{error} (see also --token-file)") from error
         async with SchedulesSession(auth, base_url=base_url, retry=retry, http=http, hooks=hooks) as session:
             yield session
-
-
-def make_ssl_context() -> ssl.SSLContext:
-    """Return a context with the certificates of SSL_CERT_FILE or the system; raise a usage error if unreadable."""
-    path = os.environ.get(_CERTIFICATES) or None
-    try:
-        return ssl.create_default_context(cafile=path)
-    except ssl.SSLError as error:
-        raise click.UsageError(f"The file {path} of ${_CERTIFICATES} contains no certificates.") from error
-    except OSError as error:
-        raise click.UsageError(f"The file {path} of ${_CERTIFICATES} cannot be read: {error.strerror}.") from error
 
 
 async def fetch(opening: Opening, ref: OperationRef, report: Lines) -> None:
@@ -94,27 +89,22 @@ def make_plan(
     refs: Collection[OperationRef], file: CheckpointFile | None, timeout: float, stall_timeout: float
 ) -> Checkpoint:
     """Return the wait that a checkpoint file has saved, or else a new one; raise a usage error if there is neither."""
-    plan = Checkpoint(tuple(refs), {}, is_group=True, check=True, timeout=timeout, stall_timeout=stall_timeout)
-    if file is None or (saved := _load(file)) is None:
-        if not refs:
-            raise click.UsageError("Missing argument 'REF': an operation, or - to read them from standard input.")
-        return plan
-    if refs and set(refs) != set(saved.refs):
-        raise click.UsageError(f"The checkpoint file {file.path} is for other operations.")
+    plan = saved = Checkpoint(tuple(refs), {}, is_group=True, check=True, timeout=timeout, stall_timeout=stall_timeout)
+    if file is not None:
+        try:
+            if (text := file.load()) is not None:
+                saved = read_checkpoint(text)
+        except OSError as error:
+            raise click.UsageError(f"The checkpoint file {file.path} cannot be read: {error.strerror}.") from error
+        except ValueError as error:
+            raise click.UsageError(f"Cannot resume from {file.path}: {error}.") from error
+        if saved is plan and not file.path.absolute().parent.is_dir():
+            raise click.UsageError(f"The directory of the checkpoint file {file.path} does not exist.")
+        if refs and set(refs) != set(saved.refs):
+            raise click.UsageError(f"The checkpoint file {file.path} is for other operations.")
+    if saved is plan and not refs:
+        raise click.UsageError("Missing argument 'REF': an operation, or - to read them from standard input.")
     return evolve(plan, refs=saved.refs, saved=saved.saved)
-
-
-def _load(file: CheckpointFile) -> Checkpoint | None:
-    try:
-        if (text := file.load()) is not None:
-            return read_checkpoint(text)
-    except OSError as error:
-        raise click.UsageError(f"The checkpoint file {file.path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise click.UsageError(f"Cannot resume from {file.path}: {error}.") from error
-    if not file.path.absolute().parent.is_dir():
-        raise click.UsageError(f"The directory of the checkpoint file {file.path} does not exist.")
-    return None
 
 
 @contextmanager

@@ -100,25 +100,20 @@ def start(server: FakeSchedules, part: DemoOperation, seconds: float, **ids: str
 async def wait_with_output(names: Names, server: FakeSchedules, console: Console) -> None:
     """Wait for all at once, with bars where the terminal can draw them, elsewhere with lines; print a summary."""
     report = DemoReport(names, is_quiet=is_live(console))
+    counts = (Column(heading, justify="right") for heading in ("polls", "changes", "detection delay"))
+    table = Table("operation", "result", *counts, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     async with server.session(polling=_POLLING, rate_limits=(_RATE_LIMIT,), hooks=(report.on_event,)) as session:
         waiter = session.wait_for_operations(names, check=False)
         await follow(waiter, session, report, console if report.is_quiet else None)
-        console.print("", make_table(report, await waiter, server), "", f"{format_stats(session.stats)}.", sep="\n")
+        for ref, outcome in zip(names, await waiter, strict=True):
+            result = describe_operation(outcome) if isinstance(outcome, Operation) else describe_error(outcome)
+            delay = f"{report.delays[ref]:.2f} s" if ref in report.delays else ""
+            polls, changes = len(server.requests_for(ref)), report.changes[ref]
+            table.add_row(Text(names[ref]), Text(result), str(polls), str(changes), delay)
+        console.print("", table, "", f"{format_stats(session.stats)}.", sep="\n")
     if report.delays:
         console.print(f"Mean detection delay: {fmean(report.delays.values()):.2f} s.")
     console.print("One operation fails on purpose.")
-
-
-def make_table(report: DemoReport, outcomes: Sequence[Operation | Exception], server: FakeSchedules) -> Table:
-    """Return how each operation ended, and its polls, changes and detection delay."""
-    counts = (Column(heading, justify="right") for heading in ("polls", "changes", "detection delay"))
-    table = Table("operation", "result", *counts, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for ref, outcome in zip(report.names, outcomes, strict=True):
-        result = describe_operation(outcome) if isinstance(outcome, Operation) else describe_error(outcome)
-        delay = f"{report.delays[ref]:.2f} s" if ref in report.delays else ""
-        polls = len(server.requests_for(ref))
-        table.add_row(Text(report.names[ref]), Text(result), str(polls), str(report.changes[ref]), delay)
-    return table
 
 
 async def serve_operations(operations: int, seconds: float, quota: int | None, host: str, port: int) -> None:

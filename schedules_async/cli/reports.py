@@ -40,19 +40,12 @@ def find_exit_code(errors: Iterable[Exception]) -> int:
     return max(codes, default=0)
 
 
-def redact(text: str, token: str | None) -> str:
-    """Return the text with the token, and the secrets of the environment, replaced by a placeholder."""
-    for secret in (token or "", os.environ.get(TOKEN, "").strip(), os.environ.get(CLIENT_SECRET, "")):
-        if len(secret) >= _SHORTEST_SECRET:
-            text = text.replace(secret, "[secret]")
-    return text
-
-
 @frozen
 class Lines:
     """Prints a line for each change, and for each time that the service starts to throttle the session, unless quiet.
 
-    A lost operation adds no line here, because an error on stderr reports it.
+    A lost operation adds no line here, because an error on stderr reports it. Errors are printed without the token and
+    the secrets of the environment.
     """
 
     names: Names
@@ -76,7 +69,13 @@ class Lines:
 
         A sentence that names no operation, for instance that the token was rejected, is returned once.
         """
-        return list(dict.fromkeys(redact(describe_error(error, self.names), self.token) for error in errors))
+        return list(dict.fromkeys(self._redact(describe_error(error, self.names)) for error in errors))
+
+    def _redact(self, text: str) -> str:
+        for secret in (self.token or "", os.environ.get(TOKEN, "").strip(), os.environ.get(CLIENT_SECRET, "")):
+            if len(secret) >= _SHORTEST_SECRET:
+                text = text.replace(secret, "[secret]")
+        return text
 
 
 class JsonLines(Lines):
@@ -97,7 +96,7 @@ class JsonLines(Lines):
                 continue  # nothing was lost
             facts = {
                 "type": type(error).__name__,
-                "message": redact(error_reason(error), self.token),
+                "message": self._redact(error_reason(error)),
                 "status": getattr(error, "status", None),
                 "code": getattr(error, "code", None),
             }
