@@ -12,7 +12,7 @@ from attrs import define, field, frozen
 
 from schedules_async import Operation, OperationProgress, OperationRef, TimeRemaining
 from schedules_async._waiters.waiter import last_end
-from schedules_async.progress.text import error_reason, failure_reason, format_percent, format_time_left, printable
+from schedules_async.progress.text import error_reason, format_percent, format_time_left, printable
 
 _LOGGER = logging.getLogger("schedules_async")
 
@@ -57,7 +57,7 @@ class Track:
             reached = min(max(latest.percent_complete / 100, 0.0), 1.0) if latest.is_failed else latest.fraction
             self.fraction = max(self.fraction, reached)
             state = (not latest.is_done and latest.sub_status) or latest.raw_status
-            self.state = failure_reason(latest) if latest.is_failed else printable(state)
+            self.state = error_reason(latest) if latest.is_failed else printable(state)
         if isinstance(outcome, Exception):
             self.status, self.state = "lost", error_reason(outcome)
         elif outcome is not None:

@@ -48,11 +48,6 @@ def _round(value: float, unit: str, rounding: Callable[[float], int]) -> str:
     return f"{rounding(round(value * 10, 6)) / 10:g}"
 
 
-def failure_reason(operation: Operation) -> str:
-    """Return why an operation failed, as the service describes it."""
-    return printable(operation.failure_description or "") or "no reason given"
-
-
 def describe_error(error: Exception, names: Mapping[OperationRef, str] = {}) -> str:
     """Return what an error means, preceded by the name or the ids of the operation that it concerns, if any.
 
@@ -64,8 +59,10 @@ def describe_error(error: Exception, names: Mapping[OperationRef, str] = {}) -> 
     return f"{printable(names.get(error.ref) or str(error.ref))}{colon} {error_reason(error)}"
 
 
-def error_reason(error: Exception) -> str:
-    """Return what an error means, without the operation that it concerns."""
+def error_reason(error: Exception | Operation) -> str:
+    """Return what an error means, or why an operation failed, without the operation that it concerns."""
+    if isinstance(error, Operation):
+        return printable(error.failure_description or "") or "no reason given"
     text, prefix = str(error), next((_PREFIXES[kind] for kind in _PREFIXES if isinstance(error, kind)), "")
     if isinstance(error, errors.WaitError):
         text = text.removeprefix(f"{error.ref} ")
@@ -78,7 +75,7 @@ def error_reason(error: Exception) -> str:
 def describe_operation(operation: Operation, remaining: TimeRemaining | None = None) -> str:
     """Return the state of an operation: its status and, while it runs, percent, sub-status and time remaining."""
     if operation.is_failed:
-        return f"{printable(operation.raw_status)}: {failure_reason(operation)}"
+        return f"{printable(operation.raw_status)}: {error_reason(operation)}"
     parts = [operation.raw_status]
     if not operation.is_done:
         percent = "" if operation.status is OperationStatus.QUEUED else format_percent(operation.fraction)
