@@ -56,12 +56,11 @@ class Track:
         if latest is not None:
             reached = min(max(latest.percent_complete / 100, 0.0), 1.0) if latest.is_failed else latest.fraction
             self.fraction = max(self.fraction, reached)
-            state = (not latest.is_done and latest.sub_status) or latest.raw_status
-            self.state = error_reason(latest) if latest.is_failed else printable(state)
-        if isinstance(outcome, Exception):
-            self.status, self.state = "lost", error_reason(outcome)
+            self.state = printable((not latest.is_done and latest.sub_status) or latest.raw_status)
+        if isinstance(outcome, Operation) and outcome.is_succeeded:
+            self.status = "succeeded"
         elif outcome is not None:
-            self.status = "succeeded" if outcome.is_succeeded else "lost"
+            self.status, self.state = "lost", error_reason(outcome)
 
 
 @define(eq=False)
