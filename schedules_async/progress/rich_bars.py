@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import IO, TypeVar
+from typing import IO
 
 from rich import get_console
 from rich.cells import cell_len
@@ -16,11 +16,8 @@ from rich.text import Text
 
 from schedules_async import SchedulesSession
 from schedules_async._waiters.waiter import Waiter
-from schedules_async.progress.board import Board, Layout, Line, Names, resolve_names
+from schedules_async.progress.board import Board, Layout, Line, Names, Result, Tracker, resolve_names
 from schedules_async.progress.text import describe_operation
-from schedules_async.progress.tracker import Tracker
-
-Result = TypeVar("Result")
 
 _ERASE_AND_GO_UP = "\x1b[2K\x1b[1A"
 

@@ -12,8 +12,7 @@ from tqdm.std import tqdm
 from tqdm.utils import disp_len
 
 from schedules_async import SchedulesSession
-from schedules_async.progress.board import Layout, Names
-from schedules_async.progress.tracker import Tracker
+from schedules_async.progress.board import Layout, Names, Tracker
 
 _MAX_OPERATIONS = 15
 _OTHER_LINES = 5  # the count of the remainder, the total, the footer, and two that tqdm leaves free
