@@ -116,6 +116,7 @@ def checkpointed(waiter: AnyWaiter, file: CheckpointFile) -> Iterator[None]:
     try:
         file.save(waiter)
     except OSError as error:
+        waiter.close()  # it is not forgotten, which would be a RuntimeWarning
         raise click.UsageError(f"The checkpoint file {file.path} cannot be replaced: {error.strerror}.") from error
     saving = asyncio.create_task(_save_changes(waiter, file))
     try:

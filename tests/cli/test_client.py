@@ -248,7 +248,6 @@ async def test_unwritable_file_is_an_error_before_any_request(
         await waiter
     assert (raised.value.exit_code, server.requests) == (2, [])
     assert names_in(tmp_path.parent) == before
-    await waiter.aclose()
 
 
 async def test_save_fails_later_wait_still_ends(
