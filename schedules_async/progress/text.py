@@ -43,9 +43,8 @@ def format_time_left(remaining: TimeRemaining | None) -> str:
 
 def _round(value: float, unit: str, rounding: Callable[[float], int]) -> str:
     """Return a whole number, or one with a decimal for less than 10 minutes, hours or days."""
-    if unit == "s" or value >= 10:
-        return str(rounding(round(value, 6)))
-    return f"{rounding(round(value * 10, 6)) / 10:g}"
+    scale = 1 if unit == "s" or value >= 10 else 10
+    return f"{rounding(round(value * scale, 6)) / scale:g}"
 
 
 def describe_error(error: Exception, names: Mapping[OperationRef, str] = {}) -> str:
