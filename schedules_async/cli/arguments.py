@@ -1,6 +1,5 @@
 """Arguments and options of the command: operations by ids or URL, durations, the base URL, the token file."""
 
-import codecs
 import math
 import re
 import sys
@@ -55,7 +54,7 @@ def read_lines() -> list[str]:
     if sys.stdin is None:
         raise click.BadParameter("standard input is closed")
     data = sys.stdin.buffer.read()
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data:
+    if b"\0" in data:
         raise click.BadParameter("standard input is UTF-16 text: convert it to UTF-8")
     try:
         text = data.decode("utf-8-sig")
