@@ -13,7 +13,7 @@ import aiohttp
 from yarl import URL
 
 from schedules_async._auth.environments import DEV, Environment
-from schedules_async._auth.tokens import Auth, Tokens, as_token_provider
+from schedules_async._auth.tokens import Auth, Tokens
 from schedules_async._auth.variables import read_auth, read_base_url
 from schedules_async._clock import Clock, Seconds, Timers, to_clock
 from schedules_async._hooks import Hooks
@@ -98,7 +98,7 @@ class SchedulesSession:
     ) -> None:
         self._context = contextvars.copy_context()
         self._hooks = Hooks(hooks)
-        self._tokens = Tokens(as_token_provider(auth), self._hooks, self._context)
+        self._tokens = Tokens(auth, self._hooks, self._context)
         self._base_url = check_base_url(base_url.api_url if isinstance(base_url, Environment) else base_url)
         self._polling = _expect(PollingPolicy, "polling", polling)
         self._retry = _expect(RetryPolicy, "retry", retry)

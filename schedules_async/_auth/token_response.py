@@ -6,7 +6,7 @@ from typing import Any
 
 from multidict import CIMultiDict
 
-from schedules_async._auth.bearer_token import to_bearer_token
+from schedules_async._auth.bearer_token import BearerToken
 from schedules_async._http.responses import Answer, read_error
 from schedules_async._http.retry import RetryPolicy, backoff_delay
 from schedules_async._operations.operation import read_json
@@ -31,10 +31,12 @@ def read_grant(answer: Answer) -> tuple[str, float]:
     kind = grant.get("token_type", "Bearer")
     if not isinstance(kind, str) or kind.lower() != "bearer":  # RFC 6749 section 7.1
         raise MalformedResponseError("the type of the token is not Bearer")
-    token = to_bearer_token(grant.get("access_token"))
-    if isinstance(token, Exception):
-        raise MalformedResponseError(f"no usable access_token: {token}")
-    return token.text, read_life(grant.get("expires_in"))
+    text: Any = grant.get("access_token")
+    try:
+        BearerToken(text).check()
+    except (TypeError, ValueError) as error:
+        raise MalformedResponseError(f"no usable access_token: {error}") from None
+    return text, read_life(grant.get("expires_in"))
 
 
 def _read_object(body: bytes) -> dict[str, Any]:

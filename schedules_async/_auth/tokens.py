@@ -1,7 +1,7 @@
 """Bearer tokens: their providers, and the renewal of a rejected one, once for all requests.
 
 A new source of tokens is a class with `get_token`, in a module of its own like `client_credentials.py`. Only if it has
-a shorthand, as text is the shorthand of a fixed token, does `as_token_provider` need a branch.
+a shorthand, as text is the shorthand of a fixed token, does `Tokens` need a branch.
 """
 
 import asyncio
@@ -9,11 +9,9 @@ import contextvars
 import inspect
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from attrs import define, field
-
-from schedules_async._auth.bearer_token import BearerToken, to_bearer_token
+from schedules_async._auth.bearer_token import BearerToken
 from schedules_async._auth.client_credentials import ClientCredentials
 from schedules_async._auth.single_flight import SingleFlight
 from schedules_async._hooks import Hooks
@@ -35,74 +33,27 @@ class TokenProvider(Protocol):
         """Return the bare token; `rejected` is the token that just met a 401."""
 
 
-@define(eq=False, repr=False)
-class TokenFunction:
-    """The caller's function, called before each request; it may be async."""
-
-    _function: Callable[[], Awaitable[str] | str]
-
-    async def get_token(self, *, rejected: str | None = None) -> str:
-        """Call the function."""
-        del rejected
-        token = self._function()
-        return await token if inspect.isawaitable(token) else token
-
-
 Auth = str | Callable[[], Awaitable[str] | str] | TokenProvider
 
 
-def as_token_provider(auth: Auth) -> TokenProvider:
-    """Return the provider that `auth` stands for; raise TypeError for other types, ValueError for a bad token."""
-    if isinstance(auth, str):
-        return _checked(to_bearer_token(auth))
-    if isinstance(auth, TokenProvider) and not isinstance(auth, type):
-        return auth
-    if callable(auth):
-        return TokenFunction(auth)
-    raise TypeError(f"auth must be a token, a function or a TokenProvider, not {type(auth).__name__}")
-
-
-async def request_token(provider: TokenProvider, rejected: BearerToken | None = None) -> BearerToken:
-    """Return a usable token within 30 seconds; an exception of the provider becomes an AuthenticationError."""
-    try:
-        async with asyncio.timeout(LONGEST_TOKEN_ATTEMPT):
-            result = to_bearer_token(await provider.get_token(rejected=None if rejected is None else rejected.text))
-    except AuthenticationError:
-        raise
-    except (Exception, asyncio.CancelledError) as error:
-        task = asyncio.current_task()
-        if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
-            raise  # otherwise something that the provider awaited was cancelled, not this request
-        raise AuthenticationError(f"no token could be obtained: {type(error).__name__}") from error
-    return _checked(result)
-
-
-def _checked(token: BearerToken | Exception) -> BearerToken:
-    if isinstance(token, Exception):
-        raise token
-    return token
-
-
-@define(eq=False, repr=False)
 class Tokens:
-    """The tokens of one session: a token that meets a 401 in many requests at once is renewed once."""
+    """The tokens of one session: a token that meets a 401 in many requests at once is renewed once.
 
-    _provider: TokenProvider
-    _hooks: Hooks
-    _context: contextvars.Context
-    _newest: BearerToken | None = field(init=False, default=None)
-    _renewals: dict[BearerToken, SingleFlight[BearerToken]] = field(init=False, factory=dict)
+    `fixed` is the only token if `auth` is text, else None. Raise TypeError or ValueError if `auth` is unusable.
+    """
 
-    @property
-    def is_fixed(self) -> bool:
-        """True if there is only one token, so that a rejected one cannot be renewed."""
-        return isinstance(self._provider, BearerToken)
+    def __init__(self, auth: Auth, hooks: Hooks, context: contextvars.Context) -> None:
+        if not isinstance(auth, str | TokenProvider) and not callable(auth):
+            raise TypeError(f"auth must be a token, a function or a TokenProvider, not {type(auth).__name__}")
+        self.fixed = BearerToken(auth).check() if isinstance(auth, str) else None
+        self._source: Any = None if isinstance(auth, str) else auth  # a provider or a function
+        self._hooks, self._context = hooks, context
+        self._newest: BearerToken | None = None
+        self._renewals: dict[BearerToken, SingleFlight[BearerToken]] = {}
 
     async def get(self) -> BearerToken:
         """Return the token for a request that leaves now."""
-        if isinstance(self._provider, BearerToken):
-            return self._provider
-        return self._note(await request_token(self._provider))
+        return self.fixed or await self._request()
 
     async def renew(self, rejected: BearerToken) -> BearerToken:
         """Return another token for one that met a 401; the same one if the provider has no other."""
@@ -115,17 +66,35 @@ class Tokens:
 
     async def _replace(self, rejected: BearerToken) -> BearerToken:
         try:
-            return self._note(await request_token(self._provider, rejected), was_rejected=True)
+            return await self._request(rejected)
         finally:
             self._renewals.pop(rejected, None)
 
-    def _note(self, token: BearerToken, *, was_rejected: bool = False) -> BearerToken:
-        before, self._newest = self._newest, token
+    async def _request(self, rejected: BearerToken | None = None) -> BearerToken:
+        """Return a usable token within 30 seconds; an exception of the provider becomes an AuthenticationError."""
+        try:
+            async with asyncio.timeout(LONGEST_TOKEN_ATTEMPT):
+                token = BearerToken(await self._ask(rejected))
+        except AuthenticationError:
+            raise
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+                raise  # otherwise something that the provider awaited was cancelled, not this request
+            raise AuthenticationError(f"no token could be obtained: {type(error).__name__}") from error
+        before, self._newest = self._newest, token.check()
         if before is not None and before != token:
-            self._hooks.emit(TokenRenewed(was_rejected))
+            self._hooks.emit(TokenRenewed(rejected is not None))
         return token
+
+    async def _ask(self, rejected: BearerToken | None) -> str:
+        """Ask the provider, or call the function, which may be async."""
+        if isinstance(self._source, TokenProvider) and not isinstance(self._source, type):
+            return await self._source.get_token(rejected=None if rejected is None else rejected.text)
+        token: Awaitable[str] | str = self._source()
+        return await token if inspect.isawaitable(token) else token
 
     async def aclose(self) -> None:
         """End a renewal of client credentials that no caller waits for; other providers are left alone."""
-        if isinstance(self._provider, ClientCredentials):
-            await self._provider.aclose_idle()
+        if isinstance(self._source, ClientCredentials):
+            await self._source.aclose_idle()

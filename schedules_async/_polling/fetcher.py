@@ -49,7 +49,7 @@ class Fetcher:
         """
         token, held = await self._tokens.get(), self._find_held(ref)
         status, outcome = await self._send(ref, turn, token, held)
-        if status == 401 and not self._tokens.is_fixed:
+        if status == 401 and self._tokens.fixed is None:
             await self._queue.next_turn(turn)
             rejected, token = token, await self._tokens.renew(token)
             if token != rejected:

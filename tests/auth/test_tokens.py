@@ -9,7 +9,7 @@ import pytest
 from event_loops import HastyLoop, turns
 
 from schedules_async._auth.bearer_token import BearerToken
-from schedules_async._auth.tokens import Auth, TokenProvider, Tokens, as_token_provider, request_token
+from schedules_async._auth.tokens import Auth, Tokens
 from schedules_async._hooks import Hooks
 from schedules_async.errors import AuthenticationError
 
@@ -64,19 +64,19 @@ def plain_function_of(answer: Any) -> Callable[[], str]:
     return get
 
 
-def tokens_of(provider: TokenProvider) -> Tokens:
-    return Tokens(provider, Hooks(), contextvars.copy_context())
+def tokens_of(auth: Auth) -> Tokens:
+    return Tokens(auth, Hooks(), contextvars.copy_context())
 
 
 @pytest.mark.parametrize("token", BAD_TOKENS, ids=ascii)
 async def test_unusable_token_is_rejected_without_being_shown(token: str) -> None:
     rejections = []
     with pytest.raises(ValueError, match="unusable token") as caught:
-        as_token_provider(token)
+        tokens_of(token)
     rejections.append(caught)
     for auth in (Provider(token), function_of(token), plain_function_of(token)):
         with pytest.raises(ValueError, match="unusable token") as caught:
-            await request_token(as_token_provider(auth))
+            await tokens_of(auth).get()
         rejections.append(caught)
     for caught in rejections:
         assert "secr" not in str(caught.value)
@@ -87,14 +87,14 @@ async def test_unusable_token_is_rejected_without_being_shown(token: str) -> Non
 @pytest.mark.parametrize("token", [None, 5, b"secret", ["secret"]])
 async def test_token_of_another_type_raises_type_error(token: Any) -> None:
     with pytest.raises(TypeError, match=type(token).__name__) as caught:
-        await request_token(Provider(token))
+        await tokens_of(Provider(token)).get()
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("auth", [None, 5, b"secret", ["secret"], {"token": "secret"}])
 def test_auth_of_another_type_raises_type_error(auth: Any) -> None:
     with pytest.raises(TypeError, match=type(auth).__name__) as caught:
-        as_token_provider(auth)
+        tokens_of(auth)
     assert "secret" not in str(caught.value)
 
 
@@ -105,28 +105,26 @@ def test_auth_of_another_type_raises_type_error(auth: Any) -> None:
 )
 @pytest.mark.parametrize("rejected", [None, "old"])
 async def test_each_kind_of_auth_provides_its_token(auth: Auth, rejected: str | None) -> None:
-    provider = as_token_provider(auth)
-    assert isinstance(provider, TokenProvider)
-    assert await provider.get_token(rejected=rejected) == "secret"
-    token = await request_token(provider, None if rejected is None else BearerToken(rejected))
+    tokens = tokens_of(auth)
+    token = await (tokens.get() if rejected is None else tokens.renew(BearerToken(rejected)))
     assert token == BearerToken("secret")
+    assert tokens.fixed == (token if isinstance(auth, str) else None)
     assert "secret" not in repr(token)
-    assert "secret" not in repr(provider)
-    assert "secret" not in str(provider)
+    assert "secret" not in repr(tokens)
+    assert "secret" not in str(tokens)
 
 
 async def test_provider_is_used_itself_with_rejected_token() -> None:
     provider = Provider("new")
-    assert as_token_provider(provider) is provider
-    await request_token(provider)
-    await request_token(provider, BearerToken("old"))
-    assert provider.rejected == [None, "old"]
+    tokens = tokens_of(provider)
+    assert await tokens.renew(await tokens.get()) == BearerToken("new")
+    assert provider.rejected == [None, "new"]
 
 
 async def test_function_is_called_for_every_request() -> None:
     tokens = iter(["one", "two"])
-    provider = as_token_provider(lambda: next(tokens))
-    assert [(await request_token(provider)).text for _ in range(2)] == ["one", "two"]
+    session = tokens_of(lambda: next(tokens))
+    assert [(await session.get()).text for _ in range(2)] == ["one", "two"]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +133,7 @@ async def test_function_is_called_for_every_request() -> None:
 @pytest.mark.parametrize("kind", [Provider, function_of, plain_function_of])
 async def test_exception_of_provider_becomes_authentication_error(kind: Callable[[Any], Any], error: Exception) -> None:
     with pytest.raises(AuthenticationError) as caught:
-        await request_token(as_token_provider(kind(error)))
+        await tokens_of(kind(error)).get()
     assert caught.value.__cause__ is error
     assert type(error).__name__ in str(caught.value)
     assert "secret" not in str(caught.value)
@@ -145,7 +143,7 @@ async def test_exception_of_provider_becomes_authentication_error(kind: Callable
 @pytest.mark.parametrize("auth", [lambda needed: needed, Provider], ids=["argument", "class"])
 async def test_function_that_cannot_be_called_is_authentication_error(auth: Any) -> None:
     with pytest.raises(AuthenticationError) as caught:
-        await request_token(as_token_provider(auth))
+        await tokens_of(auth).get()
     assert isinstance(caught.value.__cause__, TypeError)
     assert "secret" not in str(caught.value)
 
@@ -153,13 +151,13 @@ async def test_function_that_cannot_be_called_is_authentication_error(auth: Any)
 async def test_authentication_error_of_provider_is_raised_unchanged() -> None:
     error = AuthenticationError("locked out", code="Locked")
     with pytest.raises(AuthenticationError) as caught:
-        await request_token(Provider(error))
+        await tokens_of(Provider(error)).get()
     assert caught.value is error
 
 
 async def test_provider_that_raises_cancelled_error_is_authentication_error() -> None:
     with pytest.raises(AuthenticationError, match="CancelledError"):
-        await request_token(Provider(asyncio.CancelledError()))
+        await tokens_of(Provider(asyncio.CancelledError())).get()
 
 
 @pytest.mark.parametrize(("seconds", "is_too_long"), [(29.0, False), (30.5, True)])
@@ -173,10 +171,10 @@ def test_provider_has_half_a_minute(seconds: float, is_too_long: bool) -> None:
 
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         if not is_too_long:
-            assert runner.run(request_token(as_token_provider(dawdle))).text == "secret"
+            assert runner.run(tokens_of(dawdle).get()).text == "secret"
             return
         with pytest.raises(AuthenticationError, match="TimeoutError") as caught:
-            runner.run(request_token(as_token_provider(dawdle)))
+            runner.run(tokens_of(dawdle).get())
         assert isinstance(caught.value.__cause__, TimeoutError)
 
 
