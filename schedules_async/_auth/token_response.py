@@ -1,6 +1,5 @@
 """The identity server's answer to a token request, and when to retry it. Pure."""
 
-import json
 import re
 from typing import Any
 
@@ -16,7 +15,9 @@ _RETRY = RetryPolicy(attempts=3)
 _MAX_DELAY = 5.0  # seconds between two attempts; a longer Retry-After ends them
 _USUAL_LIFE = 3600.0  # seconds: Bentley's, for an answer without one
 _SHORTEST_LIFE, _LONGEST_LIFE = 1.0, 86400.0  # seconds; other values are clipped
-_ERROR_CODE = re.compile(r"invalid_(client|grant|request|scope)|unauthorized_client|unsupported_grant_type")
+_ERROR_CODE = re.compile(
+    rb'"error"\s*:\s*"(invalid_(?:client|grant|request|scope)|unauthorized_client|unsupported_grant_type)"'
+)
 
 
 def read_grant(answer: Answer) -> tuple[str, float]:
@@ -27,7 +28,12 @@ def read_grant(answer: Answer) -> tuple[str, float]:
         raise MalformedResponseError(f"unexpected status {answer.status}")
     if answer.problem is not None:
         raise MalformedResponseError(answer.problem)
-    grant = _read_object(answer.body)
+    try:
+        grant = read_json(answer.body)
+    except (ValueError, RecursionError):
+        grant = None  # the exception holds the whole body, so it is not chained
+    if not isinstance(grant, dict):
+        raise MalformedResponseError("the answer is not a JSON object")
     kind = grant.get("token_type", "Bearer")
     if not isinstance(kind, str) or kind.lower() != "bearer":  # RFC 6749 section 7.1
         raise MalformedResponseError("the type of the token is not Bearer")
@@ -39,27 +45,14 @@ def read_grant(answer: Answer) -> tuple[str, float]:
     return text, read_life(grant.get("expires_in"))
 
 
-def _read_object(body: bytes) -> dict[str, Any]:
-    try:
-        document = read_json(body)
-    except (ValueError, RecursionError):
-        document = None  # the exception holds the whole body, so it is not chained
-    if not isinstance(document, dict):
-        raise MalformedResponseError("the answer is not a JSON object")
-    return document
-
-
 def _read_failure(answer: Answer) -> ResponseError:
     """Return the error with only the status, the delay and a standard code (RFC 6749 section 5.2).
 
     The rest may repeat the secret.
     """
     times = [(name, value) for name, value in answer.headers.items() if name.title() in ("Date", "Retry-After")]
-    try:
-        code = _ERROR_CODE.fullmatch(str(_read_object(answer.body).get("error")))
-    except MalformedResponseError:
-        code = None
-    body = json.dumps({"error": {"code": code and code[0]}}).encode()
+    code = _ERROR_CODE.search(answer.body)
+    body = b"" if code is None else b'{"error": {"code": "%s"}}' % code[1]
     return read_error(Answer(answer.status, CIMultiDict(times), body, received=answer.received))
 
 
