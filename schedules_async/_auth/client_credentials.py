@@ -24,7 +24,7 @@ from schedules_async._http.borrowed import check_borrowed, find_proxy, open_clie
 from schedules_async._http.responses import COMMON_HEADERS, Answer
 from schedules_async._http.urls import check_token_url
 from schedules_async._operations.base_errors import copy_error
-from schedules_async.errors import AuthenticationError, ResponseError, SchedulesError
+from schedules_async.errors import AuthenticationError, SchedulesError
 
 ATTEMPT_TIMEOUT = 10.0  # seconds for one request; a session waits for a token for 30 seconds in all
 _PATIENCE = 2.0  # seconds that a request with a valid token waits for a newer one
@@ -76,8 +76,10 @@ class ClientCredentials:
         clock: Clock | None = None,
     ) -> None:
         self._client_id = _check("client_id", client_id, _PRINTABLE)
-        self._authorization = _to_basic(client_id, _check("client_secret", client_secret, _PRINTABLE))
-        self._url = check_token_url(token_url)
+        # Both parts are form-encoded (RFC 6749 section 2.3.1), as by the platform's own @itwin/service-authorization.
+        pair = f"{quote_plus(client_id)}:{quote_plus(_check('client_secret', client_secret, _PRINTABLE))}"
+        self._authorization = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        self._url = URL(check_token_url(token_url), encoded=True)
         self._scope = _check("scope", scope, _SCOPE)
         self._borrowed = check_borrowed(http)
         self._clock = to_clock(clock)
@@ -112,10 +114,7 @@ class ClientCredentials:
             return token.text
 
     async def aclose_idle(self) -> None:
-        """End a renewal that no caller waits for any more, so that no task is left.
-
-        A session that closes calls this. The credentials remain usable.
-        """
+        """End a renewal that no caller waits for; a session that closes calls this, and others go on."""
         await self._renewal.aclose()
 
     async def _renew(self) -> _Token:
@@ -135,16 +134,13 @@ class ClientCredentials:
         return outcome
 
     def _fail(self, fault: SchedulesError, attempts: int) -> AuthenticationError:
-        now, response = self._clock.monotonic(), fault if isinstance(fault, ResponseError) else ResponseError("")
+        now, retry_after = self._clock.monotonic(), getattr(fault, "retry_after", None)
         count = f" ({attempts} attempts)" if attempts > 1 else ""
-        error = AuthenticationError(
-            f"no token could be obtained from {URL(self._url).host}: {fault}{count}",
-            code=response.code,
-            retry_after=response.retry_after,
-        )
+        text = f"no token could be obtained from {self._url.host}: {fault}{count}"
+        error = AuthenticationError(text, code=getattr(fault, "code", None), retry_after=retry_after)
         error.is_transient = fault.is_transient or fault.is_throttling
-        if response.retry_after is not None:
-            self._refusal = (now + response.retry_after, error)
+        if retry_after is not None:
+            self._refusal = (now + retry_after, error)
         if self._token is not None:
             self._token.renew_at = now + _RENEWAL_DELAY
         return error
@@ -161,10 +157,10 @@ class ClientCredentials:
         return _Token(text, sent + renewal_age(life), sent + life)
 
     async def _post(self) -> Answer:
-        url, proxy, client = URL(self._url, encoded=True), None, None
+        proxy, client = None, None
         fault: Exception
         try:
-            proxy = find_proxy(self._borrowed, url)
+            proxy = find_proxy(self._borrowed, self._url)
             client = open_client(
                 self._borrowed,
                 proxy=proxy,
@@ -173,12 +169,12 @@ class ClientCredentials:
             )
             async with asyncio.timeout(ATTEMPT_TIMEOUT), client as http:
                 form = {"grant_type": "client_credentials", "scope": self._scope}
-                response = await http.post(url, data=form, allow_redirects=False)
+                response = await http.post(self._url, data=form, allow_redirects=False)
                 return await read_whole(response, proxy)
         except Exception as error:  # also of a borrowed connector, whose frames would hold the secret
             fault = error
         is_closed = self._borrowed is not None and self._borrowed.closed
-        raise to_transport_error(fault, url, proxy, is_transient=client is not None and not is_closed)
+        raise to_transport_error(fault, self._url, proxy, is_transient=client is not None and not is_closed)
 
 
 def _check(name: str, value: str, form: re.Pattern[str]) -> str:
@@ -187,12 +183,3 @@ def _check(name: str, value: str, form: re.Pattern[str]) -> str:
     if not form.fullmatch(value):
         raise ValueError(f"{name} is empty, or contains a character that RFC 6749 (appendix A) does not allow")
     return value
-
-
-def _to_basic(client_id: str, client_secret: str) -> str:
-    """Return the header value for HTTP Basic, with both parts form-encoded (RFC 6749 section 2.3.1).
-
-    Every server supports that; the platform's own client, @itwin/service-authorization, does the same.
-    """
-    pair = f"{quote_plus(client_id)}:{quote_plus(client_secret)}"
-    return f"Basic {base64.b64encode(pair.encode()).decode()}"
