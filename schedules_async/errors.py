@@ -29,6 +29,7 @@ attributes, so that copies and pickles keep them. The caller's own mistakes rais
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from attrs import frozen
@@ -60,6 +61,7 @@ __all__ = [
 _TRANSIENT_STATUSES = frozenset({408, 500, 502, 503, 504})
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class TransportError(SchedulesError):
     """No complete answer came: refused, reset, TLS, DNS, cut off, timed out, or bytes that are not HTTP.
 
@@ -67,9 +69,7 @@ class TransportError(SchedulesError):
     trusted, or the borrowed aiohttp session was closed.
     """
 
-    def __init__(self, message: str, *, ref: OperationRef | None = None, is_transient: bool = True) -> None:
-        super().__init__(message, ref=ref)
-        self.is_transient = is_transient
+    is_transient: bool = True
 
 
 @frozen
@@ -81,6 +81,7 @@ class ErrorDetail:
     target: str | None = None
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class ResponseError(SchedulesError):
     """An HTTP error, with the facts of the answer.
 
@@ -90,31 +91,20 @@ class ResponseError(SchedulesError):
     429, or a 503 with Retry-After. `limits` holds the ITwinPlatform-RateLimited-* headers of a 429 by name.
     """
 
-    def __init__(
-        self,
-        text: str,
-        *,
-        ref: OperationRef | None = None,
-        status: int | None = None,
-        code: str | None = None,
-        message: str | None = None,
-        target: str | None = None,
-        details: tuple[ErrorDetail, ...] = (),
-        retry_after: float | None = None,
-        correlation_id: str | None = None,
-        limits: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(text, ref=ref)
-        self.status = status
-        self.code = code
-        self.message = message
-        self.target = target
-        self.details = details
-        self.retry_after = retry_after
-        self.correlation_id = correlation_id
-        self.limits: dict[str, str] = dict(limits or {})
-        self.is_transient: bool = status in _TRANSIENT_STATUSES
-        self.is_throttling: bool = status == 429 or (status == 503 and retry_after is not None)
+    status: int | None = None
+    code: str | None = None
+    message: str | None = None
+    target: str | None = None
+    details: tuple[ErrorDetail, ...] = ()
+    retry_after: float | None = None
+    correlation_id: str | None = None
+    limits: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self, text: str) -> None:
+        super().__post_init__(text)
+        self.limits = dict(self.limits)
+        self.is_transient: bool = self.status in _TRANSIENT_STATUSES
+        self.is_throttling: bool = self.status == 429 or (self.status == 503 and self.retry_after is not None)
 
 
 class AuthenticationError(ResponseError):
@@ -145,12 +135,11 @@ class SessionClosedError(SchedulesError):
     """The session was closed, before the call or while it was pending."""
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class WaitError(SchedulesError):
     """A wait that did not end in `Succeeded`; `operation` is its last snapshot, or None."""
 
-    def __init__(self, message: str, *, ref: OperationRef | None = None, operation: Operation | None = None) -> None:
-        super().__init__(message, ref=ref)
-        self.operation = operation
+    operation: Operation | None = None
 
 
 class OperationFailedError(WaitError):

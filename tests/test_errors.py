@@ -83,6 +83,12 @@ def test_facts_not_given_are_none_or_empty() -> None:
         assert set(facts.values()) == {None}
 
 
+def test_compared_facts_are_attributes() -> None:
+    """Pytest shows them where an `assert` of two errors fails."""
+    for error in BARE:
+        assert all(hasattr(error, name) for name, fact in error.__dataclass_fields__.items() if fact.compare)
+
+
 def test_limits_are_not_shared_between_errors() -> None:
     one, other = RateLimitedError("x", limits=LIMITS), RateLimitedError("x", limits=LIMITS)
     one.limits["ITwinPlatform-RateLimited-API"] = "schedules"

@@ -2,6 +2,7 @@
 
 from asyncio import CancelledError
 from contextlib import suppress
+from dataclasses import InitVar, dataclass, field
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import TypeVar
 
@@ -10,6 +11,7 @@ from schedules_async._operations.ref import OperationRef
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: set for classes made by a class statement
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class SchedulesError(Exception):
     """The base of every error that this library raises for what the service or the network did.
 
@@ -19,11 +21,11 @@ class SchedulesError(Exception):
 
     is_transient = False
     is_throttling = False
+    text: InitVar[str] = field(kw_only=False, compare=False)  # the only one in `args`, for copies and pickles
+    ref: OperationRef | None = None
 
-    def __init__(self, message: str, *, ref: OperationRef | None = None) -> None:
-        """Pass on the message as the only argument, so that copies and pickles keep every fact."""
-        super().__init__(message)
-        self.ref = ref
+    def __post_init__(self, text: str) -> None:
+        super().__init__(text)
 
 
 class MalformedResponseError(SchedulesError):
@@ -74,12 +76,12 @@ def _copy_fields(error: AnyError) -> AnyError:
     arguments = (error.message, error.exceptions) if isinstance(error, BaseExceptionGroup) else ()
     twin: AnyError = built_in.__new__(type(error), *arguments)  # the class that determines the memory layout
     owners = type(error).__mro__[: -len(BaseException.__mro__)]
-    for field in (field for owner in owners for field in vars(owner).values()):
-        if isinstance(field, GetSetDescriptorType | MemberDescriptorType) and not field.__name__.startswith("__"):
+    for member in (member for owner in owners for member in vars(owner).values()):
+        if isinstance(member, GetSetDescriptorType | MemberDescriptorType) and not member.__name__.startswith("__"):
             with suppress(AttributeError):  # a slot that was never set, or a field that cannot be set
-                value = field.__get__(error)
-                if value is not None or not _is_built_in(field.__objclass__):  # None: a built-in one never set
-                    field.__set__(twin, value)
+                value = member.__get__(error)
+                if value is not None or not _is_built_in(member.__objclass__):  # None: a built-in one never set
+                    member.__set__(twin, value)
     for name in ("args", "__cause__", "__context__", "__suppress_context__"):
         BaseException.__setattr__(twin, name, getattr(error, name))
     if not isinstance(error, SchedulesError):

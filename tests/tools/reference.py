@@ -9,12 +9,14 @@ import importlib
 import pkgutil
 import re
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pdoc
 
 import schedules_async
+from schedules_async import SchedulesError
 from schedules_async._version import __version__
 
 TOP = schedules_async.__name__
@@ -47,6 +49,8 @@ def foundations(modules: list[str]) -> set[str]:
 def build(folder: Path) -> list[str]:
     """Write the pages; return the names that are missing from them."""
     modules = public_modules()
+    del SchedulesError.__annotations__["text"]  # an argument, which pdoc takes for an attribute
+    warnings.filterwarnings("ignore", "Cannot determine where")  # pdoc looks for fields in the public module's file
     pdoc.render.configure(footer_text=f"{TOP} {__version__}", show_source=False)
     pdoc.pdoc(*modules, *foundations(modules), output_directory=folder)
     return [f"{module}.{name}" for module in modules for name in missing_entries(module, folder)]
