@@ -104,14 +104,13 @@ class WaitEnded:
         return len(self.begun.refs) - len(self.outcomes)
 
     def __str__(self) -> str:
-        return f"wait for {_name(self.begun.refs)} ended: {self._how()} after {self.seconds:.1f} s, polls: {self.polls}"
-
-    def _how(self) -> str:
-        left = "left" if self.interruption is None else f"left by {self.interruption!r}"
-        if len(self.begun.refs) == 1:
-            return _describe(self.outcomes[0]) if self.outcomes else left
-        counts = {"succeeded": self.succeeded, "failed": self.failed, "lost": self.lost, left: self.left}
-        return ", ".join(f"{count} {how}" for how, count in counts.items() if count)
+        how = "left" if self.interruption is None else f"left by {self.interruption!r}"
+        if len(self.begun.refs) != 1:
+            counts = {"succeeded": self.succeeded, "failed": self.failed, "lost": self.lost, how: self.left}
+            how = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+        elif self.outcomes:
+            how = _describe(self.outcomes[0])
+        return f"wait for {_name(self.begun.refs)} ended: {how} after {self.seconds:.1f} s, polls: {self.polls}"
 
 
 @frozen
