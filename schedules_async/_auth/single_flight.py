@@ -15,25 +15,16 @@ _MAX_RUNS = 3  # for one caller, if each is cancelled from outside
 
 
 @define(eq=False, repr=False)
-class _Run(Generic[Value]):
-    """A run and the number of its callers; `is_detached` once a caller has run out of patience."""
-
-    task: asyncio.Task[Value]
-    callers: int = 0
-    is_detached: bool = False
-
-
-@define(eq=False, repr=False)
 class SingleFlight(Generic[Value]):
     """Runs a coroutine function once for all callers that wait at the same time, in a context of its own.
 
-    Cancelling a caller, even the first, does not affect the others. Cancelling the last one ends the run, unless an
-    earlier caller has run out of patience.
+    Cancelling a caller, even the first or the last, does not affect the run.
     """
 
     _start: Callable[[], Coroutine[Any, Any, Value]]
     _context: contextvars.Context = field(factory=contextvars.copy_context)
-    _run: _Run[Value] | None = field(init=False, default=None)
+    _run: asyncio.Task[Value] | None = field(init=False, default=None)
+    _callers: int = field(init=False, default=0)
 
     async def result(self, patience: float | None = None) -> Value:
         """Return the result of the run under way, or of a new one; each caller gets a copy of its exception.
@@ -41,44 +32,32 @@ class SingleFlight(Generic[Value]):
         Raise TimeoutError after `patience` seconds of the event loop; the run continues. A run that is cancelled
         from outside is started again, a few times at most; then AuthenticationError is raised.
         """
-        loop = asyncio.get_running_loop()
-        deadline = None if patience is None else loop.time() + patience
-        for _ in range(_MAX_RUNS):
-            run = self._join(loop)
-            try:
-                await asyncio.wait({run.task}, timeout=None if deadline is None else deadline - loop.time())
-                run.is_detached |= not run.task.done()
-            finally:
-                run.callers -= 1
-                if not run.is_detached:
-                    await self._end_idle(run)
-            if not run.task.done():
-                raise TimeoutError
-            if run.task.cancelled():
-                continue
-            if (error := run.task.exception()) is not None:
-                raise copy_error(error)
-            return run.task.result()
-        raise AuthenticationError("no token could be obtained: the request was cancelled")
+        self._callers += 1
+        try:
+            async with asyncio.timeout(patience):
+                for _ in range(_MAX_RUNS):
+                    run = self._join(asyncio.get_running_loop())
+                    await asyncio.wait({run})
+                    if run.cancelled():
+                        continue
+                    if (error := run.exception()) is not None:
+                        raise copy_error(error)
+                    return run.result()
+            raise AuthenticationError("no token could be obtained: the request was cancelled")
+        finally:
+            self._callers -= 1
 
-    def _join(self, loop: asyncio.AbstractEventLoop) -> _Run[Value]:
-        run = self._run
-        if run is None or run.task.done() or run.task.get_loop() is not loop:
+    def _join(self, loop: asyncio.AbstractEventLoop) -> asyncio.Task[Value]:
+        if self._run is None or self._run.done() or self._run.get_loop() is not loop:
             # A task made in this way is never eager, whatever the loop's task factory is.
-            run = self._run = _Run(asyncio.Task(self._start(), loop=loop, context=self._context))
+            self._run = asyncio.Task(self._start(), loop=loop, context=self._context)
             # Otherwise asyncio reports an exception that no caller is left to receive.
-            run.task.add_done_callback(lambda task: task.cancelled() or task.exception())
-        run.callers += 1
-        return run
+            self._run.add_done_callback(lambda run: run.cancelled() or run.exception())
+        return self._run
 
     async def aclose(self) -> None:
         """End a run that no caller waits for, and wait until it has ended."""
-        if self._run is not None and self._run.task.get_loop() is asyncio.get_running_loop():
-            await self._end_idle(self._run)
-
-    async def _end_idle(self, run: _Run[Value]) -> None:
-        if run.callers == 0 and not run.task.done():
-            if self._run is run:
-                self._run = None
-            run.task.cancel()
-            await asyncio.wait({run.task})
+        run = self._run
+        if run is not None and self._callers == 0 and run.get_loop() is asyncio.get_running_loop():
+            run.cancel()
+            await asyncio.wait({run})

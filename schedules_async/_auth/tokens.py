@@ -95,6 +95,8 @@ class Tokens:
         return await token if inspect.isawaitable(token) else token
 
     async def aclose(self) -> None:
-        """End a renewal of client credentials that no caller waits for; other providers are left alone."""
+        """End the renewals that no caller waits for."""
+        for renewal in [*self._renewals.values()]:
+            await renewal.aclose()
         if isinstance(self._source, ClientCredentials):
             await self._source.aclose_idle()

@@ -1,4 +1,4 @@
-"""One run for all callers: it survives whoever leaves, and ends with the last one to be cancelled."""
+"""One run for all callers: it survives whoever leaves, until it is closed."""
 
 import asyncio
 import contextvars
@@ -6,7 +6,7 @@ import gc
 from typing import Any
 
 import pytest
-from event_loops import turns
+from event_loops import HastyLoop, turns
 
 from schedules_async._auth.single_flight import SingleFlight
 from schedules_async.errors import AuthenticationError
@@ -65,30 +65,31 @@ async def test_cancelled_callers_cost_the_others_nothing(work: Work, left: list[
     assert (work.started, work.ended) == (1, ["done"])
 
 
-async def test_last_cancelled_caller_ends_and_awaits_the_run(work: Work) -> None:
+async def test_run_without_callers_is_joined_by_later_ones(work: Work) -> None:
     flight = SingleFlight(work.run)
     tasks = await join(flight, 3)
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
-    assert work.ended == ["cancelled"]
     assert all(task.cancelled() for task in tasks)
-    assert asyncio.all_tasks() == {asyncio.current_task()}
-    work.outcome = asyncio.get_running_loop().create_future()
+    [late] = await join(flight, 1)
     work.outcome.set_result("result")
-    assert await flight.result() == "result"
+    assert await late == "result"
+    assert (work.started, work.ended) == (1, ["done"])
 
 
-async def test_caller_during_cancellation_starts_another_run(work: Work) -> None:
+async def test_caller_during_closing_starts_another_run(work: Work) -> None:
     flight = SingleFlight(work.run)
     [task] = await join(flight, 1)
     task.cancel()
     await turns(2)
+    closing = asyncio.create_task(flight.aclose())
+    await turns(2)
     work.outcome = asyncio.get_running_loop().create_future()
     work.outcome.set_result("result")
     assert await flight.result() == "result"
-    assert work.started == 2
-    await asyncio.wait({task})
+    assert (work.started, work.ended) == (2, ["cancelled", "done"])
+    await closing
 
 
 async def test_impatient_caller_leaves_the_run_going(work: Work) -> None:
@@ -154,18 +155,28 @@ async def test_run_cancelled_each_time_is_an_error() -> None:
     assert len(started) == 6
 
 
-async def test_patience_counts_across_restarts(work: Work) -> None:
-    async def run() -> str:
-        if not work.started:
-            work.started += 1
-            raise asyncio.CancelledError
-        return await work.run()
+def test_patience_counts_across_restarts() -> None:
+    loop, runs = HastyLoop(), list[str]()
 
-    flight = SingleFlight(run)
-    with pytest.raises(TimeoutError):
-        await flight.result(0.001)
-    assert work.started == 2
-    await flight.aclose()
+    async def run() -> str:
+        runs.append("run")
+        if len(runs) == 1:
+            raise asyncio.CancelledError
+        hanging: asyncio.Future[str] = loop.create_future()
+        return await hanging
+
+    async def use() -> None:
+        flight = SingleFlight(run)
+        call = asyncio.create_task(flight.result(3600))
+        await turns(10)
+        assert len(runs) == 2
+        loop.ahead += 3600
+        with pytest.raises(TimeoutError):
+            await call
+        await flight.aclose()
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(use())
 
 
 async def test_run_has_its_own_context_and_is_lazy() -> None:

@@ -215,6 +215,23 @@ async def test_cancelled_renewals_leave_the_others_alone() -> None:
     assert await tokens.renew(new) == BearerToken("token-2")
 
 
+async def test_close_ends_renewal_without_callers() -> None:
+    before = asyncio.all_tasks()
+    texts = iter(["old"])
+
+    async def hang_once_rejected() -> str:
+        return next(texts, "") or await asyncio.get_running_loop().create_future()
+
+    tokens = tokens_of(hang_once_rejected)
+    renewal = asyncio.create_task(tokens.renew(await tokens.get()))
+    await turns(2)
+    renewal.cancel()
+    await asyncio.wait({renewal})
+    assert len(asyncio.all_tasks() - before) == 1
+    await tokens.aclose()
+    assert asyncio.all_tasks() == before
+
+
 async def test_provider_that_returns_rejected_token_again_is_notified() -> None:
     texts = iter(["old", "new", "old", "other"])
     rejections: list[str | None] = []
