@@ -5,10 +5,10 @@ from collections.abc import Callable, MutableMapping
 
 from attrs import define, field
 
-from schedules_async._auth.bearer_token import BearerToken
 from schedules_async._auth.tokens import Tokens
 from schedules_async._hooks import Hooks
 from schedules_async._http.aiohttp_gaps import NotSentError
+from schedules_async._http.bearer_token import BearerToken
 from schedules_async._http.responses import Fetched, read_answer
 from schedules_async._http.retry import RetryPolicy, backoff_delay
 from schedules_async._http.transport import StaleConnectionError, Transport

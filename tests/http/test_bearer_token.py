@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from schedules_async._auth.bearer_token import BearerToken
+from schedules_async._http.bearer_token import BearerToken
 
 VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
 NOT_VISIBLE = [*map(chr, range(0x21)), *map(chr, range(0x7F, 0x100)), "\u2028", "\udc80", "\U0001f600"]
