@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import aiohttp
 from attrs import define, field
@@ -19,6 +19,7 @@ from schedules_async._http.aiohttp_gaps import (
     keep_callers_frames,
     make_request_class,
 )
+from schedules_async._http.bearer_token import BearerToken
 from schedules_async._http.body import read_whole, to_transport_error
 from schedules_async._http.borrowed import Proxy, check_borrowed, find_proxy, open_client
 from schedules_async._http.responses import COMMON_HEADERS, Answer, redact, request_headers
@@ -26,14 +27,6 @@ from schedules_async._operations.ref import OperationRef
 
 MAX_CONNECTIONS = 100
 _KEEPALIVE = 60.0  # seconds; longer than the usual interval between two polls, so that they share a connection
-
-
-class Secret(Protocol):
-    """A bearer token whose repr does not show it."""
-
-    @property
-    def text(self) -> str:
-        """The bare token."""
 
 
 class StaleConnectionError(Exception):
@@ -80,7 +73,7 @@ class Transport:
             return MAX_CONNECTIONS
         return min(MAX_CONNECTIONS, connector.limit or math.inf, connector.limit_per_host or math.inf)
 
-    async def get(self, ref: OperationRef, token: Secret, tag: str | None) -> Answer:
+    async def get(self, ref: OperationRef, token: BearerToken, tag: str | None) -> Answer:
         """Send one request, conditional if it has a tag; raise TransportError if no complete answer came in time.
 
         Raise NotSentError if the request may no longer leave once it has a connection, and StaleConnectionError if
@@ -100,7 +93,7 @@ class Transport:
             outcome, url, self._proxy, ref, is_transient=self._http is not None and not self._is_borrowed_closed
         )
 
-    async def _send(self, ref: OperationRef, token: Secret, tag: str | None) -> Answer | BaseException:
+    async def _send(self, ref: OperationRef, token: BearerToken, tag: str | None) -> Answer | BaseException:
         """Return the answer or an exception, to be raised without the frames of aiohttp that hold the token."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         url, headers = _to_url(self._base_url, ref), request_headers(token.text, tag)
