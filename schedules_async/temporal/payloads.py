@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from attrs import evolve, frozen
 
@@ -56,8 +56,7 @@ class Outcome:
     @property
     def is_succeeded(self) -> bool:
         """True if the operation succeeded."""
-        value = self.value()
-        return isinstance(value, Operation) and value.is_succeeded
+        return bool(self.operation) and Operation.from_json(self.operation).is_succeeded
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,24 +133,34 @@ class WaitProgress:
 class HeartbeatDetails:
     """The latest snapshot, or None before the first, and the polls from which a policy derives the interval.
 
-    Each poll is its time, in seconds since 1970, and its snapshot. The next attempt starts from these details on any
-    worker; their text form is that of `Operation.to_json` with status, progress and `updatedAt` of the polls added.
+    Each poll is its time, the status, the progress and `updatedAt`; times are seconds since 1970. The next attempt
+    starts from these details on any worker; their text form is that of `Operation.to_json` with the polls added.
     """
 
     operation: Operation | None = None
-    polls: tuple[tuple[float, Operation], ...] = ()
+    polls: tuple[tuple[float, str, float, float | None], ...] = ()
 
     def with_poll(self, time: float, operation: Operation) -> "HeartbeatDetails":
-        """Return details with one more poll; of the earlier ones the first and the latest are kept."""
-        polls = [*self.polls, (round(time, 2), operation)]
+        """Return details with one more poll, without the oldest one that equals its neighbours, or else the second."""
+        updated_at = None if operation.updated_at is None else operation.updated_at.timestamp()
+        polls = [*self.polls, (round(time, 2), operation.status.value, operation.percent_complete, updated_at)]
         if len(polls) > _MAX_POLLS:
-            del polls[_most_redundant(polls)]
+            found = [poll[1:3] for poll in polls]
+            oldest = range(1, len(polls) - _MAX_POLLS // 2)
+            del polls[next((at for at in oldest if found[at - 1] == found[at] == found[at + 1]), 1)]
         return HeartbeatDetails(operation, tuple(polls))
 
     def progress(self) -> Progress:
         """Return the progress that a policy derives from these polls; Temporal's clock replaces the service's."""
         progress = Progress()
-        for time, operation in self.polls:
+        for time, status, percent_complete, updated_at in self.polls:
+            operation = evolve(
+                cast("Operation", self.operation),
+                status=OperationStatus(status),
+                raw_status=status,
+                percent_complete=percent_complete,
+                updated_at=None if updated_at is None else datetime.fromtimestamp(updated_at, UTC),
+            )
             progress.observe(operation, time, datetime.fromtimestamp(time, UTC))
         return progress
 
@@ -159,39 +168,15 @@ class HeartbeatDetails:
         """Return the snapshot, with its ETag, and the polls as text; empty before the first snapshot."""
         if self.operation is None:
             return ""
-        polls = [
-            (time, each.status, each.percent_complete, each.updated_at and each.updated_at.timestamp())
-            for time, each in self.polls
-        ]
-        return json.dumps({"operation": self.operation.to_dict(), "polls": polls}, separators=(",", ":"))
+        return json.dumps({"operation": self.operation.to_dict(), "polls": self.polls}, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: Any) -> "HeartbeatDetails":
         """Return the details that `to_json` wrote; for other text, empty ones, which cost one unconditional poll."""
         try:
             operation = Operation.from_json(text)
-            polls = json.loads(text).get("polls", [])
-            details = cls(operation, tuple(_read_poll(operation, *poll) for poll in polls))
+            details = cls(operation, tuple(map(tuple, json.loads(text).get("polls", []))))
             details.progress()
         except (MalformedResponseError, ValueError, TypeError, AttributeError, OverflowError, OSError):
             return cls()
         return details
-
-
-def _most_redundant(polls: list[tuple[float, Operation]]) -> int:
-    """Return the index of the oldest poll that equals both its neighbours, or else of the second poll."""
-    found = [(operation.status, operation.percent_complete) for _, operation in polls]
-    for index in range(1, len(polls) - _MAX_POLLS // 2):
-        if found[index - 1] == found[index] == found[index + 1]:
-            return index
-    return 1
-
-
-def _read_poll(
-    latest: Operation, time: float, status: str, percent: float, updated_at: float | None
-) -> tuple[float, Operation]:
-    updated = None if updated_at is None else datetime.fromtimestamp(float(updated_at), UTC)
-    operation = evolve(
-        latest, status=OperationStatus(status), raw_status=status, percent_complete=float(percent), updated_at=updated
-    )
-    return float(time), operation

@@ -183,9 +183,9 @@ def test_polls_keep_first_changes_and_latest() -> None:
         operation = Operation("o", "s", OperationStatus.STARTED, percent_complete=percent)
         details = details.with_poll(NOON + 10 * number, operation)
     assert len(details.polls) == 12
-    assert [poll.percent_complete for _, poll in details.polls][:3] == [0.0, 25.0, 50.0]
-    assert [time for time, _ in details.polls][:2] == [NOON, NOON + 10]
-    assert details.polls[-1][1].percent_complete == 75.0
+    assert [percent for _, _, percent, _ in details.polls][:3] == [0.0, 25.0, 50.0]
+    assert [time for time, *_ in details.polls][:2] == [NOON, NOON + 10]
+    assert details.polls[-1][2] == 75.0
     assert len(details.to_json()) < 1500
 
 
@@ -194,7 +194,7 @@ def test_many_changes_keep_first_and_latest() -> None:
     for number in range(50):
         operation = Operation("o", "s", OperationStatus.STARTED, percent_complete=number)
         details = details.with_poll(NOON + number, operation)
-    assert [poll.percent_complete for _, poll in details.polls] == [0.0, *map(float, range(39, 50))]
+    assert [percent for _, _, percent, _ in details.polls] == [0.0, *map(float, range(39, 50))]
 
 
 @pytest.mark.parametrize(
