@@ -1,7 +1,7 @@
 """The workflow that waits for operations, with one activity for each, whose retries do not lengthen the history."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
@@ -47,7 +47,8 @@ class WaitForOperations:
             tasks.append(group.create_task(self._update_progress()))
             await workflow.wait_condition(self._is_run_over)
             if self._is_unfinished:
-                self._details |= await _run_local(pending_details)
+                running = workflow.execute_local_activity(pending_details, start_to_close_timeout=_ONE_MINUTE)
+                self._details |= await result_of(running)
             for task in tasks:
                 task.cancel()
         if self._failure is not None:
@@ -84,7 +85,8 @@ class WaitForOperations:
         """Update the progress of all operations periodically, each time with one event in the history."""
         while True:
             await workflow.sleep(self._request.progress_interval)
-            self._percents |= await _run_local(pending_percents)
+            running = workflow.execute_local_activity(pending_percents, start_to_close_timeout=_ONE_MINUTE)
+            self._percents |= await result_of(running)
 
     async def _wait(self, wait: str) -> None:
         """Wait for one operation and keep its outcome, unless a new run continues the wait."""
@@ -115,18 +117,12 @@ class WaitForOperations:
         )
 
 
-async def _run_local(local_activity: Callable[[], Awaitable[dict[str, Value]]]) -> dict[str, Value]:
-    """Run a local activity until it succeeds; raise CancelledError if it is cancelled."""
-    running = workflow.execute_local_activity(local_activity, start_to_close_timeout=_ONE_MINUTE)
-    (result,) = await asyncio.gather(running, return_exceptions=True)
-    return to_result(result)
-
-
-def to_result(result: dict[str, Value] | BaseException) -> dict[str, Value]:
-    """Return the result of a local activity; raise CancelledError for an error, which only a cancelled one has."""
-    if isinstance(result, BaseException):
-        raise asyncio.CancelledError from result
-    return result
+async def result_of(local_activity: Awaitable[Value]) -> Value:
+    """Return the result of a local activity; raise CancelledError for its error, which only a cancelled one has."""
+    try:
+        return await local_activity
+    except ActivityError as error:
+        raise asyncio.CancelledError from error
 
 
 def _lost(schedule_id: str, operation_id: str, error: ActivityError) -> Outcome:

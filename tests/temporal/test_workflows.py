@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from temporal_servers import histories, running_worker, start, temporal, until
 from temporalio.client import WorkflowFailureError, WorkflowHistory
-from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, RetryState
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer
 
@@ -19,7 +19,7 @@ from schedules_async import (
     OperationTimeoutError,
 )
 from schedules_async.temporal import WaitForOperations, WaitRequest
-from schedules_async.temporal.workflows import to_result
+from schedules_async.temporal.workflows import result_of
 from schedules_async.testing import FakeSchedules, operation_answer
 
 pytestmark = pytest.mark.temporal
@@ -175,10 +175,19 @@ async def test_deadline_is_kept_in_new_run(service: FakeSchedules) -> None:
     assert last.time - first.time < 3.5
 
 
-def test_cancelled_local_activity_cancels_its_caller() -> None:
+async def test_cancelled_local_activity_cancels_its_caller() -> None:
     """A workflow is seldom cancelled just while one runs."""
-    error = ApplicationError("cancelled")
+    error = ActivityError(
+        "cancelled",
+        scheduled_event_id=1,
+        started_event_id=2,
+        identity="worker",
+        activity_type="schedules_async.pending_details",
+        activity_id="1",
+        retry_state=RetryState.CANCEL_REQUESTED,
+    )
+    running = asyncio.get_running_loop().create_future()
+    running.set_exception(error)
     with pytest.raises(asyncio.CancelledError) as caught:
-        to_result(error)
+        await result_of(running)
     assert caught.value.__cause__ is error
-    assert to_result({"wait": 1.0}) == {"wait": 1.0}
