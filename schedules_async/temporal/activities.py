@@ -82,26 +82,23 @@ class OperationActivities:
             except NotFoundError as error:
                 if attempt.now - activity.info().scheduled_time.timestamp() > self._polling.not_found_grace:
                     raise
-                raise self._not_done(str(error), attempt.details, request.ref) from None
-            if operation.is_done:
-                if attempt.details.polls:
-                    attempt.details.progress().teach(self._experience, operation, attempt.now, None)
-                return operation.to_json()
-            attempt.record(attempt.details.with_poll(attempt.now, operation))
-            message = f"{operation.raw_status} at {operation.percent_complete:g} %"
-            raise self._not_done(message, attempt.details, request.ref)
-
-    def _not_done(self, message: str, details: HeartbeatDetails, ref: OperationRef) -> ApplicationError:
-        """Return the failure that schedules the next attempt after the policy's interval; it is not an error."""
-        progress = details.progress()
-        progress.consult(self._experience)
-        interval = self._polling.interval(progress, jitter_seed(ref), self._random())
-        return ApplicationError(
-            message,
-            type="OperationNotDone",
-            next_retry_delay=timedelta(seconds=interval),
-            category=ApplicationErrorCategory.BENIGN,
-        )
+                message = str(error)
+            else:
+                if operation.is_done:
+                    if attempt.details.polls:
+                        attempt.details.progress().teach(self._experience, operation, attempt.now, None)
+                    return operation.to_json()
+                attempt.record(attempt.details.with_poll(attempt.now, operation))
+                message = f"{operation.raw_status} at {operation.percent_complete:g} %"
+            progress = attempt.details.progress()
+            progress.consult(self._experience)
+            interval = self._polling.interval(progress, jitter_seed(request.ref), self._random())
+            raise ApplicationError(
+                message,
+                type="OperationNotDone",  # not an error
+                next_retry_delay=timedelta(seconds=interval),
+                category=ApplicationErrorCategory.BENIGN,
+            )
 
     @asynccontextmanager
     async def _attempt(self, request: OperationWait) -> AsyncIterator[Attempt]:
@@ -128,21 +125,21 @@ class OperationActivities:
 
 
 def to_failure(error: Exception, retry_delay: float) -> ApplicationError:
-    """Return the failure for an error; it is retried after its Retry-After, or else after `retry_delay` seconds."""
+    """Return the failure for an error; it is retried after its Retry-After, or else after `retry_delay` seconds.
+
+    Only throttling, transient faults and what another worker may not meet are retried.
+    """
     retry_after = getattr(error, "retry_after", None)
+    if isinstance(error, AuthenticationError):
+        is_retryable = error.status is None  # no token could be obtained; one that was rejected will be rejected again
+    else:
+        is_retryable = isinstance(error, RateLimitedError | SessionClosedError) or getattr(error, "is_transient", False)
     return ApplicationError(
         str(error),
         type=type(error).__name__,
-        non_retryable=not _is_retryable(error),
+        non_retryable=not is_retryable,
         next_retry_delay=timedelta(seconds=retry_delay if retry_after is None else retry_after),
     )
-
-
-def _is_retryable(error: Exception) -> bool:
-    """Return True if another attempt may succeed: after throttling or a transient fault, or on another worker."""
-    if isinstance(error, AuthenticationError):
-        return error.status is None  # no token could be obtained; one that was rejected will be rejected again
-    return isinstance(error, RateLimitedError | SessionClosedError) or getattr(error, "is_transient", False)
 
 
 @activity.defn(name="schedules_async.pending_percents")
