@@ -8,7 +8,6 @@ import asyncio
 import contextvars
 import inspect
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from schedules_async._auth.client_credentials import ClientCredentials
@@ -47,9 +46,10 @@ class Tokens:
             raise TypeError(f"auth must be a token, a function or a TokenProvider, not {type(auth).__name__}")
         self.fixed = BearerToken(auth).check() if isinstance(auth, str) else None
         self._source: Any = None if isinstance(auth, str) else auth  # a provider or a function
-        self._hooks, self._context = hooks, context
+        self._hooks = hooks
         self._newest: BearerToken | None = None
-        self._renewals: dict[BearerToken, SingleFlight[BearerToken]] = {}
+        self._rejected: BearerToken | None = None  # the last that met a 401 while it was the newest
+        self._renewal = SingleFlight(self._renew, context.copy())
 
     async def get(self) -> BearerToken:
         """Return the token for a request that leaves now."""
@@ -61,14 +61,11 @@ class Tokens:
             token = await self.get()
             if token != rejected:
                 return token
-        renewal = SingleFlight(partial(self._replace, rejected), self._context.copy())
-        return await self._renewals.setdefault(rejected, renewal).result()
+        self._rejected = rejected
+        return await self._renewal.result()
 
-    async def _replace(self, rejected: BearerToken) -> BearerToken:
-        try:
-            return await self._request(rejected)
-        finally:
-            self._renewals.pop(rejected, None)
+    async def _renew(self) -> BearerToken:
+        return await self._request(self._rejected)
 
     async def _request(self, rejected: BearerToken | None = None) -> BearerToken:
         """Return a usable token within 30 seconds; an exception of the provider becomes an AuthenticationError."""
@@ -95,8 +92,7 @@ class Tokens:
         return await token if inspect.isawaitable(token) else token
 
     async def aclose(self) -> None:
-        """End the renewals that no caller waits for."""
-        for renewal in [*self._renewals.values()]:
-            await renewal.aclose()
+        """End a renewal that no caller waits for."""
+        await self._renewal.aclose()
         if isinstance(self._source, ClientCredentials):
             await self._source.aclose_idle()
