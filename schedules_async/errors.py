@@ -186,20 +186,14 @@ class OperationGroupError(SchedulesError, ExceptionGroup[Exception]):
         operations: Mapping[OperationRef, Operation] | None = None,
     ) -> None:
         ExceptionGroup.__init__(self, message, exceptions)
-        self.ref: OperationRef | None = None
-        self.errors: dict[OperationRef, Exception] = _by_ref(self.exceptions, errors or {})
+        refs = {id(error): ref for ref, error in (errors or {}).items()}  # of those that have none of their own
+        named = ((refs.get(id(error), getattr(error, "ref", None)), error) for error in self.exceptions)
+        self.errors: dict[OperationRef, Exception] = {ref: one for ref, one in named if isinstance(ref, OperationRef)}
         self.operations: dict[OperationRef, Operation] = dict(operations or {})
 
     def derive(self, excs: Sequence[Any], /) -> Any:
         """Return the group that `split`, `subgroup` and `except*` make of some of the exceptions."""
         return OperationGroupError(self.message, excs, errors=self.errors, operations=self.operations)
-
-
-def _by_ref(exceptions: Sequence[Exception], named: Mapping[OperationRef, Exception]) -> dict[OperationRef, Exception]:
-    """Map refs to these exceptions: the ref of an exception is the one in `named`, else its own attribute `ref`."""
-    refs = {id(error): ref for ref, error in named.items()}
-    found = ((refs.get(id(error), getattr(error, "ref", None)), error) for error in exceptions)
-    return {ref: error for ref, error in found if isinstance(ref, OperationRef)}
 
 
 name_exports(__name__, globals(), __all__)

@@ -25,8 +25,7 @@ def read_auth(
 
     Raise ValueError, which names the variable, if one is missing or unusable.
     """
-    token = variables.get(TOKEN, "").strip()
-    if token:
+    if token := variables.get(TOKEN, "").strip():
         return token
     client_id, secret = variables.get(CLIENT_ID, ""), variables.get(CLIENT_SECRET, "")
     if not client_id and not secret:
