@@ -38,7 +38,8 @@ Auth = str | Callable[[], Awaitable[str] | str] | TokenProvider
 class Tokens:
     """The tokens of one session: a token that meets a 401 in many requests at once is renewed once.
 
-    `fixed` is the only token if `auth` is text, else None. Raise TypeError or ValueError if `auth` is unusable.
+    `fixed` is the only token if `auth` is text, else None; then `get` is called before each request. Raise TypeError or
+    ValueError if `auth` is unusable.
     """
 
     def __init__(self, auth: Auth, hooks: Hooks, context: contextvars.Context) -> None:
@@ -51,23 +52,7 @@ class Tokens:
         self._rejected: BearerToken | None = None  # the last that met a 401 while it was the newest
         self._renewal = SingleFlight(self._renew, context.copy())
 
-    async def get(self) -> BearerToken:
-        """Return the token for a request that leaves now."""
-        return self.fixed or await self._request()
-
-    async def renew(self, rejected: BearerToken) -> BearerToken:
-        """Return another token for one that met a 401; the same one if the provider has no other."""
-        if rejected != self._newest:  # another request may have met a 401 earlier and renewed the token
-            token = await self.get()
-            if token != rejected:
-                return token
-        self._rejected = rejected
-        return await self._renewal.result()
-
-    async def _renew(self) -> BearerToken:
-        return await self._request(self._rejected)
-
-    async def _request(self, rejected: BearerToken | None = None) -> BearerToken:
+    async def get(self, rejected: BearerToken | None = None) -> BearerToken:
         """Return a usable token within 30 seconds; an exception of the provider becomes an AuthenticationError."""
         try:
             async with asyncio.timeout(LONGEST_TOKEN_ATTEMPT):
@@ -83,6 +68,18 @@ class Tokens:
         if before is not None and before != token:
             self._hooks.emit(TokenRenewed(rejected is not None))
         return token
+
+    async def renew(self, rejected: BearerToken) -> BearerToken:
+        """Return another token for one that met a 401; the same one if the provider has no other."""
+        if rejected != self._newest:  # another request may have met a 401 earlier and renewed the token
+            token = await self.get()
+            if token != rejected:
+                return token
+        self._rejected = rejected
+        return await self._renewal.result()
+
+    async def _renew(self) -> BearerToken:
+        return await self.get(self._rejected)
 
     async def _ask(self, rejected: BearerToken | None) -> str:
         """Ask the provider, or call the function, which may be async."""

@@ -47,7 +47,7 @@ class Fetcher:
         request is sent with a renewed token, and after a 304 that refers to no held snapshot, one without a tag; each
         waits for another turn. The caller gives the last turn back, in case no request used it.
         """
-        token, held = await self._tokens.get(), self._find_held(ref)
+        token, held = self._tokens.fixed or await self._tokens.get(), self._find_held(ref)
         status, outcome = await self._send(ref, turn, token, held)
         if status == 401 and self._tokens.fixed is None:
             await self._queue.next_turn(turn)
@@ -60,7 +60,7 @@ class Fetcher:
         elif status == 304:
             self._unusable[ref] += 1
             await self._queue.next_turn(turn)
-            _, outcome = await self._send_again(ref, turn, await self._tokens.get(), None)
+            _, outcome = await self._send_again(ref, turn, self._tokens.fixed or await self._tokens.get(), None)
         return self._keep_or_raise(ref, outcome)
 
     def lend(self, operation: Operation) -> None:
