@@ -34,7 +34,6 @@ from typing import Any
 
 from attrs import frozen
 
-from schedules_async._exports import name_exports
 from schedules_async._operations.base_errors import MalformedResponseError, SchedulesError
 from schedules_async._operations.operation import Operation
 from schedules_async._operations.ref import OperationRef
@@ -194,6 +193,3 @@ class OperationGroupError(SchedulesError, ExceptionGroup[Exception]):
     def derive(self, excs: Sequence[Any], /) -> Any:
         """Return the group that `split`, `subgroup` and `except*` make of some of the exceptions."""
         return OperationGroupError(self.message, excs, errors=self.errors, operations=self.operations)
-
-
-name_exports(__name__, globals(), __all__)

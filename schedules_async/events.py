@@ -28,7 +28,6 @@ from typing import ClassVar
 
 from attrs import frozen
 
-from schedules_async._exports import name_exports
 from schedules_async._operations.operation import Operation
 from schedules_async._operations.ref import OperationRef
 from schedules_async.errors import ResponseError, SchedulesError
@@ -232,6 +231,3 @@ def _describe(outcome: Operation | BaseException) -> str:
     if isinstance(outcome, Operation):
         return f"{outcome.status} at {outcome.percent_complete:g} %"
     return repr(outcome)
-
-
-name_exports(__name__, globals(), __all__)
