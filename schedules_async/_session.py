@@ -14,7 +14,7 @@ from yarl import URL
 
 from schedules_async._auth.environments import DEV, Environment
 from schedules_async._auth.tokens import Auth, Tokens
-from schedules_async._auth.variables import read_auth, read_base_url
+from schedules_async._auth.variables import BASE_URL, read_auth
 from schedules_async._clock import Clock, Seconds, Timers, to_clock
 from schedules_async._hooks import Hooks
 from schedules_async._http.retry import RetryPolicy
@@ -117,7 +117,7 @@ class SchedulesSession:
         `options` are the session's arguments, which override the variables; client credentials borrow `http` too. Raise
         ValueError if a variable is missing.
         """
-        base_url = options.setdefault("base_url", read_base_url(os.environ))
+        base_url = options.setdefault("base_url", os.environ.get(BASE_URL, "").strip() or DEV)
         if "auth" not in options:
             api_url = base_url.api_url if isinstance(base_url, Environment) else base_url
             options["auth"] = read_auth(os.environ, api_url, options.get("http"))

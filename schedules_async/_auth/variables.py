@@ -13,11 +13,6 @@ TOKEN_URL, BASE_URL = "SCHEDULES_TOKEN_URL", "SCHEDULES_BASE_URL"
 _TOKEN_URLS = {URL(each.api_url).host: each.token_url for each in (DEV, QA, PRODUCTION)}
 
 
-def read_base_url(variables: Mapping[str, str]) -> str:
-    """Return the URL in SCHEDULES_BASE_URL, or that of the dev API if it is not set."""
-    return variables.get(BASE_URL, "").strip() or DEV.api_url
-
-
 def read_auth(
     variables: Mapping[str, str], base_url: str, http: aiohttp.ClientSession | None = None
 ) -> str | ClientCredentials:

@@ -7,7 +7,7 @@ import pytest
 from environment import environment
 
 from schedules_async import DEV, PRODUCTION, QA, ClientCredentials, MalformedResponseError, SchedulesSession
-from schedules_async._auth.variables import read_auth, read_base_url
+from schedules_async._auth.variables import read_auth
 from schedules_async.testing import FakeSchedules
 
 CLIENT = {"SCHEDULES_CLIENT_ID": "test-client", "SCHEDULES_CLIENT_SECRET": "test-secret"}
@@ -22,7 +22,8 @@ CLIENT = {"SCHEDULES_CLIENT_ID": "test-client", "SCHEDULES_CLIENT_SECRET": "test
     ],
 )
 def test_base_url_is_dev_unless_named(variables: dict[str, str], expected: str) -> None:
-    assert read_base_url(variables) == expected
+    with environment(SCHEDULES_TOKEN="token", **variables):
+        assert repr(SchedulesSession.from_env()) == f"<SchedulesSession {expected}>"
 
 
 def test_token_goes_before_client_credentials() -> None:
