@@ -156,7 +156,6 @@ async def pending_details() -> dict[str, str]:
 
 
 async def _pending() -> dict[str, HeartbeatDetails]:
-    """Return the details of each pending activity that has sent a heartbeat."""
     info, client = activity.info(), activity.client()
     handle = client.get_workflow_handle(info.workflow_id or "", run_id=info.workflow_run_id)
     pending = (await handle.describe()).raw_description.pending_activities

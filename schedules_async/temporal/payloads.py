@@ -13,11 +13,10 @@ from schedules_async._clock import Seconds, to_seconds
 from schedules_async._operations.operation import Operation, OperationStatus
 from schedules_async._operations.ref import OperationRef
 from schedules_async._polling.forecast import Progress
-from schedules_async.errors import MalformedResponseError, SchedulesError
 
 MAX_OPERATIONS = 1000  # of one workflow: its results are one payload, which Temporal limits to 2 MB
 _MAX_POLLS = 12  # in each heartbeat; more hardly change an interval (tests/temporal/test_payloads.py)
-_ERRORS: dict[str, type[SchedulesError]] = {
+_ERRORS: dict[str, type[errors.SchedulesError]] = {
     name: getattr(errors, name) for name in errors.__all__ if name.endswith("Error")
 }
 
@@ -46,11 +45,11 @@ class Outcome:
     error: str = ""
     message: str = ""
 
-    def value(self) -> Operation | SchedulesError:
+    def value(self) -> Operation | errors.SchedulesError:
         """Return the final snapshot, even of a failed operation, or the error that ended the wait."""
         if self.operation:
             return Operation.from_json(self.operation)
-        kind = _ERRORS.get(self.error, SchedulesError)
+        kind = _ERRORS.get(self.error, errors.SchedulesError)
         return kind(self.message, ref=OperationRef(self.schedule_id, self.operation_id))
 
     @property
@@ -177,6 +176,6 @@ class HeartbeatDetails:
             operation = Operation.from_json(text)
             details = cls(operation, tuple(map(tuple, json.loads(text).get("polls", []))))
             details.progress()
-        except (MalformedResponseError, ValueError, TypeError, AttributeError, OverflowError, OSError):
+        except (errors.MalformedResponseError, ValueError, TypeError, AttributeError, OverflowError, OSError):
             return cls()
         return details

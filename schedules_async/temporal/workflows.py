@@ -74,7 +74,6 @@ class WaitForOperations:
         return self.progress().percent_complete
 
     def _is_run_over(self) -> bool:
-        """Return True if this run has nothing left to wait for, or if a new run is to continue it."""
         return not self._is_unfinished or workflow.info().is_continue_as_new_suggested()
 
     @property
