@@ -125,10 +125,7 @@ class OperationActivities:
 
 
 def to_failure(error: Exception, retry_delay: float) -> ApplicationError:
-    """Return the failure for an error; it is retried after its Retry-After, or else after `retry_delay` seconds.
-
-    Only throttling, transient faults and what another worker may not meet are retried.
-    """
+    """Return the failure for an error; if retried, it is so after its Retry-After, or else `retry_delay` seconds."""
     retry_after = getattr(error, "retry_after", None)
     if isinstance(error, AuthenticationError):
         is_retryable = error.status is None  # no token could be obtained; one that was rejected will be rejected again
