@@ -108,7 +108,7 @@ class ClientCredentials:
         if now < token.renew_at:
             return token.text
         try:
-            return (await self._renewal.result(_PATIENCE)).text
+            return (await self._renewal.result(patience=_PATIENCE)).text
         except (TimeoutError, AuthenticationError):
             token.renew_at = self._clock.monotonic() + _RENEWAL_DELAY
             return token.text

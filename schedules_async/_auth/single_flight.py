@@ -21,22 +21,23 @@ class SingleFlight(Generic[Value]):
     Cancelling a caller, even the first or the last, does not affect the run.
     """
 
-    _start: Callable[[], Coroutine[Any, Any, Value]]
+    _start: Callable[..., Coroutine[Any, Any, Value]]
     _context: contextvars.Context = field(factory=contextvars.copy_context)
     _run: asyncio.Task[Value] | None = field(init=False, default=None)
     _callers: int = field(init=False, default=0)
 
-    async def result(self, patience: float | None = None) -> Value:
-        """Return the result of the run under way, or of a new one; each caller gets a copy of its exception.
+    async def result(self, *arguments: Any, patience: float | None = None) -> Value:
+        """Return the result of the run under way, or of a new one with `arguments`.
 
-        Raise TimeoutError after `patience` seconds of the event loop; the run continues. A run that is cancelled
-        from outside is started again, a few times at most; then AuthenticationError is raised.
+        Each caller gets a copy of its exception. Raise TimeoutError after `patience` seconds of the event loop; the run
+        continues. A run that is cancelled from outside is started again, a few times at most; then AuthenticationError
+        is raised.
         """
         self._callers += 1
         try:
             async with asyncio.timeout(patience):
                 for _ in range(_MAX_RUNS):
-                    run = self._join(asyncio.get_running_loop())
+                    run = self._join(asyncio.get_running_loop(), arguments)
                     await asyncio.wait({run})
                     if run.cancelled():
                         continue
@@ -47,10 +48,10 @@ class SingleFlight(Generic[Value]):
         finally:
             self._callers -= 1
 
-    def _join(self, loop: asyncio.AbstractEventLoop) -> asyncio.Task[Value]:
+    def _join(self, loop: asyncio.AbstractEventLoop, arguments: tuple[Any, ...]) -> asyncio.Task[Value]:
         if self._run is None or self._run.done() or self._run.get_loop() is not loop:
             # A task made in this way is never eager, whatever the loop's task factory is.
-            self._run = asyncio.Task(self._start(), loop=loop, context=self._context)
+            self._run = asyncio.Task(self._start(*arguments), loop=loop, context=self._context)
             # Otherwise asyncio reports an exception that no caller is left to receive.
             self._run.add_done_callback(lambda run: run.cancelled() or run.exception())
         return self._run

@@ -49,8 +49,7 @@ class Tokens:
         self._source: Any = None if isinstance(auth, str) else auth  # a provider or a function
         self._hooks = hooks
         self._newest: BearerToken | None = None
-        self._rejected: BearerToken | None = None  # the last that met a 401 while it was the newest
-        self._renewal = SingleFlight(self._renew, context.copy())
+        self._renewal = SingleFlight(self.get, context.copy())
 
     async def get(self, rejected: BearerToken | None = None) -> BearerToken:
         """Return a usable token within 30 seconds; an exception of the provider becomes an AuthenticationError."""
@@ -75,11 +74,7 @@ class Tokens:
             token = await self.get()
             if token != rejected:
                 return token
-        self._rejected = rejected
-        return await self._renewal.result()
-
-    async def _renew(self) -> BearerToken:
-        return await self.get(self._rejected)
+        return await self._renewal.result(rejected)
 
     async def _ask(self, rejected: BearerToken | None) -> str:
         """Ask the provider, or call the function, which may be async."""

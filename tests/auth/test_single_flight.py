@@ -96,7 +96,7 @@ async def test_impatient_caller_leaves_the_run_going(work: Work) -> None:
     """Nor does a caller that joins the run later, and is cancelled, end it."""
     flight = SingleFlight(work.run)
     with pytest.raises(TimeoutError):
-        await flight.result(0.0)
+        await flight.result(patience=0.0)
     [late] = await join(flight, 1)
     late.cancel()
     await asyncio.wait({late})
@@ -110,7 +110,7 @@ async def test_close_ends_a_run_without_callers(work: Work) -> None:
     flight = SingleFlight(work.run)
     await flight.aclose()
     with pytest.raises(TimeoutError):
-        await flight.result(0.0)
+        await flight.result(patience=0.0)
     await flight.aclose()
     assert work.ended == ["cancelled"]
     assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -167,7 +167,7 @@ def test_patience_counts_across_restarts() -> None:
 
     async def use() -> None:
         flight = SingleFlight(run)
-        call = asyncio.create_task(flight.result(3600))
+        call = asyncio.create_task(flight.result(patience=3600))
         await turns(10)
         assert len(runs) == 2
         loop.ahead += 3600
