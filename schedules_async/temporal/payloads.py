@@ -140,7 +140,7 @@ class HeartbeatDetails:
     polls: tuple[tuple[float, str, float, float | None], ...] = ()
 
     def with_poll(self, time: float, operation: Operation) -> "HeartbeatDetails":
-        """Return details with one more poll, without the oldest one that equals its neighbours, or else the second."""
+        """Return details with one more poll; of too many, the oldest between equal ones, or the second, goes."""
         updated_at = None if operation.updated_at is None else operation.updated_at.timestamp()
         polls = [*self.polls, (round(time, 2), operation.status.value, operation.percent_complete, updated_at)]
         if len(polls) > _MAX_POLLS:
