@@ -108,7 +108,8 @@ class ClientCredentials:
         if now < token.renew_at:
             return token.text
         try:
-            return (await self._renewal.result(patience=_PATIENCE)).text
+            async with asyncio.timeout(_PATIENCE):
+                return (await self._renewal.result()).text
         except (TimeoutError, AuthenticationError):
             token.renew_at = self._clock.monotonic() + _RENEWAL_DELAY
             return token.text

@@ -26,27 +26,25 @@ class SingleFlight(Generic[Value]):
     _run: asyncio.Task[Value] | None = field(init=False, default=None)
     _callers: int = field(init=False, default=0)
 
-    async def result(self, *arguments: Any, patience: float | None = None) -> Value:
+    async def result(self, *arguments: Any) -> Value:
         """Return the result of the run under way, or of a new one with `arguments`.
 
-        Each caller gets a copy of its exception. Raise TimeoutError after `patience` seconds of the event loop; the run
-        continues. A run that is cancelled from outside is started again, a few times at most; then AuthenticationError
-        is raised.
+        Each caller gets a copy of its exception. A run that is cancelled from outside is started again, a few times at
+        most; then AuthenticationError is raised.
         """
         self._callers += 1
         try:
-            async with asyncio.timeout(patience):
-                for _ in range(_MAX_RUNS):
-                    run = self._join(asyncio.get_running_loop(), arguments)
-                    await asyncio.wait({run})
-                    if run.cancelled():
-                        continue
-                    if (error := run.exception()) is not None:
-                        raise copy_error(error)
-                    return run.result()
-            raise AuthenticationError("no token could be obtained: the request was cancelled")
+            for _ in range(_MAX_RUNS):
+                run = self._join(asyncio.get_running_loop(), arguments)
+                await asyncio.wait({run})
+                if run.cancelled():
+                    continue
+                if (error := run.exception()) is not None:
+                    raise copy_error(error)
+                return run.result()
         finally:
             self._callers -= 1
+        raise AuthenticationError("no token could be obtained: the request was cancelled")
 
     def _join(self, loop: asyncio.AbstractEventLoop, arguments: tuple[Any, ...]) -> asyncio.Task[Value]:
         if self._run is None or self._run.done() or self._run.get_loop() is not loop:
