@@ -19,6 +19,7 @@ from schedules_async._polling.policy import jitter_seed
 from schedules_async.errors import AuthenticationError, RateLimitedError, SessionClosedError
 from schedules_async.temporal.payloads import HeartbeatDetails, OperationWait
 
+Snapshots = MutableMapping[OperationRef, Operation]
 _HEARTBEATS_PER_TIMEOUT = 3
 
 
@@ -58,7 +59,7 @@ class OperationActivities:
     """
 
     _session: SchedulesSession
-    _snapshots: MutableMapping[OperationRef, Operation]
+    _snapshots: Snapshots
     _polling: PollingPolicy
     _clock: Clock
     _random: Callable[[], float]

@@ -12,18 +12,10 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from yarl import URL
 
-from schedules_async import (
-    Environment,
-    Operation,
-    OperationRef,
-    PollingPolicy,
-    RateLimit,
-    RetryPolicy,
-    SchedulesSession,
-)
+from schedules_async import Environment, PollingPolicy, RateLimit, RetryPolicy, SchedulesSession
 from schedules_async._auth.tokens import Auth
 from schedules_async._clock import Clock, Seconds, SystemClock
-from schedules_async.temporal.activities import OperationActivities, pending_details, pending_percents
+from schedules_async.temporal.activities import OperationActivities, Snapshots, pending_details, pending_percents
 from schedules_async.temporal.workflows import WaitForOperations
 
 _MAX_HEARTBEAT_THROTTLE = timedelta(seconds=1)  # until Temporal has a snapshot, or an activity its cancellation
@@ -59,7 +51,7 @@ async def schedules_worker(
     meant for requests with `single_polls`. A throttled poll (429) frees its slot at once. At most
     `max_concurrent_activities` waits, or single polls, run at the same time.
     """
-    snapshots: dict[OperationRef, Operation] = {}
+    snapshots: Snapshots = {}
     polling, clock = session_options.get("polling", PollingPolicy()), session_options.get("clock", SystemClock())
     async with SchedulesSession(auth, snapshots=snapshots, **_without_sleep(session_options)) as session:
         activities = OperationActivities(session, snapshots, polling, clock, random.Random().random)
