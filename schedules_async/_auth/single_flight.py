@@ -1,4 +1,4 @@
-"""One run of a coroutine function at a time, shared by all callers that wait for it."""
+"""One run of a coroutine function at a time for the same arguments, shared by all callers that wait for it."""
 
 import asyncio
 import contextvars
@@ -16,18 +16,18 @@ _MAX_RUNS = 3  # for one caller, if each is cancelled from outside
 
 @define(eq=False, repr=False)
 class SingleFlight(Generic[Value]):
-    """Runs a coroutine function once for all callers that wait at the same time, in a context of its own.
+    """Runs a coroutine function once for all callers that wait with the same arguments, in a context of its own.
 
     Cancelling a caller, even the first or the last, does not affect the run.
     """
 
     _start: Callable[..., Coroutine[Any, Any, Value]]
     _context: contextvars.Context = field(factory=contextvars.copy_context)
-    _run: asyncio.Task[Value] | None = field(init=False, default=None)
+    _runs: dict[tuple[Any, ...], asyncio.Task[Value]] = field(init=False, factory=dict)
     _callers: int = field(init=False, default=0)
 
     async def result(self, *arguments: Any) -> Value:
-        """Return the result of the run under way, or of a new one with `arguments`.
+        """Return the result of the run under way with `arguments`, or of a new one.
 
         Each caller gets a copy of its exception. A run that is cancelled from outside is started again, a few times at
         most; then AuthenticationError is raised.
@@ -47,16 +47,19 @@ class SingleFlight(Generic[Value]):
         raise AuthenticationError("no token could be obtained: the request was cancelled")
 
     def _join(self, loop: asyncio.AbstractEventLoop, arguments: tuple[Any, ...]) -> asyncio.Task[Value]:
-        if self._run is None or self._run.done() or self._run.get_loop() is not loop:
+        self._runs = {key: run for key, run in self._runs.items() if not run.done() and run.get_loop() is loop}
+        if arguments not in self._runs:
             # A task made in this way is never eager, whatever the loop's task factory is.
-            self._run = asyncio.Task(self._start(*arguments), loop=loop, context=self._context)
+            run = self._runs[arguments] = asyncio.Task(self._start(*arguments), loop=loop, context=self._context)
             # Otherwise asyncio reports an exception that no caller is left to receive.
-            self._run.add_done_callback(lambda run: run.cancelled() or run.exception())
-        return self._run
+            run.add_done_callback(lambda run: run.cancelled() or run.exception())
+        return self._runs[arguments]
 
     async def aclose(self) -> None:
-        """End a run that no caller waits for, and wait until it has ended."""
-        run = self._run
-        if run is not None and self._callers == 0 and run.get_loop() is asyncio.get_running_loop():
-            run.cancel()
-            await asyncio.wait({run})
+        """End the runs if no caller waits, and wait until they have ended."""
+        loop = asyncio.get_running_loop()
+        runs = {run for run in self._runs.values() if run.get_loop() is loop and not run.done()}
+        if runs and self._callers == 0:
+            for run in runs:
+                run.cancel()
+            await asyncio.wait(runs)

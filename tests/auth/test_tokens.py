@@ -201,6 +201,24 @@ async def test_rejected_token_is_renewed_once_for_all_requests() -> None:
     assert await tokens.renew(new) == BearerToken("token-2")
 
 
+async def test_two_rejected_tokens_are_renewed_apart() -> None:
+    replacements, slow = {None: "old", "old": "new", "new": "newest"}, asyncio.Event()
+
+    class Replacing:
+        async def get_token(self, *, rejected: str | None = None) -> str:
+            if rejected == "old":
+                await slow.wait()
+            return replacements[rejected]
+
+    tokens = tokens_of(Replacing())
+    renewal = asyncio.create_task(tokens.renew(await tokens.get()))
+    await turns(3)
+    replacements[None] = "new"
+    assert await tokens.renew(await tokens.get()) == BearerToken("newest")
+    slow.set()
+    assert await renewal == BearerToken("new")
+
+
 async def test_cancelled_renewals_leave_the_others_alone() -> None:
     provider = Renewing()
     tokens = tokens_of(provider)
