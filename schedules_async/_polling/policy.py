@@ -18,6 +18,7 @@ from schedules_async._polling.forecast import Progress
 
 _TRUST = 2.0  # limit of a predicted interval, as a multiple of the one that follows from the age alone
 _WINDOW_GROWTH = 1.1  # the factor of the interval for each further poll inside the finish window
+_SHORTEST_INTERVAL = 0.05  # seconds; the lower bound for a caller's own policy, unless its `min_interval` is shorter
 _MAX_GROWTHS = 99  # keeps the interval finite
 
 
@@ -119,3 +120,12 @@ def jitter_seed(ref: OperationRef) -> float:
     """Return the seed of an operation's jitter, in [0, 1); the same in every process."""
     digest = blake2b(ref.path.encode(), digest_size=6).digest()
     return int.from_bytes(digest) / 256.0 ** len(digest)
+
+
+def check_interval(policy: PollingPolicy, interval: object) -> float:
+    """Return the interval that a policy returned; raise TypeError or ValueError if it is not valid."""
+    if isinstance(interval, bool) or not isinstance(interval, int | float):
+        raise TypeError(f"{type(policy).__name__}.interval must return seconds, not {type(interval).__name__}")
+    if not 0 <= interval < math.inf:
+        raise ValueError(f"{type(policy).__name__}.interval must return a finite number of seconds, not {interval}")
+    return max(float(interval), min(policy.min_interval, _SHORTEST_INTERVAL))

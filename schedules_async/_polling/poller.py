@@ -3,9 +3,11 @@
 A poller that sleeps has no task: its next request waits in the request queue. When its turn comes it fetches, decides
 what the outcome means for each subscriber, plans the next poll, and only then notifies.
 
-A 429, or a 503 with Retry-After, closes the gate for the whole session (`Fetcher`). It ends only those subscribers, of
-any operation, that do not accept so long a pause (`Subscriber.tolerates`; for waits, see `_waiters/wait_state.py`). For
-the others the poll stays due, and the request queue holds it until the gate opens. The 503 is a transient fault too.
+A 429, or a 503 with Retry-After, closes the gate for the whole session: `Fetcher._learn` computes the pause, which is
+Retry-After or the session's own backoff, and emits `Throttled`. `PollerPool.end_impatient` then ends those subscribers,
+of any operation, that do not accept so long a pause, with the RateLimitedError; a wait accepts its policy's
+`max_retry_after` (an hour by default). The polls of the others stay due, and the request queue holds them until the
+gate opens. The 503 is a transient fault too.
 """
 
 import asyncio
@@ -31,7 +33,7 @@ from schedules_async._operations.ref import OperationRef
 from schedules_async._polling.experience import Experience
 from schedules_async._polling.fetcher import Fetcher
 from schedules_async._polling.forecast import Progress, TimeRemaining
-from schedules_async._polling.policy import PollingPolicy, jitter_seed
+from schedules_async._polling.policy import PollingPolicy, check_interval, jitter_seed
 from schedules_async._stats import DetectionDelay
 from schedules_async._throttling.request_queue import RequestQueue, Turn
 from schedules_async.errors import (
@@ -46,7 +48,6 @@ from schedules_async.events import Changed, Polled, Retried
 
 Outcome = Fetched | BaseException
 Ending = Operation | BaseException
-_SHORTEST_INTERVAL = 0.05  # seconds; the lower bound for a caller's own policy, unless its `min_interval` is shorter
 _DATE_RESOLUTION = 1.0  # seconds: a Date is cut to whole ones
 _MAX_CANCELLATIONS = 20
 
@@ -65,10 +66,12 @@ _ABOUT_OPERATION = (Fetched, NotFoundError)
 class Subscriber(ABC):
     """One that a poller notifies: an operation of a wait, or a single fetch.
 
-    `policy` is None for a single fetch, whose turn is urgent. Until `not_found_until` a 404 means "not yet".
+    `policy` is None for a single fetch, whose turn is urgent. It accepts pauses of up to `max_retry_after`. Until
+    `not_found_until` a 404 means "not yet".
     """
 
     policy: PollingPolicy | None
+    max_retry_after: float  # seconds
     not_found_until: float = field(init=False, default=-math.inf)
     due: float = field(init=False, default=math.inf)
     deadline: float = field(init=False, default=math.inf)
@@ -78,9 +81,9 @@ class Subscriber(ABC):
     last_problem: SchedulesError | None = field(init=False, default=None)
     polls: int = field(init=False, default=0)
 
-    @abstractmethod
     def tolerates(self, until: float, now: float) -> bool:
-        """True if this subscriber accepts a pause until `until`: a closed gate, or the Retry-After of a fault."""
+        """Return True if this subscriber accepts that the gate is closed until `until`."""
+        return until - now <= self.max_retry_after
 
     @abstractmethod
     def conclude(self, operation: Operation, now: float) -> Ending | None:
@@ -129,14 +132,15 @@ class Poller:
     def join(self, subscriber: Subscriber) -> None:
         """Add a subscriber; it starts from the newest snapshot if the poller is in use.
 
-        The first poll for a wait is planned from the last poll, if there was one.
+        For a wait, the first poll is due one interval after the last poll, or at once if there was none. A single
+        fetch is due at once: it ends a backoff delay and the Retry-After of a fault, for waits too.
         """
         now, is_in_use = self._pool.timers.now(), bool(self.subscribers)
         subscriber.has_snapshot = False
         subscriber.due = subscriber.deadline = now
         if subscriber.policy is not None and self._polled_at > -math.inf:
             self._plan(subscriber, subscriber.policy, {})
-        if subscriber.policy is None:  # a single fetch ends the backoff delay, for waits too
+        if subscriber.policy is None:
             self._faults, self._retry_at, self._asked_until = 0, -math.inf, -math.inf
         if not is_in_use:
             self._found_running_at = -math.inf
@@ -213,7 +217,7 @@ class Poller:
             del outcome  # avoid a cycle of an exception, its traceback and this frame
 
     def _on_done(self, turn: Turn, task: "asyncio.Task[None]") -> None:
-        """Settle a fetch whose task has not: it was cancelled from outside, perhaps before it began, or it failed."""
+        """Settle a fetch whose task did not: it was cancelled from outside, perhaps before it began, or it raised."""
         turn.give_back()
         if self._turn is turn:
             self._turn = self._task = None
@@ -223,7 +227,7 @@ class Poller:
             self.end(tuple(self.subscribers), error)
 
     def _on_cancelled(self) -> Exception:
-        """Return the outcome of a cancellation from outside: a repetition, after 20 in a row a transient fault."""
+        """Return PollCancelledError, after which the poll is repeated; from the 21st in a row on, a TransportError."""
         self._cancellations += 1
         self._retry_at = self._pool.timers.now() + self._pool.retry.base * self._pool.random()
         if self._cancellations <= _MAX_CANCELLATIONS:
@@ -298,7 +302,7 @@ class Poller:
             return
         self._cancellations = 0
         problem = outcome if isinstance(outcome, SchedulesError) else None
-        if problem is self._problem is None:
+        if problem is None and self._problem is None:
             return
         self._problem = problem
         is_fault = problem is not None and problem.is_transient
@@ -326,7 +330,7 @@ class Poller:
             return None
         if isinstance(outcome, ResponseError | TransportError) and outcome.is_transient:
             delay = getattr(outcome, "retry_after", None) or 0.0
-            is_tolerated = not delay or subscriber.tolerates(now + delay, now)
+            is_tolerated = delay <= subscriber.max_retry_after
             if isinstance(outcome, AuthenticationError):  # the identity server is unavailable
                 is_tolerated = is_tolerated and subscriber.has_snapshot
             retry = self._pool.retry
@@ -367,14 +371,14 @@ class Poller:
         subscriber.deadline = subscriber.due + slack
 
     def _decide(self, policy: PollingPolicy) -> tuple[float, float]:
-        """Return the interval of a policy, and how long the poll may yield to others: at most one round."""
+        """Return the interval, and the slack: the seconds for which the poll may yield to others, at most one round."""
         progress, pool = self._progress or Progress(), self._pool
         seed, sample, load = self._seed or jitter_seed(self.ref), pool.random(), pool.queue.load
         self._seed = seed
         progress.consult(pool.experience)
-        interval, slack = _check_interval(policy, policy.interval(progress, seed, sample)), 0.0
+        interval, slack = check_interval(policy, policy.interval(progress, seed, sample)), 0.0
         if load > 1:
-            stretched = _check_interval(policy, policy.interval(progress, seed, sample, load))
+            stretched = check_interval(policy, policy.interval(progress, seed, sample, load))
             slack = min(max(stretched - interval, 0.0), pool.one_round)
         progress.ends = ()  # too large to keep for thousands of operations
         return interval, slack
@@ -429,15 +433,6 @@ def _add_attempts(error: SchedulesError, attempts: int) -> SchedulesError:
 def _is_cancelling() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def _check_interval(policy: PollingPolicy, interval: object) -> float:
-    """Return the interval that a policy returned; raise TypeError or ValueError if it is not valid."""
-    if isinstance(interval, bool) or not isinstance(interval, int | float):
-        raise TypeError(f"{type(policy).__name__}.interval must return seconds, not {type(interval).__name__}")
-    if not 0 <= interval < math.inf:
-        raise ValueError(f"{type(policy).__name__}.interval must return a finite number of seconds, not {interval}")
-    return max(float(interval), min(policy.min_interval, _SHORTEST_INTERVAL))
 
 
 @define(eq=False, repr=False)
@@ -497,7 +492,7 @@ class PollerPool:
 
     def __attrs_post_init__(self) -> None:
         self.timers.on_failure = self.end_all
-        # Once the running callback has returned, and with it the fetch that ended the outage is settled.
+        # In a callback of its own, so that the fetch which found the service answering is usually settled before.
         self.fetcher.on_recovery = partial(self.loop.call_soon, self.on_recovery, context=self.context)
 
     def on_recovery(self) -> None:

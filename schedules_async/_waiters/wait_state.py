@@ -69,7 +69,7 @@ class Consumer:
         self.wake()
 
     def wake(self, changed: "Iterable[OperationSubscriber]" = ()) -> None:
-        """Note changes, a newer one of an operation in place of an unread one, and resolve the futures of `news`."""
+        """Add operations to the unread ones, where each stands once, and resolve the futures of `news`."""
         if self.changed is not None:
             self.changed.update(dict.fromkeys(changed))
         news, self._news = self._news, []
@@ -91,7 +91,6 @@ class Consumer:
 class OperationSubscriber(Subscriber):
     """One operation of a wait: its newest snapshot, and how it ended for this wait."""
 
-    policy: PollingPolicy
     ref: OperationRef
     latest: Operation | None
     _wait: "WaitState"
@@ -117,10 +116,10 @@ class OperationSubscriber(Subscriber):
 
     def join(self, pool: PollerPool, first_use: float) -> None:
         """Join the poller of the operation."""
-        self.not_found_until = first_use + self.policy.not_found_grace
+        self.not_found_until = first_use + self._wait.options.polling.not_found_grace
         if self._quiet_since == -math.inf:
             self._quiet_since, self._exempt_before = first_use, self._wait.exempt_seconds
-        self.faults, self.first_fault_at = 0, math.inf
+        self.faults, self.first_fault_at, self.last_problem = 0, math.inf, None
         if self._poller is None and self.latest is not None:
             pool.fetcher.lend(self.latest)
         before = self.latest
@@ -131,10 +130,6 @@ class OperationSubscriber(Subscriber):
     def leave(self) -> None:
         if self._poller is not None:
             self._poller.leave(self)
-
-    def tolerates(self, until: float, now: float) -> bool:
-        """True unless the gate is closed for longer than the policy's `max_retry_after`."""
-        return until - now <= self.policy.max_retry_after
 
     def conclude(self, operation: Operation, now: float) -> Ending | None:
         """Return the final snapshot, or the error of a stall that this poll detected; None if the wait continues."""
@@ -164,7 +159,7 @@ class OperationSubscriber(Subscriber):
                 consumer.wake((self,))
 
     def on_end(self, ending: Ending) -> None:
-        """Keep the ending; an error that ends the session interrupts the whole wait instead."""
+        """Keep the ending; a SessionClosedError, or a KeyboardInterrupt, interrupts the whole wait instead."""
         if self.outcome is not None:
             return
         if isinstance(ending, SessionClosedError) or not isinstance(ending, Operation | Exception):
@@ -177,11 +172,11 @@ class OperationSubscriber(Subscriber):
         """End this operation for this wait with OperationTimeoutError; other waits continue."""
         self.leave()
         problem = problem or self.last_problem
-        state = "no answer was ever received" if self.latest is None else _describe(self.latest)
+        state = "no snapshot was received" if self.latest is None else _describe(self.latest)
         after = "" if problem is None else f"; last problem: {str(problem) or type(problem).__name__}"
         text = f"{self.ref} did not end within {self._wait.options.timeout:g} s: {state}{after}"
         error = OperationTimeoutError(text, ref=self.ref, operation=self.latest)
-        error.__cause__ = None if problem is None else copy_error(problem)
+        error.__cause__ = None if problem is None else copy_error(problem, self.ref)
         self.on_end(error)
 
 
@@ -221,12 +216,15 @@ class WaitState:
 
     def __attrs_post_init__(self) -> None:
         policy = self.options.polling
-        self.members = {ref: OperationSubscriber(policy, ref, self.saved.get(ref), self) for ref in self.refs}
+        self.members = {
+            ref: OperationSubscriber(policy, policy.max_retry_after, ref, self.saved.get(ref), self)
+            for ref in self.refs
+        }
         self.unfinished = sum(member.outcome is None for member in self.members.values())
 
     @property
     def exempt_seconds(self) -> float:
-        """The total time that counts towards no stall, in seconds: without a consumer, or while the gate is closed."""
+        """The total seconds that do not count towards a stall: without a consumer, or with the gate closed."""
         pool = self._pool
         closed = 0.0 if pool is None else pool.queue.limiter.closed_seconds(pool.timers.now())
         return self._exempt + closed - self._closed_at_join

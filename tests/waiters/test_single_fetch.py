@@ -129,6 +129,15 @@ async def test_faults_use_up_no_throttling_budget(
     assert clock.monotonic() > 120
 
 
+async def test_retry_after_of_a_fault_uses_no_throttling_budget(
+    make_session: MakeSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    session = make_session(retry=RetryPolicy(max_retry_after=100))
+    ref = server.script_operation(fault(500, retry_after=60), throttled(60), DONE)
+    assert (await session.get_operation(*ref)).is_succeeded
+    assert clock.monotonic() == 120
+
+
 async def test_throttling_budget_begins_after_faults(make_session: MakeSession, server: FakeSchedules) -> None:
     session = make_session(retry=RetryPolicy(attempts=30))
     ref = server.script_operation(*[fault(500)] * 8, throttled(119), DONE)

@@ -602,6 +602,34 @@ async def test_timeout_behind_the_gate_names_the_429(session: SchedulesSession, 
     assert isinstance(caught.value.__cause__, RateLimitedError)
 
 
+async def test_problem_of_another_operation_has_ref_of_wait(session: SchedulesSession, server: FakeSchedules) -> None:
+    other, ref = server.script_operation(throttled(60)), server.start_operation(duration=600)
+    behind = asyncio.ensure_future(session.wait_for_operation(*other))
+    with pytest.raises(OperationTimeoutError, match="last problem: 429") as caught:
+        await session.wait_for_operation(*ref, timeout=30)
+    assert isinstance(caught.value.__cause__, RateLimitedError)
+    assert caught.value.__cause__.ref == ref
+    behind.cancel()
+
+
+async def test_problem_before_a_wait_was_left_is_forgotten(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """Another wait's polls have succeeded since."""
+    ref = server.script_operation(fault(500), operation_answer("Started"))
+    left, other = session.wait_for_operation(*ref, timeout=60), session.wait_for_operation(*ref, timeout=60)
+    first, second = asyncio.ensure_future(left), asyncio.ensure_future(other)
+    for _ in iter(lambda: session.stats.retried, 1):
+        await asyncio.sleep(0)
+    first.cancel()
+    await clock.sleep(30)
+    assert other.latest is not None
+    with pytest.raises(OperationTimeoutError) as caught:
+        await left
+    assert caught.value.__cause__ is None
+    second.cancel()
+
+
 async def test_late_joiner_has_attempts_of_its_own(
     make_session: MakeSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
@@ -936,8 +964,10 @@ async def test_policy_may_close_its_own_wait(session: SchedulesSession, server: 
     assert (await session.get_operation(*server.script_operation(DONE))).is_succeeded
 
 
-async def test_policy_that_fails_at_throttling_ends_the_wait(session: SchedulesSession, server: FakeSchedules) -> None:
-    """As one that reads its settings when they are needed."""
+async def test_policy_that_fails_in_planning_ends_the_wait(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """As one that reads its settings when they are needed; a 429 needs none."""
     broken: set[str] = set()
 
     @frozen
@@ -947,10 +977,11 @@ async def test_policy_that_fails_at_throttling_ends_the_wait(session: SchedulesS
                 raise LookupError("no settings")
             return super().__getattribute__(name)
 
-    waiter = session.wait_for_operation(*server.script_operation(throttled(5), DONE), polling=Broken())
+    waiter = session.wait_for_operation(*server.script_operation(throttled(5), started(10), DONE), polling=Broken())
     broken.add("max_retry_after")
     with pytest.raises(LookupError, match="no settings"):
         await waiter
+    assert clock.monotonic() == 5
 
 
 async def test_iteration_of_ended_wait_may_be_left(session: SchedulesSession, server: FakeSchedules) -> None:
