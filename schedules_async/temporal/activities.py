@@ -15,7 +15,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from schedules_async import NotFoundError, Operation, OperationRef, PollingPolicy, SchedulesError, SchedulesSession
 from schedules_async._clock import Clock
 from schedules_async._polling.experience import Experience
-from schedules_async._polling.policy import jitter_seed
+from schedules_async._polling.policy import check_interval, jitter_seed
 from schedules_async.errors import AuthenticationError, RateLimitedError, SessionClosedError
 from schedules_async.temporal.payloads import HeartbeatDetails, OperationWait
 
@@ -94,6 +94,7 @@ class OperationActivities:
             progress = attempt.details.progress()
             progress.consult(self._experience)
             interval = self._polling.interval(progress, jitter_seed(request.ref), self._random())
+            interval = check_interval(self._polling, interval)
             raise ApplicationError(
                 message,
                 type="OperationNotDone",  # not an error
@@ -121,7 +122,7 @@ class OperationActivities:
                 heartbeats.cancel()
                 await asyncio.wait({heartbeats})
                 self._snapshots.pop(ref, None)
-        except (SchedulesError, ValueError) as error:
+        except (SchedulesError, ValueError, TypeError) as error:
             raise to_failure(error, self._polling.max_interval) from None
 
 
@@ -129,7 +130,8 @@ def to_failure(error: Exception, retry_delay: float) -> ApplicationError:
     """Return the failure for an error; if retried, it is so after its Retry-After, or else `retry_delay` seconds."""
     retry_after = getattr(error, "retry_after", None)
     if isinstance(error, AuthenticationError):
-        is_retryable = error.status is None  # no token could be obtained; one that was rejected will be rejected again
+        # No token could be obtained. One that was rejected, or credentials with an OAuth error, will be so again.
+        is_retryable = error.is_transient or (error.status is None and error.code is None)
     else:
         is_retryable = isinstance(error, RateLimitedError | SessionClosedError) or getattr(error, "is_transient", False)
     return ApplicationError(

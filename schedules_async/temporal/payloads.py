@@ -1,6 +1,7 @@
 """Payloads of activities and workflows: plain JSON types, without credentials."""
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -101,7 +102,7 @@ class WaitRequest:
             pairs,
             single_polls,
             stop_at_failure,
-            None if timeout is None else _positive("timeout", timeout),
+            None if timeout in (None, math.inf) else _positive("timeout", timeout),
             _positive("heartbeat_timeout", heartbeat_timeout),
             _positive("progress_interval", progress_interval),
         )
@@ -109,8 +110,8 @@ class WaitRequest:
 
 def _positive(name: str, value: Seconds) -> float:
     seconds = to_seconds(value)
-    if not seconds > 0:
-        raise ValueError(f"{name} must be positive, not {seconds}")
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"{name} must be positive and finite, not {seconds}")
     return seconds
 
 
@@ -140,7 +141,7 @@ class HeartbeatDetails:
     polls: tuple[tuple[float, str, float, float | None], ...] = ()
 
     def with_poll(self, time: float, operation: Operation) -> "HeartbeatDetails":
-        """Return details with one more poll; of too many, the oldest between equal ones, or the second, goes."""
+        """Return details with one more poll; of too many, drop the oldest between two equal ones, or the second."""
         updated_at = None if operation.updated_at is None else operation.updated_at.timestamp()
         polls = [*self.polls, (round(time, 2), operation.status.value, operation.percent_complete, updated_at)]
         if len(polls) > _MAX_POLLS:

@@ -1,9 +1,11 @@
 """Each attempt runs in an environment of its own, as if on another worker."""
 
 import asyncio
+import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from attrs import define, field
@@ -32,6 +34,7 @@ from schedules_async import (
     TransportError,
 )
 from schedules_async._polling.experience import Experience
+from schedules_async._polling.forecast import Progress
 from schedules_async.temporal import OperationActivities, OperationWait, WaitRequest
 from schedules_async.temporal.activities import pending_details, pending_percents, to_failure
 from schedules_async.temporal.payloads import HeartbeatDetails
@@ -271,6 +274,21 @@ async def test_invalid_id_is_not_retried(engine: Engine, name: str) -> None:
     assert (raised.value.type, raised.value.non_retryable) == ("ValueError", True)
 
 
+@pytest.mark.parametrize(("interval", "kind"), [(math.inf, "ValueError"), (math.nan, "ValueError"), ("1", "TypeError")])
+async def test_unusable_interval_of_a_policy_is_not_retried(
+    engine: Engine, server: FakeSchedules, interval: Any, kind: str
+) -> None:
+    class Broken(PollingPolicy):
+        def interval(self, progress: Progress, seed: float, sample: float, load: float = 1.0) -> float:
+            del progress, seed, sample, load
+            wrong: float = interval
+            return wrong
+
+    engine.polling = Broken()
+    failure = await engine.failure("poll", server.start_operation(duration=600))
+    assert (failure.type, failure.non_retryable) == (kind, True)
+
+
 async def test_not_found_within_grace_is_retried(engine: Engine, server: FakeSchedules) -> None:
     """The time since the activity was scheduled counts, over all attempts."""
     engine.polling = PollingPolicy(not_found_grace=10)
@@ -323,6 +341,7 @@ async def encoded(failure: ApplicationError) -> str:
         (ResponseError("x", status=408), True, 13),
         (ResponseError("x", status=400), False, 13),
         (AuthenticationError("x"), True, 13),
+        (AuthenticationError("x", code="invalid_client"), False, 13),
         (AuthenticationError("x", status=401), False, 13),
         (PermissionDeniedError("x", status=403), False, 13),
         (NotFoundError("x", status=404), False, 13),

@@ -1,4 +1,5 @@
 import json
+import math
 import random
 from datetime import UTC, datetime, timedelta
 from statistics import fmean
@@ -45,7 +46,11 @@ def test_more_than_1000_operations_raise_value_error() -> None:
         WaitRequest.of([*refs, ("s", "one more")])
 
 
-@pytest.mark.parametrize("wrong", [0, -1, float("nan")])
+def test_infinite_timeout_is_none() -> None:
+    assert WaitRequest.of([], timeout=math.inf) == WaitRequest.of([]) == WaitRequest.of([], timeout=None)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, float("nan"), -math.inf])
 def test_times_not_positive_raise_value_error(wrong: float) -> None:
     with pytest.raises(ValueError, match="timeout must be positive"):
         WaitRequest.of([], timeout=wrong)
@@ -53,6 +58,14 @@ def test_times_not_positive_raise_value_error(wrong: float) -> None:
         WaitRequest.of([], heartbeat_timeout=wrong)
     with pytest.raises(ValueError, match="progress_interval must be positive"):
         WaitRequest.of([], progress_interval=wrong)
+
+
+def test_infinite_intervals_raise_value_error() -> None:
+    """Only a timeout may be infinite."""
+    with pytest.raises(ValueError, match="heartbeat_timeout must be positive and finite"):
+        WaitRequest.of([], heartbeat_timeout=math.inf)
+    with pytest.raises(ValueError, match="progress_interval must be positive and finite"):
+        WaitRequest.of([], progress_interval=math.inf)
 
 
 def test_invalid_id_raises_value_error() -> None:
