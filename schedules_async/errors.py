@@ -87,7 +87,7 @@ class ResponseError(SchedulesError):
     `status` is None if there was no answer (no token could be obtained). `code`, `message` and `target` are None
     and `details` is empty if the body breaks the contract; `retry_after` is in seconds. `is_transient` is True for
     408, 500, 502, 503 and 504, which are retried; `is_throttling` for an answer that pauses the whole session: a
-    429, or a 503 with Retry-After. `limits` holds the ITwinPlatform-RateLimited-* headers of a 429 by name.
+    429, or a 503 with Retry-After. `limits` holds the ITwinPlatform-RateLimited-* headers by name.
     """
 
     status: int | None = None
@@ -123,7 +123,7 @@ class NotFoundError(ResponseError):
 
 
 class RateLimitedError(ResponseError):
-    """429, with a pause longer than the policy allows (`max_retry_after`)."""
+    """429; it is raised if the pause is longer than the policy allows (`max_retry_after`)."""
 
 
 class ServerError(ResponseError):

@@ -171,8 +171,8 @@ class Throttled:
 class Retried:
     """A poll met a transient fault, `error`; its retry number `attempt` starts after `delay` seconds.
 
-    `seconds` is the time from sending the request to the fault. `begins_outage` is True for the first retry since the
-    service last answered; an OutageEnded follows once it answers again.
+    `seconds` is the time from sending the request to the fault. `begins_outage` is True for the first retry of a poll
+    unless an outage is under way; an OutageEnded follows once the service answers again.
     """
 
     ref: OperationRef

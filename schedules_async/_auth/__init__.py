@@ -1,1 +1,1 @@
-"""Bearer tokens: token providers, client credentials, and the environments that issue them."""
+"""Bearer tokens: token providers, client credentials, and the environments with their identity servers."""

@@ -29,8 +29,8 @@ class SingleFlight(Generic[Value]):
     async def result(self, *arguments: Any) -> Value:
         """Return the result of the run under way with `arguments`, or of a new one.
 
-        Each caller gets a copy of its exception. A run that is cancelled from outside is started again, a few times at
-        most; then AuthenticationError is raised.
+        Each caller gets a copy of its exception. A run that is cancelled from outside is started again, at most twice;
+        then AuthenticationError is raised.
         """
         self._callers += 1
         try:

@@ -1,7 +1,8 @@
 """Bearer tokens: their providers, and the renewal of a rejected one, once for all requests.
 
 A new source of tokens is a class with `get_token`, in a module of its own like `client_credentials.py`. Only if it has
-a shorthand, as text is the shorthand of a fixed token, does `Tokens` need a branch.
+a shorthand, as text is the shorthand of a fixed token, or a renewal in the background, does `Tokens` need a branch.
+Export it in `schedules_async/__init__.py`.
 """
 
 import asyncio
@@ -38,8 +39,8 @@ Auth = str | Callable[[], Awaitable[str] | str] | TokenProvider
 class Tokens:
     """The tokens of one session: a token that meets a 401 in many requests at once is renewed once.
 
-    `fixed` is the only token if `auth` is text, else None; then `get` is called before each request. Raise TypeError or
-    ValueError if `auth` is unusable.
+    If `auth` is text, `fixed` is that token; otherwise it is None, and `get` is called before each request. Raise
+    TypeError or ValueError if `auth` is unusable.
     """
 
     def __init__(self, auth: Auth, hooks: Hooks, context: contextvars.Context) -> None:

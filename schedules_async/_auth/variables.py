@@ -18,7 +18,7 @@ def read_auth(
 ) -> str | ClientCredentials:
     """Return the token in SCHEDULES_TOKEN, or else client credentials that borrow `http`.
 
-    Raise ValueError, which names the variable, if one is missing or unusable.
+    Raise ValueError, which names the variable, if one is missing, and ClientCredentials' own if one is unusable.
     """
     if token := variables.get(TOKEN, "").strip():
         return token

@@ -1,1 +1,1 @@
-"""When a request may leave: the rate limiter and the request queue. Who ends on a 429: `_polling/poller.py`."""
+"""When a request may leave: the rate limiter and the request queue. A 429: `_polling/fetcher.py`, `poller.py`."""

@@ -1,6 +1,6 @@
 """When requests may leave, and at what rate. Without clock and I/O: the time is an argument.
 
-What a 429 means for those that wait is decided in `_polling/poller.py`.
+How long a 429 closes the gate is computed in `Fetcher._learn` of `_polling/fetcher.py`, whom it ends in `poller.py`.
 """
 
 import math
@@ -72,8 +72,8 @@ class Window:
     def lasting_rate(self, now: float, in_flight: int) -> float:
         """Return the rate that this limit allows in the long run; infinity if a faster limit decides.
 
-        Half of the requests of a slower limit may leave at the faster limit's rate. The others are spread so that
-        some always remain: the free ones last until the first, a quarter, half ... of those counted leave the window.
+        Up to half of a slower limit may be used at the faster limit's rate. The rest is spread: the rate is the lowest
+        at which the free requests last until the first, a quarter, half ... of those counted have left the window.
         """
         while self.answered and self.answered[0] + self.limit.per <= now:
             self.answered.popleft()
@@ -112,8 +112,8 @@ class RateLimiter:
     Requests are spread evenly at the lower of the declared rate and the learned one. A 429 closes the gate until
     `closed_until` and lowers the learned rate, once for all requests sent before that cut. An answer raises the rate
     only if requests had used up the burst, since otherwise it reveals nothing about the quota. At most
-    `max_in_flight` requests are in flight: few at first, one more after each answer, and after each twentieth of a
-    second without an answer. During an outage (transient faults in a row) a few requests a second probe the service.
+    `max_in_flight` requests are in flight: few at first, one more after each accepted one, and after each twentieth of
+    a second without an answer. During an outage (transient faults in a row) a few requests a second probe the service.
     """
 
     limits: Sequence[RateLimit] = field(converter=_check_rate_limits)
@@ -143,7 +143,7 @@ class RateLimiter:
         self._windows = _make_windows(self.limits)
         fastest = [window.limit for window in self._windows if window.is_fastest]
         self._known_rate = _SHARE_OF_KNOWN_RATE * fastest[0].calls / fastest[0].per if fastest else _HIGHEST_RATE
-        self.rate = min(self._known_rate, math.inf if fastest else _FIRST_RATE)
+        self.rate = self._known_rate if fastest else _FIRST_RATE
         # With such a burst ahead of the even rate, the fastest limit still holds: 0.97 + 0.02 < 1.
         self._burst = self._credit = 0.02 * fastest[0].calls if fastest else _FIRST_RATE
 

@@ -15,8 +15,8 @@ from schedules_async._throttling.rate_limiter import RateLimiter
 class Turn:
     """One request's place in the queue; once granted, its permission to leave, which has to be given back.
 
-    It is due at `due`. Of the turns that are due, the one with the earliest `deadline` goes first: the time by which
-    the request should leave, even if it yields to others.
+    It may be granted from `due` on. Of the turns that are due, the one with the earliest `deadline` goes first: the
+    time by which the request should leave, even if it yields to others.
     """
 
     due: float
@@ -58,7 +58,7 @@ class Turn:
 class RequestQueue:
     """Grants turns: urgent ones alternate with others that wait, each kind by deadline.
 
-    No task owns a place in the queue: a turn that ends, cancelled or not, makes way for the next.
+    A Turn holds a place, not a task: one that is withdrawn or given back makes way for the next.
     """
 
     limiter: RateLimiter

@@ -88,7 +88,7 @@ async def follow(waiter: AnyWaiter, session: SchedulesSession, report: Lines, co
 def make_plan(
     refs: Collection[OperationRef], file: CheckpointFile | None, timeout: float, stall_timeout: float
 ) -> Checkpoint:
-    """Return the wait that a checkpoint file has saved, or else a new one; raise a usage error if there is neither."""
+    """Return a new wait, or that of a checkpoint file with new timeouts; raise a usage error if there is neither."""
     plan = saved = Checkpoint(tuple(refs), {}, is_group=True, check=True, timeout=timeout, stall_timeout=stall_timeout)
     if file is not None:
         try:

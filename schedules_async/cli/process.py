@@ -30,7 +30,7 @@ def run_until_signal(work: Coroutine[Any, Any, None], *, is_verbose: bool = Fals
             task.cancel()
 
     try:
-        with logging_to_stderr(is_verbose=is_verbose), asyncio.Runner() as runner:  # which removes signal handlers
+        with logging_to_stderr(is_verbose=is_verbose), asyncio.Runner() as runner:  # it removes the handlers
             loop = runner.get_loop()
             task = loop.create_task(work)
             for number in [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]:

@@ -11,11 +11,11 @@ operations to names; by default ids are displayed. With `session` the last line 
 displays the seconds until the next request can be sent.
 
 Each operation has a bar with its name, percent, state, and the time remaining as a range; when it has ended, a mark,
-and the reason if it failed or was lost. Bars never run backwards. If there are more operations than the terminal has
-lines, those that were lost, are about to end or changed last are displayed, with a total of all. Waits that are tracked
-at the same time share one display. Without a terminal `RichProgress` prints a line for each change, and `TqdmProgress`
-prints nothing; in notebooks the bars of `TqdmProgress` are widgets. A display that fails, for instance because the
-terminal was closed, is closed and logged; the wait continues.
+and the reason if it failed or was lost. The bar of an operation never runs backwards. If there are more operations than
+the terminal has lines, those that were lost, are about to end or changed last are displayed, with a total of all. Waits
+that are tracked at the same time share one display. Without a terminal `track` of `RichProgress` prints a line for each
+change, and `TqdmProgress` prints nothing; in notebooks the bars of `TqdmProgress` are widgets. A display that fails,
+for instance because the terminal was closed, is closed and logged; the wait continues.
 
 For a display of your own, read `wait.members` at any time: each member has the `ref`, `latest`, `time_remaining` and
 `outcome` of one operation (`schedules_async.OperationProgress`).

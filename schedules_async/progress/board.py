@@ -38,7 +38,7 @@ _LOOKS = {  # of each status: the mark, the mark in ASCII, the style of both and
 
 @define(eq=False)
 class Track:
-    """What is displayed of one operation, or of all together; `fraction` never decreases.
+    """What is displayed of one operation, whose `fraction` never decreases, or of all together.
 
     `status` is "running", "succeeded", "lost" if the wait for the operation has ended without success, or "total".
     `changed` is the number of the update that found the last change.

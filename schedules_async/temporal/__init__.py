@@ -25,7 +25,8 @@ A lost operation does not affect the others, unless `stop_at_failure` is set. Th
 - **A killed worker** is detected after `heartbeat_timeout` (60 s). Its waits continue on other workers from the last
   snapshot, whose ETag the first request carries. A worker that shuts down regularly delays them by a second or two.
 - **Size.** One workflow takes at most 1,000 operations, so that its results fit into a payload; start several for more.
-- **Faults** that are transient (429, 5xx, network, no token available) are retried until `timeout`, if there is one.
+- **Faults** that are transient (429, 408, 500, 502, 503, 504, network, no token available) are retried until `timeout`,
+  if there is one.
   Other errors end only the wait that they concern.
 - **Tokens** stay with the workers: none is in a payload, a history or a log.
 """

@@ -18,7 +18,7 @@ from schedules_async._clock import Clock, Seconds, SystemClock
 from schedules_async.temporal.activities import OperationActivities, Snapshots, pending_details, pending_percents
 from schedules_async.temporal.workflows import WaitForOperations
 
-_MAX_HEARTBEAT_THROTTLE = timedelta(seconds=1)  # until Temporal has a snapshot, or an activity its cancellation
+_MAX_HEARTBEAT_THROTTLE = timedelta(seconds=1)  # the longest delay of a heartbeat, and of a cancellation in its reply
 
 
 class SessionOptions(TypedDict, total=False):

@@ -117,7 +117,7 @@ class WaitForOperations:
 
 
 async def result_of(local_activity: Awaitable[Value]) -> Value:
-    """Return the result of a local activity; raise CancelledError for its error, which only a cancelled one has."""
+    """Return the result of a local activity; raise CancelledError if it fails, as it does only when cancelled."""
     try:
         return await local_activity
     except ActivityError as error:

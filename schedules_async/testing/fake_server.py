@@ -42,8 +42,8 @@ class FakeSchedules(HttpServer):
     seconds, and the others are answered with 429; requests with a wrong token do not count. `prefix` is the path
     in front of every resource. `requests` lists the received requests in order of arrival. At `token_url` the
     client `client_id` gets further tokens for its `client_secret`, each valid for `token_life` seconds;
-    `token_requests` lists the requests for them. All attributes named here except `clock` may be set while the
-    server runs.
+    `token_requests` lists the requests for them. `token`, `quota`, `window`, `client_id`, `client_secret` and
+    `token_life` may be set while the server runs.
     """
 
     token: str = field(default="test-token")

@@ -83,7 +83,7 @@ def read_basic(authorization: str) -> tuple[str, str] | None:
 
 
 def check_route(received: ReceivedRequest) -> Answer | None:
-    """Return the error for a request that does not read an operation with at most one condition, or None."""
+    """Return None for a GET or HEAD of an operation with at most one If-None-Match, else the error for the request."""
     if received.ref is None:
         return error_answer(404, "ResourceNotFound", "Requested resource is not available.")
     if received.method not in ("GET", "HEAD"):
