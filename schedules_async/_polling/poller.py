@@ -5,9 +5,9 @@ what the outcome means for each subscriber, plans the next poll, and only then n
 
 A 429, or a 503 with Retry-After, closes the gate for the whole session: `Fetcher._learn` computes the pause, which is
 Retry-After or the session's own backoff, and emits `Throttled`. `PollerPool.end_impatient` then ends those subscribers,
-of any operation, that do not accept so long a pause, with the RateLimitedError; a wait accepts its policy's
-`max_retry_after` (an hour by default). The polls of the others stay due, and the request queue holds them until the
-gate opens. The 503 is a transient fault too.
+of any operation, that do not accept so long a pause, with the RateLimitedError, which an iteration raises after its
+unread snapshots; a wait accepts its policy's `max_retry_after` (an hour by default). The polls of the others stay due,
+and the request queue holds them until the gate opens. The 503 is a transient fault too.
 """
 
 import asyncio
