@@ -101,8 +101,10 @@ def matches(if_none_match: str | None, etag: str | None) -> bool:
     condition = (if_none_match or "").strip()
     if condition == "*" or etag is None:
         return condition == "*"
-    tag = re.escape(etag.removeprefix("W/"))
-    return re.search(rf"(?:^|,)[ \t]*(?:W/)?{tag}[ \t]*(?:,|$)", condition) is not None
+    tag = etag.removeprefix("W/")
+    if tag not in condition:  # as after each change: no pattern has to be compiled
+        return False
+    return re.search(rf"(?:^|,)[ \t]*(?:W/)?{re.escape(tag)}[ \t]*(?:,|$)", condition) is not None
 
 
 @define(eq=False)
