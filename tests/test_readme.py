@@ -30,7 +30,7 @@ def command_of(example: Path) -> list[str]:
     """Return the command: pytest for a file of tests; `--seconds` ends what otherwise waits for a user."""
     command = [sys.executable, "-W", "error"]
     if example.name.startswith("test_"):
-        return [*command, "-m", "pytest", "-q", str(example)]
+        return [*command, "-m", "pytest", "-q", "-n0", str(example)]
     return [*command, str(example), *(["--seconds", "1"] if "--seconds" in TEXTS[example] else [])]
 
 

@@ -1,25 +1,34 @@
 """A pytest plugin: slow functions that a test names as its parameter `early` start when the suite starts.
 
 They run processes that mostly wait, in threads beside the other tests: each passes them `environment.INHERITED`, and
-uses nothing that is not safe for threads, such as the filters of warnings. With pytest-xdist (`-n 2 --dist loadgroup`)
-all of these tests run in one of its processes, which starts the functions before the first of them.
+uses nothing that is not safe for threads, such as the filters of warnings. The tests themselves come last. Each process
+of pytest-xdist starts its share of the functions and leaves the results in files, since any of them may get the tests.
 """
 
+import math
+import pickle
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
 from environment import INHERITED, environment
 
-_WORKERS = 3  # more would slow down the tests beside them on two cores
+_THREADS = 3  # of all processes together; more would slow down the tests beside them on two cores
+_TICK = 0.02  # seconds between two looks for a file
+_LONGEST_WAIT = 300  # seconds
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in filter(_early, items):
-            item.add_marker(pytest.mark.xdist_group("early"))
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Run named tests in one process: starting more takes longer than most files of tests."""
+    return None if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _early(item) is not None)
 
 
 def _early(item: pytest.Item) -> Callable[[], Any] | None:
@@ -39,27 +48,44 @@ def few_certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         yield
 
 
-@pytest.fixture(scope="session")
-def early_calls(
-    request: pytest.FixtureRequest, few_certificates: None
-) -> Iterator[dict[Callable[[], Any], "Future[Any]"]]:
-    """Start the functions of the selected tests, each once; the result maps each to its call."""
-    del few_certificates  # they only have to stand in the environment
-    functions = dict.fromkeys(filter(None, map(_early, request.session.items)))
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        calls = {function: pool.submit(function) for function in functions}
-        pool.shutdown(wait=False)  # each thread ends after its last call: a FakeClock rests longer beside threads
-        yield calls
-        pool.shutdown(cancel_futures=True)
+def _leave_result(function: Callable[[], Any], path: Path) -> None:
+    """Write what a function returns, or the exception that it raises, to a file that appears when it is whole."""
+    try:
+        result = pickle.dumps((function(), None))
+    except Exception as error:
+        result = pickle.dumps((None, error))
+    part = path.with_suffix(".part")
+    part.write_bytes(result)
+    part.replace(path)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def start_early(request: pytest.FixtureRequest) -> None:
-    if not hasattr(request.config, "workerinput"):  # which the processes of pytest-xdist have
-        request.getfixturevalue("early_calls")
+def early_files(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, few_certificates: None
+) -> Iterator[dict[Callable[[], Any], Path]]:
+    """Start this process's share of the functions of the selected tests, each once; return the file of each result."""
+    del few_certificates  # they only have to stand in the environment
+    worker = getattr(request.config, "workerinput", {"workerid": "gw0", "workercount": 1})
+    number, count = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
+    folder = tmp_path_factory.getbasetemp().parent if count > 1 else tmp_path_factory.getbasetemp()
+    functions = dict.fromkeys(filter(None, map(_early, request.session.items)))
+    files = {function: folder / f"early-{place}" for place, function in enumerate(functions)}
+    with ThreadPoolExecutor(math.ceil(_THREADS / count)) as pool:
+        for function, file in list(files.items())[number::count]:
+            pool.submit(_leave_result, function, file)
+        pool.shutdown(wait=False)  # each thread ends after its last call: a FakeClock rests longer beside threads
+        yield files
+        pool.shutdown(cancel_futures=count == 1 or bool(request.session.shouldfail))
 
 
 @pytest.fixture
-def early(request: pytest.FixtureRequest, early_calls: dict[Callable[[], Any], "Future[Any]"]) -> Any:
+def early(request: pytest.FixtureRequest, early_files: dict[Callable[[], Any], Path]) -> Any:
     """Return the result of the function that `parametrize` names with `indirect`."""
-    return early_calls[request.param].result()
+    file, deadline = early_files[request.param], time.monotonic() + _LONGEST_WAIT
+    while not file.exists():
+        assert time.monotonic() < deadline, "the process that was to call the function has ended"
+        time.sleep(_TICK)
+    value, error = pickle.loads(file.read_bytes())
+    if error is not None:
+        raise error
+    return value
