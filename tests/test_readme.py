@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from chromium import load
 from environment import INHERITED
+from forked import Done, run_files
 
 TOP = Path(__file__).parent.parent
 README = (TOP / "README.md").read_text(encoding="utf-8")
@@ -24,14 +25,7 @@ EXCERPTS = re.findall(r"\[`(examples/\w+\.py)`\]\([^)]*\)[^\[]*:\n```python\n(.*
 LONGEST_EXCERPT = 10  # lines
 LONGEST_README = 250  # lines
 TESTED_WITH = {"temporal_worker": "temporal_start"}  # examples that the test of another one runs
-
-
-def command_of(example: Path) -> list[str]:
-    """Return the command: pytest for a file of tests; `--seconds` ends what otherwise waits for a user."""
-    command = [sys.executable, "-W", "error"]
-    if example.name.startswith("test_"):
-        return [*command, "-m", "pytest", "-q", "-n0", str(example)]
-    return [*command, str(example), *(["--seconds", "1"] if "--seconds" in TEXTS[example] else [])]
+PROGRAMS = [path for path in ALONE if not path.name.startswith("test_")]
 
 
 def lines_of(text: str, first: int, count: int) -> str:
@@ -110,23 +104,35 @@ def test_example_with_arguments_has_tests_of_its_own() -> None:
     assert {TESTED_WITH.get(name, name) for name in long} - tests == set()
 
 
-def run_example(example: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        command_of(example), capture_output=True, text=True, timeout=60, check=False, cwd=TOP, env=INHERITED
-    )
+def run_programs() -> dict[Path, Done]:
+    """Run the examples that are programs; `--seconds` ends what otherwise waits for a user."""
+    commands = [[str(path), *(["--seconds", "1"] if "--seconds" in TEXTS[path] else [])] for path in PROGRAMS]
+    return dict(zip(PROGRAMS, run_files(commands, TOP, INHERITED), strict=True))
+
+
+@pytest.mark.parametrize("early", [run_programs], indirect=True)
+@pytest.mark.parametrize("example", PROGRAMS, ids=lambda path: path.stem)
+def test_example_runs_without_a_warning(early: dict[Path, Done], example: Path) -> None:
+    """Warnings are errors; every example prints something. (`.ci/run` starts each as a command of its own.)"""
+    if "__main__" in TEXTS[example]:
+        load(example.stem)  # skips the test if the example's extra is missing
+    assert (early[example].exit_code, early[example].errors) == (0, "")
+    assert early[example].output
+
+
+def run_tests(example: Path) -> "subprocess.CompletedProcess[str]":
+    command = (sys.executable, "-W", "error", "-m", "pytest", "-q", "-n0", str(example))
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=TOP, env=INHERITED)
 
 
 @pytest.mark.parametrize(
-    ("early", "example"),
-    [pytest.param(partial(run_example, path), path, id=path.stem) for path in ALONE],
-    indirect=["early"],
+    "early",
+    [pytest.param(partial(run_tests, path), id=path.stem) for path in ALONE if path not in PROGRAMS],
+    indirect=True,
 )
-def test_example_runs_without_a_warning(early: "subprocess.CompletedProcess[str]", example: Path) -> None:
-    """Warnings are errors; every example prints something."""
-    if "__main__" in TEXTS[example]:
-        load(example.stem)  # skips the test if the example's extra is missing
+def test_example_of_tests_passes_without_a_warning(early: "subprocess.CompletedProcess[str]") -> None:
     assert (early.returncode, early.stderr) == (0, "")
-    assert early.stdout
+    assert " passed" in early.stdout
 
 
 def count_requests() -> "subprocess.CompletedProcess[str]":
