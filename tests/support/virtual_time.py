@@ -27,7 +27,7 @@ ZERO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class _NothingToPoll(selectors.SelectSelector):
-    """Moves the time on instead of waiting."""
+    """Moves the time on instead of waiting; there is only the loop's own socket, to poll when no timer is left."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class _NothingToPoll(selectors.SelectSelector):
         if timeout is None:
             return super().select(None)
         self.now += timeout
-        return super().select(0) if timeout == 0 else []
+        return []
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
