@@ -17,7 +17,7 @@ import pytest
 import trustme
 from environment import INHERITED, environment
 
-_THREADS = 3  # of all processes together; more would slow down the tests beside them on two cores
+_THREADS = 2  # of all processes together; more would slow down the tests beside them on two cores
 _TICK = 0.02  # seconds between two looks for a file
 _LONGEST_WAIT = 300  # seconds
 
