@@ -16,7 +16,7 @@ _MAX_RUNS = 3  # for one caller, if each is cancelled from outside
 
 @define(eq=False, repr=False)
 class SingleFlight(Generic[Value]):
-    """Runs a coroutine function once for all callers that wait with the same arguments, in a context of its own.
+    """Runs a coroutine function once for all callers that wait with the same arguments, in a copy of its context.
 
     Cancelling a caller, even the first or the last, does not affect the run.
     """
@@ -50,7 +50,8 @@ class SingleFlight(Generic[Value]):
         self._runs = {key: run for key, run in self._runs.items() if not run.done() and run.get_loop() is loop}
         if arguments not in self._runs:
             # A task made in this way is never eager, whatever the loop's task factory is.
-            run = self._runs[arguments] = asyncio.Task(self._start(*arguments), loop=loop, context=self._context)
+            context = self._context.copy()
+            run = self._runs[arguments] = asyncio.Task(self._start(*arguments), loop=loop, context=context)
             # Otherwise asyncio reports an exception that no caller is left to receive.
             run.add_done_callback(lambda run: run.cancelled() or run.exception())
         return self._runs[arguments]

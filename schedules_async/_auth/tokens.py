@@ -50,7 +50,7 @@ class Tokens:
         self._source: Any = None if isinstance(auth, str) else auth  # a provider or a function
         self._hooks = hooks
         self._newest: BearerToken | None = None
-        self._renewal = SingleFlight(self.get, context.copy())
+        self._renewal = SingleFlight(self.get, context)
 
     async def get(self, rejected: BearerToken | None = None) -> BearerToken:
         """Return a usable token within 30 seconds; an exception of the provider becomes an AuthenticationError."""

@@ -178,6 +178,22 @@ async def test_run_has_its_own_context_and_is_lazy() -> None:
     assert turns_taken == ["caller", "run", "run"]
 
 
+async def test_runs_share_no_context_variables() -> None:
+    """What one run sets is seen neither by a later run nor by one at the same time."""
+    variable = contextvars.ContextVar("variable", default=0)
+
+    async def run(number: int) -> int:
+        before = variable.get()
+        variable.set(number)
+        await turns(2)
+        return before
+
+    flight = SingleFlight(run)
+    results = [await each for each in [asyncio.create_task(flight.result(number)) for number in (1, 2)]]
+    assert results == [0, 0]
+    assert await flight.result(3) == 0
+
+
 async def test_error_is_copied_for_each_caller(work: Work, complaints: list[dict[str, Any]]) -> None:
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     flight = SingleFlight(work.run)
