@@ -100,8 +100,8 @@ class ResponseError(SchedulesError):
     limits: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self, text: str) -> None:
-        Exception.__init__(self, text)
-        self.limits = dict(self.limits)
+        super().__post_init__(text)
+        self.limits = dict(self.limits or {})
         self.is_transient: bool = self.status in _TRANSIENT_STATUSES
         self.is_throttling: bool = self.status == 429 or (self.status == 503 and self.retry_after is not None)
 

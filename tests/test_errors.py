@@ -95,6 +95,29 @@ def test_limits_are_not_shared_between_errors() -> None:
     assert other.limits == LIMITS == {"ITwinPlatform-RateLimited-Tier": "Community"}
 
 
+def test_limits_of_none_are_empty() -> None:
+    facts: dict[str, Any] = {"limits": None}
+    assert RateLimitedError("x", **facts).limits == {}
+
+
+def test_subclass_initializes_its_other_bases() -> None:
+    """As an application does that has a base class for all of its own errors."""
+
+    class ApplicationError(Exception):
+        def __init__(self, text: str) -> None:
+            super().__init__(text)
+            self.shown = text.upper()
+
+    class MissingError(NotFoundError, ApplicationError):
+        pass
+
+    class LostError(WaitError, ApplicationError):
+        pass
+
+    for error in (MissingError("gone", ref=REF), LostError("gone", ref=REF)):
+        assert (str(error), error.shown, error.ref) == ("gone", "GONE", REF)
+
+
 def test_operation_timeout_is_a_timeout_error() -> None:
     error = OperationTimeoutError("too late", ref=REF, operation=OPERATION)
     with pytest.raises(TimeoutError, match=r"^too late$"):
