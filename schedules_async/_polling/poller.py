@@ -72,6 +72,7 @@ class Subscriber(ABC):
 
     policy: PollingPolicy | None
     max_retry_after: float  # seconds
+    learns: bool  # its policy uses what ended operations teach
     not_found_until: float = field(init=False, default=-math.inf)
     due: float = field(init=False, default=math.inf)
     deadline: float = field(init=False, default=math.inf)
@@ -292,8 +293,7 @@ class Poller:
                 delay, before = min(delay, longest), self._pool.delay
                 mean = before.mean + (delay - before.mean) / (before.count + 1)
                 self._pool.delay = DetectionDelay(before.count + 1, mean, max(before.max, delay))
-        policies = [subscriber.policy for subscriber in self.subscribers if subscriber.policy is not None]
-        if any(policy.min_interval < policy.max_predicted_interval for policy in policies):
+        if any(subscriber.learns for subscriber in self.subscribers):
             self._progress.teach(self._pool.experience, fetched.operation, now, fetched.date)
 
     def _count_faults(self, outcome: Outcome, now: float) -> None:

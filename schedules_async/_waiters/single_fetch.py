@@ -15,6 +15,7 @@ class SingleFetch(Subscriber):
 
     policy: None = None
     max_retry_after: float = math.inf
+    learns: bool = False
     _outcome: "asyncio.Future[Ending]" = field(init=False)
     _throttled_since: float | None = field(init=False, default=None)
 

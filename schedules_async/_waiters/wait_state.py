@@ -216,8 +216,9 @@ class WaitState:
 
     def __attrs_post_init__(self) -> None:
         policy = self.options.polling
+        learns = policy.min_interval < policy.max_predicted_interval  # otherwise its intervals are fixed
         self.members = {
-            ref: OperationSubscriber(policy, policy.max_retry_after, ref, self.saved.get(ref), self)
+            ref: OperationSubscriber(policy, policy.max_retry_after, learns, ref, self.saved.get(ref), self)
             for ref in self.refs
         }
         self.unfinished = sum(member.outcome is None for member in self.members.values())

@@ -8,6 +8,7 @@ from event_loops import turns
 from sessions import MakeSession
 
 from schedules_async import Operation, PollingPolicy, SchedulesSession
+from schedules_async._waiters.single_fetch import SingleFetch
 from schedules_async.testing import FakeClock, FakeSchedules, fault, operation_answer
 
 DONE = operation_answer("Succeeded")
@@ -76,6 +77,24 @@ async def test_many_waits_of_one_operation_share_polls(
     assert len(server.requests) == 8
     await turns(2)
     assert clock.sleeping == 0
+
+
+class Failing(SingleFetch):
+    """Fails when it is notified, as no subscriber should."""
+
+    def conclude(self, operation: Operation, _: float) -> None:
+        raise LookupError(f"a defect at {operation.status}")
+
+
+async def test_subscriber_that_fails_leaves_nobody_waiting(session: SchedulesSession, server: FakeSchedules) -> None:
+    ref = server.script_operation(DONE)
+    fetch = Failing()
+    session._enter().join(ref, fetch)
+    call = asyncio.create_task(session.get_operation(*ref))
+    with pytest.raises(LookupError, match="a defect"):
+        await fetch.result()
+    with pytest.raises(LookupError, match="a defect"):
+        await call
 
 
 async def test_call_is_not_delayed_by_an_earlier_retry_after(

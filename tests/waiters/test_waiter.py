@@ -984,6 +984,25 @@ async def test_policy_that_fails_in_planning_ends_the_wait(
     assert clock.monotonic() == 5
 
 
+async def test_policy_that_fails_at_the_end_affects_nobody(session: SchedulesSession, server: FakeSchedules) -> None:
+    broken: set[str] = set()
+
+    @frozen
+    class Broken(PollingPolicy):
+        def __getattribute__(self, name: str) -> Any:
+            if name in broken:
+                raise LookupError("no settings")
+            return super().__getattribute__(name)
+
+    ref = server.script_operation(started(10), DONE)
+    other = asyncio.ensure_future(session.wait_for_operation(*ref))
+    changes = aiter(session.wait_for_operation(*ref, polling=Broken()))
+    assert not (await anext(changes)).is_done
+    broken.add("max_predicted_interval")
+    assert (await anext(changes)).is_done
+    assert (await other).is_done
+
+
 async def test_iteration_of_ended_wait_may_be_left(session: SchedulesSession, server: FakeSchedules) -> None:
     waiter = session.wait_for_operation(*server.script_operation(DONE))
     final = await waiter
