@@ -54,14 +54,10 @@ class WaitOptions:
 class Consumer:
     """One await or iteration of a wait: the operations with unread changes, and the error that interrupts it."""
 
-    changed: "OrderedDict[OperationSubscriber, None] | None"  # None for an await, which needs only the end
+    changed: "OrderedDict[OperationSubscriber, None] | None"  # longest unread first; None for an await
     interruption: BaseException | None = field(init=False, default=None)
     loop: asyncio.AbstractEventLoop = field(init=False, factory=asyncio.get_running_loop)
     _news: "list[asyncio.Future[None]]" = field(init=False, factory=list)
-
-    def read(self) -> Operation | None:
-        """Return the newest snapshot of the operation whose change has been unread longest, None without changes."""
-        return self.changed.popitem(last=False)[0].latest if self.changed else None
 
     def interrupt(self, error: BaseException) -> None:
         """End this consumer with an error; the operations are not affected."""

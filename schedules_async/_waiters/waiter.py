@@ -4,7 +4,7 @@ import asyncio
 import warnings
 from abc import abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Coroutine, Generator, Iterable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from attrs import define, field
 
@@ -271,9 +271,8 @@ class ChangeIterator(AsyncIterator[Operation]):
         state = self._state
         while not self._is_over and (self._consumer is not None or not state.is_closed):
             consumer = self._consumer = self._consumer or state.add_consumer(wakes_on_change=True)
-            change = consumer.read()
-            if change is not None:
-                return change
+            if consumer.changed:
+                return cast("Operation", consumer.changed.popitem(last=False)[0].latest)
             if not state.unfinished or consumer.interruption is not None:
                 self._is_over = True
                 state.remove_consumer(consumer)
