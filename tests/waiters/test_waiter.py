@@ -964,20 +964,26 @@ async def test_policy_may_close_its_own_wait(session: SchedulesSession, server: 
     assert (await session.get_operation(*server.script_operation(DONE))).is_succeeded
 
 
+def make_broken(names: set[str]) -> PollingPolicy:
+    """Return a policy that raises LookupError when a setting of these names is read."""
+
+    @frozen
+    class Broken(PollingPolicy):
+        def __getattribute__(self, name: str) -> Any:
+            if name in names:
+                raise LookupError("no settings")
+            return super().__getattribute__(name)
+
+    return Broken()
+
+
 async def test_policy_that_fails_in_planning_ends_the_wait(
     session: SchedulesSession, server: FakeSchedules, clock: FakeClock
 ) -> None:
     """As one that reads its settings when they are needed; a 429 needs none."""
     broken: set[str] = set()
-
-    @frozen
-    class Broken(PollingPolicy):
-        def __getattribute__(self, name: str) -> Any:
-            if name in broken:
-                raise LookupError("no settings")
-            return super().__getattribute__(name)
-
-    waiter = session.wait_for_operation(*server.script_operation(throttled(5), started(10), DONE), polling=Broken())
+    ref = server.script_operation(throttled(5), started(10), DONE)
+    waiter = session.wait_for_operation(*ref, polling=make_broken(broken))
     broken.add("max_retry_after")
     with pytest.raises(LookupError, match="no settings"):
         await waiter
@@ -986,17 +992,9 @@ async def test_policy_that_fails_in_planning_ends_the_wait(
 
 async def test_policy_that_fails_at_the_end_affects_nobody(session: SchedulesSession, server: FakeSchedules) -> None:
     broken: set[str] = set()
-
-    @frozen
-    class Broken(PollingPolicy):
-        def __getattribute__(self, name: str) -> Any:
-            if name in broken:
-                raise LookupError("no settings")
-            return super().__getattribute__(name)
-
     ref = server.script_operation(started(10), DONE)
     other = asyncio.ensure_future(session.wait_for_operation(*ref))
-    changes = aiter(session.wait_for_operation(*ref, polling=Broken()))
+    changes = aiter(session.wait_for_operation(*ref, polling=make_broken(broken)))
     assert not (await anext(changes)).is_done
     broken.add("max_predicted_interval")
     assert (await anext(changes)).is_done
