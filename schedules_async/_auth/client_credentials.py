@@ -55,9 +55,8 @@ class ClientCredentials:
 
     A token is requested on first use, kept, and renewed at 90 % of its life (60 seconds before its end at the latest,
     but not in the first half) or after a 401, with one request however many callers wait and at most three attempts. A
-    failed renewal has no effect while the token is valid; without a valid one it raises AuthenticationError. A request
-    whose callers were all cancelled ends by itself, or when a session that uses the credentials closes. No connection
-    is kept open, so there is nothing to close.
+    failed renewal has no effect while the token is valid; without a valid one it raises AuthenticationError. No
+    connection is kept open, so there is nothing to close.
 
     `http` lends its connector, its own proxy and `trust_env`, and is never closed. `clock` measures the life of the
     token and the delays between attempts; by default it is the machine's.
@@ -109,8 +108,7 @@ class ClientCredentials:
         if now < token.renew_at:
             return token.text
         try:
-            async with asyncio.timeout(_PATIENCE):
-                return (await self._renewal.result()).text
+            return (await self._renewal.result(patience=_PATIENCE)).text
         except (TimeoutError, AuthenticationError):
             token.renew_at = self._clock.monotonic() + _RENEWAL_DELAY
             return token.text

@@ -15,52 +15,72 @@ _MAX_RUNS = 3  # for one caller, if each is cancelled from outside
 
 
 @define(eq=False, repr=False)
-class SingleFlight(Generic[Value]):
-    """Runs a coroutine function once for all callers that wait with the same arguments, in a copy of its context.
+class _Run(Generic[Value]):
+    """A run and the number of its callers; `is_detached` once a caller has run out of patience."""
 
-    Cancelling a caller, even the first or the last, does not affect the run.
+    task: asyncio.Task[Value]
+    callers: int = 0
+    is_detached: bool = False
+
+
+@define(eq=False, repr=False)
+class SingleFlight(Generic[Value]):
+    """Runs a coroutine function once for all callers that wait with the same arguments, in a context of its own.
+
+    Cancelling a caller, even the first, does not affect the others. Cancelling the last one ends the run, unless an
+    earlier caller has run out of patience.
     """
 
     _start: Callable[..., Coroutine[Any, Any, Value]]
     _context: contextvars.Context = field(factory=contextvars.copy_context)
-    _runs: dict[tuple[Any, ...], asyncio.Task[Value]] = field(init=False, factory=dict)
-    _callers: int = field(init=False, default=0)
+    _runs: dict[tuple[Any, ...], _Run[Value]] = field(init=False, factory=dict)
 
-    async def result(self, *arguments: Any) -> Value:
+    async def result(self, *arguments: Any, patience: float | None = None) -> Value:
         """Return the result of the run under way with `arguments`, or of a new one.
 
-        Each caller gets a copy of its exception. A run that is cancelled from outside is started again, at most twice;
-        then AuthenticationError is raised.
+        Each caller gets a copy of its exception. Raise TimeoutError after `patience` seconds of the event loop; the
+        run continues. A run that is cancelled from outside is started again, at most twice; then AuthenticationError
+        is raised.
         """
-        self._callers += 1
-        try:
-            for _ in range(_MAX_RUNS):
-                run = self._join(asyncio.get_running_loop(), arguments)
-                await asyncio.wait({run})
-                if run.cancelled():
-                    continue
-                if (error := run.exception()) is not None:
-                    raise copy_error(error)
-                return run.result()
-        finally:
-            self._callers -= 1
+        loop = asyncio.get_running_loop()
+        deadline = None if patience is None else loop.time() + patience
+        for _ in range(_MAX_RUNS):
+            run = self._join(loop, arguments)
+            try:
+                await asyncio.wait({run.task}, timeout=None if deadline is None else deadline - loop.time())
+                run.is_detached |= not run.task.done()
+            finally:
+                run.callers -= 1
+                if not run.is_detached:
+                    await self._end_idle(run)
+            if not run.task.done():
+                raise TimeoutError
+            if run.task.cancelled():
+                continue
+            if (error := run.task.exception()) is not None:
+                raise copy_error(error)
+            return run.task.result()
         raise AuthenticationError("no token could be obtained: the request was cancelled")
 
-    def _join(self, loop: asyncio.AbstractEventLoop, arguments: tuple[Any, ...]) -> asyncio.Task[Value]:
-        self._runs = {key: run for key, run in self._runs.items() if not run.done() and run.get_loop() is loop}
-        if arguments not in self._runs:
+    def _join(self, loop: asyncio.AbstractEventLoop, arguments: tuple[Any, ...]) -> _Run[Value]:
+        run = self._runs.get(arguments)
+        if run is None or run.task.done() or run.task.get_loop() is not loop:
             # A task made in this way is never eager, whatever the loop's task factory is.
-            context = self._context.copy()
-            run = self._runs[arguments] = asyncio.Task(self._start(*arguments), loop=loop, context=context)
+            run = _Run(asyncio.Task(self._start(*arguments), loop=loop, context=self._context.copy()))
             # Otherwise asyncio reports an exception that no caller is left to receive.
-            run.add_done_callback(lambda run: run.cancelled() or run.exception())
-        return self._runs[arguments]
+            run.task.add_done_callback(lambda task: task.cancelled() or task.exception())
+            self._runs = {key: each for key, each in self._runs.items() if not each.task.done()} | {arguments: run}
+        run.callers += 1
+        return run
 
     async def aclose(self) -> None:
-        """End the runs if no caller waits, and wait until they have ended."""
-        loop = asyncio.get_running_loop()
-        runs = {run for run in self._runs.values() if run.get_loop() is loop and not run.done()}
-        if runs and self._callers == 0:
-            for run in runs:
-                run.cancel()
-            await asyncio.wait(runs)
+        """End the runs of this event loop that no caller waits for, and wait until they have ended."""
+        for run in tuple(self._runs.values()):
+            if run.task.get_loop() is asyncio.get_running_loop():
+                await self._end_idle(run)
+
+    async def _end_idle(self, run: _Run[Value]) -> None:
+        if run.callers == 0 and not run.task.done():
+            self._runs = {key: each for key, each in self._runs.items() if each is not run}
+            run.task.cancel()
+            await asyncio.wait({run.task})

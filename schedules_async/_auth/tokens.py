@@ -85,7 +85,6 @@ class Tokens:
         return await token if inspect.isawaitable(token) else token
 
     async def aclose(self) -> None:
-        """End a renewal that no caller waits for."""
-        await self._renewal.aclose()
+        """End a renewal of client credentials that no caller waits for; other providers are left alone."""
         if isinstance(self._source, ClientCredentials):
             await self._source.aclose_idle()

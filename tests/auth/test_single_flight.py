@@ -1,4 +1,4 @@
-"""One run for all callers: it survives whoever leaves, until it is closed."""
+"""One run for all callers: it survives whoever leaves, and ends with the last one to be cancelled."""
 
 import asyncio
 import contextvars
@@ -65,39 +65,37 @@ async def test_cancelled_callers_cost_the_others_nothing(work: Work, left: list[
     assert (work.started, work.ended) == (1, ["done"])
 
 
-async def test_run_without_callers_is_joined_by_later_ones(work: Work) -> None:
+async def test_last_cancelled_caller_ends_and_awaits_the_run(work: Work) -> None:
     flight = SingleFlight(work.run)
     tasks = await join(flight, 3)
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
+    assert work.ended == ["cancelled"]
     assert all(task.cancelled() for task in tasks)
-    [late] = await join(flight, 1)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    work.outcome = asyncio.get_running_loop().create_future()
     work.outcome.set_result("result")
-    assert await late == "result"
-    assert (work.started, work.ended) == (1, ["done"])
+    assert await flight.result() == "result"
 
 
-async def test_caller_during_closing_starts_another_run(work: Work) -> None:
+async def test_caller_during_cancellation_starts_another_run(work: Work) -> None:
     flight = SingleFlight(work.run)
     [task] = await join(flight, 1)
     task.cancel()
     await turns(2)
-    closing = asyncio.create_task(flight.aclose())
-    await turns(2)
     work.outcome = asyncio.get_running_loop().create_future()
     work.outcome.set_result("result")
     assert await flight.result() == "result"
-    assert (work.started, work.ended) == (2, ["cancelled", "done"])
-    await closing
+    assert work.started == 2
+    await asyncio.wait({task})
 
 
 async def test_impatient_caller_leaves_the_run_going(work: Work) -> None:
     """Nor does a caller that joins the run later, and is cancelled, end it."""
     flight = SingleFlight(work.run)
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0):
-            await flight.result()
+        await flight.result(patience=0.0)
     [late] = await join(flight, 1)
     late.cancel()
     await asyncio.wait({late})
@@ -111,8 +109,7 @@ async def test_close_ends_a_run_without_callers(work: Work) -> None:
     flight = SingleFlight(work.run)
     await flight.aclose()
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0):
-            await flight.result()
+        await flight.result(patience=0.0)
     await flight.aclose()
     assert work.ended == ["cancelled"]
     assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -155,6 +152,20 @@ async def test_run_cancelled_each_time_is_an_error() -> None:
     results = await asyncio.gather(*(SingleFlight(run).result() for _ in range(2)), return_exceptions=True)
     assert [type(result) for result in results] == [AuthenticationError] * 2
     assert len(started) == 6
+
+
+async def test_patience_counts_across_restarts(work: Work) -> None:
+    async def run() -> str:
+        if not work.started:
+            work.started += 1
+            raise asyncio.CancelledError
+        return await work.run()
+
+    flight = SingleFlight(run)
+    with pytest.raises(TimeoutError):
+        await flight.result(patience=0.001)
+    assert work.started == 2
+    await flight.aclose()
 
 
 async def test_run_has_its_own_context_and_is_lazy() -> None:

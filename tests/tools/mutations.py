@@ -333,15 +333,15 @@ MUTATIONS = (
     Mutation(
         "single renewal: each caller makes a request",
         "_auth/single_flight",
-        "        if arguments not in self._runs:",
-        "        if len(arguments) >= 0:",
+        "        if run is None or run.task.done()",
+        "        if run is not None or run is None or run.task.done()",
         ("auth/test_single_flight", "auth/test_client_credentials"),
     ),
     Mutation(
         "single renewal: cancelling the first strands the others",
         "_auth/single_flight",
-        "                await asyncio.wait({run})",
-        "                await run",
+        "        if run.callers == 0 and not run.task.done():",
+        "        if not run.task.done():",
         ("auth/test_single_flight", "auth/test_client_credentials"),
     ),
     Mutation(
