@@ -47,7 +47,7 @@ class Answer(NamedTuple):
     """One complete HTTP answer.
 
     `problem` says why there is no usable body (too large, undecodable); then `body` is empty. `received` is when its
-    head came, by the wall clock, if it has a Retry-After: without a Date it was sent then (RFC 9110 section 6.6.1).
+    head came, by the wall clock, if it has a Retry-After.
     """
 
     status: int
@@ -121,9 +121,9 @@ def read_answer(ref: OperationRef, held: Operation | None, answer: Answer) -> Fe
         if answer.status in (200, 304):
             operation = _read_ok(ref, answer) if answer.status == 200 else _find_unmodified(held, answer)
             is_kept = "Cache-Control" not in answer.headers or _may_keep(answer.headers)
-            date = parse_http_date(answer.headers.get("Date", ""))
-            retry_after = parse_retry_after(answer.headers.getall("Retry-After", ()), date or answer.received)
-            outcome = Fetched(operation, answer.status == 304, is_kept, retry_after, date)
+            date = answer.headers.get("Date", "")
+            retry_after = parse_retry_after(answer.headers.getall("Retry-After", ()), date, answer.received)
+            outcome = Fetched(operation, answer.status == 304, is_kept, retry_after, parse_http_date(date))
         elif answer.status < 300:
             outcome = MalformedResponseError(f"unexpected status {answer.status}")
         else:
@@ -168,8 +168,8 @@ def _may_keep(headers: Headers) -> bool:
 def read_error(answer: Answer) -> ResponseError:
     """Return the error for the status of an answer, whatever its body holds."""
     facts, details = _read_envelope(answer.body)
-    date = parse_http_date(answer.headers.get("Date", ""))
-    retry_after = parse_retry_after(answer.headers.getall("Retry-After", ()), date or answer.received)
+    fields, date = answer.headers.getall("Retry-After", ()), answer.headers.get("Date", "")
+    retry_after = parse_retry_after(fields, date, answer.received)
     parts = (
         str(answer.status) if facts.code or facts.message else status_line(answer.status),
         facts.code and facts.code[:200],

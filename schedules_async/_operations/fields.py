@@ -73,18 +73,18 @@ def parse_http_date(text: str) -> datetime | None:
         return None
 
 
-def parse_retry_after(fields: Sequence[str], date: datetime | None) -> float | None:
+def parse_retry_after(fields: Sequence[str], date: str, received: datetime | None) -> float | None:
     """Return the delay in seconds that Retry-After asks for (RFC 9110 section 10.2.3), never negative.
 
-    A date counts from `date`, the answer's own or the time of its receipt. Several fields count as absent, and so does
-    any other value.
+    A date counts from the answer's own `date` or, if that is unreadable, from when it was `received` (section 6.6.1).
+    Several fields count as absent, and so does any other value.
     """
     if len(fields) != 1:
         return None
     text = fields[0].strip(" \t")
     if text.isascii() and text.isdigit():
         return min(float(text), _LONGEST_DELAY)
-    until = parse_http_date(text)
-    if until is None or date is None:
+    until, sent = parse_http_date(text), parse_http_date(date) or received
+    if until is None or sent is None:
         return None
-    return float(min(max(math.ceil((until - date).total_seconds()), 0), _LONGEST_DELAY))
+    return float(min(max(math.ceil((until - sent).total_seconds()), 0), _LONGEST_DELAY))

@@ -76,12 +76,12 @@ def test_any_other_http_date_is_none(text: str) -> None:
     ],
 )
 def test_retry_after_is_a_delay_in_seconds(value: str, seconds: float) -> None:
-    assert parse_retry_after([value], NOON) == seconds
+    assert parse_retry_after([value], "", NOON) == seconds
 
 
 def test_delay_until_date_is_rounded_up() -> None:
-    assert parse_retry_after(["Thu, 02 Jan 2020 12:00:30 GMT"], NOON + timedelta(milliseconds=1)) == 30.0
-    assert parse_retry_after(["Thu, 02 Jan 2020 12:00:30 GMT"], NOON + timedelta(milliseconds=999)) == 30.0
+    assert parse_retry_after(["Thu, 02 Jan 2020 12:00:30 GMT"], "", NOON + timedelta(milliseconds=1)) == 30.0
+    assert parse_retry_after(["Thu, 02 Jan 2020 12:00:30 GMT"], "", NOON + timedelta(milliseconds=999)) == 30.0
 
 
 @pytest.mark.parametrize(
@@ -110,12 +110,12 @@ def test_delay_until_date_is_rounded_up() -> None:
     ],
 )
 def test_any_other_retry_after_counts_as_absent(fields: list[str]) -> None:
-    assert parse_retry_after(fields, NOON) is None
+    assert parse_retry_after(fields, "", NOON) is None
 
 
 def test_date_without_reference_counts_as_absent() -> None:
-    assert parse_retry_after(["7"], None) == 7.0
-    assert parse_retry_after(["Thu, 02 Jan 2020 12:00:30 GMT"], None) is None
+    assert parse_retry_after(["7"], "", None) == 7.0
+    assert parse_retry_after(["Thu, 02 Jan 2020 12:00:30 GMT"], "", None) is None
 
 
 FIELDS = ["", "7", " 7\t", "-1", "Thu, 02 Jan 2020 12:00:30 GMT", "Thursday, 02-Jan-20 12:00:30 GMT", "soon"]
@@ -138,7 +138,7 @@ def write_date(moment: datetime, form: str) -> str:
 
 @given(fields=st.lists(NEAR_MISSES | st.integers().map(str), max_size=2), date=st.none() | MOMENTS)
 def test_any_retry_after_is_delay_or_none(fields: list[str], date: datetime | None) -> None:
-    seconds = parse_retry_after(fields, date)
+    seconds = parse_retry_after(fields, "", date)
     assert seconds is None or (type(seconds) is float and 0 <= seconds <= 1e9)
     assert seconds is None or len(fields) == 1
     if date is None and seconds is not None:
@@ -147,7 +147,7 @@ def test_any_retry_after_is_delay_or_none(fields: list[str], date: datetime | No
 
 @given(seconds=st.integers(min_value=0), zeros=st.integers(0, 3), date=st.none() | MOMENTS)
 def test_seconds_do_not_depend_on_the_date(seconds: int, zeros: int, date: datetime | None) -> None:
-    assert parse_retry_after(["0" * zeros + str(seconds)], date) == min(seconds, 1e9)
+    assert parse_retry_after(["0" * zeros + str(seconds)], "", date) == min(seconds, 1e9)
 
 
 @given(moment=MOMENTS, date=MOMENTS, form=st.sampled_from(FORMS))
@@ -157,7 +157,7 @@ def test_delay_until_date_is_never_cut_short(moment: datetime, date: datetime, f
         moment = moment.replace(year=1970 + moment.year % 100, day=min(moment.day, 28))
     text = write_date(moment, form)
     assert parse_http_date(text) == moment.replace(microsecond=0)
-    delay = parse_retry_after([text], date)
+    delay = parse_retry_after([text], "", date)
     left = (moment.replace(microsecond=0) - date).total_seconds()
     assert delay is not None
     assert delay == (min(math.ceil(left), 1e9) if left > 0 else 0.0)
