@@ -360,12 +360,12 @@ class Poller:
     def _plan(self, subscriber: Subscriber, policy: PollingPolicy, intervals: dict[int, tuple[float, float]]) -> None:
         """Plan the next poll for a subscriber: after the policy's interval, or earlier to detect a stall.
 
-        A Retry-After in the last answer is a lower bound, up to the policy's `max_retry_after`.
+        A Retry-After in the last answer is a lower bound, up to the subscriber's `max_retry_after`.
         """
         if id(policy) not in intervals:
             intervals[id(policy)] = self._decide(policy)
         interval, slack = intervals[id(policy)]
-        floor = min(self._retry_after, policy.max_retry_after)
+        floor = min(self._retry_after, subscriber.max_retry_after)
         stalls_at = max(subscriber.stalls_at(), self._polled_at + max(floor, policy.min_interval))
         subscriber.due = min(self._polled_at + max(interval, floor), stalls_at)
         subscriber.deadline = subscriber.due + slack

@@ -984,7 +984,7 @@ async def test_policy_that_fails_in_planning_ends_the_wait(
     broken: set[str] = set()
     ref = server.script_operation(throttled(5), started(10), DONE)
     waiter = session.wait_for_operation(*ref, polling=make_broken(broken))
-    broken.add("max_retry_after")
+    broken.add("min_interval")
     with pytest.raises(LookupError, match="no settings"):
         await waiter
     assert clock.monotonic() == 5
