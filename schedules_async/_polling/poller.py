@@ -467,6 +467,11 @@ class PollerPool:
         error = self.fetcher.throttled_by
         return error if error is not None and self.queue.limiter.closed_until > self.timers.now() else None
 
+    @property
+    def closed_seconds(self) -> float:
+        """The total seconds for which the gate has been closed."""
+        return self.queue.limiter.closed_seconds(self.timers.now())
+
     def join(self, ref: OperationRef, subscriber: Subscriber, former: Poller | None = None) -> Poller:
         """Add a subscriber to the poller of an operation: that in use, else `former`, which it left, or a new one."""
         poller = self.pollers.get(ref) or former or Poller(ref, self)

@@ -91,9 +91,8 @@ class OperationSubscriber(Subscriber):
     latest: Operation | None
     _wait: "WaitState"
     outcome: Operation | Exception | None = field(init=False)
+    quiet_since: float = field(init=False, default=0.0)  # time of the last change, less `closed_seconds` by then
     _poller: Poller | None = field(init=False, default=None)
-    _quiet_since: float = field(init=False, default=-math.inf)
-    _exempt_before: float = field(init=False, default=0.0)  # the wait's `exempt_seconds` by then
 
     def __attrs_post_init__(self) -> None:
         self.outcome = self.latest if self.latest is not None and self.latest.is_done else None
@@ -113,15 +112,13 @@ class OperationSubscriber(Subscriber):
     def join(self, pool: PollerPool, first_use: float) -> None:
         """Join the poller of the operation."""
         self.not_found_until = first_use + self._wait.options.polling.not_found_grace
-        if self._quiet_since == -math.inf:
-            self._quiet_since, self._exempt_before = first_use, self._wait.exempt_seconds
         self.faults, self.first_fault_at, self.last_problem = 0, math.inf, None
         if self._poller is None and self.latest is not None:
             pool.fetcher.lend(self.latest)
         before = self.latest
         self._poller = pool.join(self.ref, self, self._poller)
         if self.latest != before:  # another wait has found the change
-            self._quiet_since, self._exempt_before = pool.timers.now(), self._wait.exempt_seconds
+            self.quiet_since = pool.timers.now() - pool.closed_seconds
 
     def leave(self) -> None:
         if self._poller is not None:
@@ -132,7 +129,7 @@ class OperationSubscriber(Subscriber):
         if operation.is_done:
             return operation
         if operation is not self.latest and operation != self.latest:
-            self._quiet_since, self._exempt_before = now, self._wait.exempt_seconds
+            self.quiet_since = now - self._wait.closed_seconds
             return None
         if not self.has_snapshot or now < self.stalls_at():
             return None
@@ -145,7 +142,7 @@ class OperationSubscriber(Subscriber):
         allowed = self._wait.options.stall_timeout
         if allowed == math.inf:
             return math.inf
-        return self._quiet_since + allowed + self._wait.exempt_seconds - self._exempt_before
+        return self.quiet_since + self._wait.closed_seconds + allowed
 
     def on_change(self, operation: Operation) -> None:
         """Keep a changed snapshot, and pass it on to every consumer."""
@@ -204,9 +201,7 @@ class WaitState:
     _begun: WaitBegun | None = field(init=False, default=None)  # while there are consumers and unfinished operations
     _begun_at: float = field(init=False, default=math.nan)
     _polls_before: int = field(init=False, default=0)
-    _left_at: float = field(init=False, default=math.nan)
-    _exempt: float = field(init=False, default=0.0)  # `exempt_seconds` when the last consumer left
-    _closed_at_join: float = field(init=False, default=0.0)  # seconds for which the gate had been closed by then
+    _left_at: float = field(init=False, default=0.0)  # when the last consumer left, less `closed_seconds` by then
     consumers: dict[Consumer, None] = field(init=False, factory=dict)
     _timer: Timer | None = field(init=False, default=None)
 
@@ -220,11 +215,9 @@ class WaitState:
         self.unfinished = sum(member.outcome is None for member in self.members.values())
 
     @property
-    def exempt_seconds(self) -> float:
-        """The total seconds that do not count towards a stall: without a consumer, or with the gate closed."""
-        pool = self._pool
-        closed = 0.0 if pool is None else pool.queue.limiter.closed_seconds(pool.timers.now())
-        return self._exempt + closed - self._closed_at_join
+    def closed_seconds(self) -> float:
+        """The total seconds for which the gate has been closed."""
+        return 0.0 if self._pool is None else self._pool.closed_seconds
 
     @property
     def _only_ref(self) -> OperationRef | None:
@@ -263,9 +256,9 @@ class WaitState:
         self._begun_at = now = pool.timers.now()
         self._polls_before = sum(member.polls for member in self.members.values())
         if math.isnan(self._first_use):
-            self._first_use = self._left_at = now
-        self._exempt += now - self._left_at
-        self._closed_at_join = pool.queue.limiter.closed_seconds(now)
+            self._first_use = now
+        for member in self.members.values():
+            member.quiet_since += now - pool.closed_seconds - self._left_at  # time without a consumer is no stall
         self._begun = WaitBegun(frozenset(self.members))
         pool.hooks.emit(self._begun)
         for member in self._open_members():
@@ -295,7 +288,7 @@ class WaitState:
             return
         now = pool.timers.now()
         if self.unfinished:
-            self._exempt, self._left_at = self.exempt_seconds, now
+            self._left_at = now - pool.closed_seconds
             for member in self._open_members():
                 member.leave()
         if begun is not None and not pool.loop.is_closed():
