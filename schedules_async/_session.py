@@ -317,27 +317,9 @@ class SchedulesSession:
     def _start(self, loop: asyncio.AbstractEventLoop) -> PollerPool:
         timers = Timers(self._clock, loop, self._context)
         queue = RequestQueue(self._limiter, timers)
-        fetcher = Fetcher(
-            transport=self._transport,
-            tokens=self._tokens,
-            queue=queue,
-            snapshots=self._snapshots,
-            retry=self._retry,
-            counts=self._counts,
-            hooks=self._hooks,
-            random=self._random,
-        )
-        return PollerPool(
-            fetcher=fetcher,
-            queue=queue,
-            timers=timers,
-            retry=self._retry,
-            counts=self._counts,
-            hooks=self._hooks,
-            random=self._random,
-            loop=loop,
-            context=self._context,
-        )
+        shared = (self._retry, self._counts, self._hooks, self._random)
+        fetcher = Fetcher(self._transport, self._tokens, queue, self._snapshots, *shared)
+        return PollerPool(fetcher, queue, timers, *shared, loop, self._context)
 
 
 def _to_ref(schedule_id: RefLike, operation_id: str | None) -> OperationRef:
