@@ -298,7 +298,7 @@ class SchedulesSession:
         )
 
     def _count_in_use(self) -> int:
-        return 0 if self._pool is None else len(self._pool)
+        return 0 if self._pool is None else len(self._pool.pollers)
 
     def _may_leave(self) -> bool:
         return self._pool is not None and self._limiter.closed_until <= self._pool.timers.now()

@@ -371,7 +371,7 @@ class Poller:
         subscriber.deadline = subscriber.due + slack
 
     def _decide(self, policy: PollingPolicy) -> tuple[float, float]:
-        """Return the interval, and the slack: the seconds for which the poll may yield to others, at most one round."""
+        """Return the interval, and the slack: how long the poll may yield to others, at most one poll of each."""
         progress, pool = self._progress or Progress(), self._pool
         seed, sample, load = self._seed or jitter_seed(self.ref), pool.random(), pool.queue.load
         self._seed = seed
@@ -379,7 +379,7 @@ class Poller:
         interval, slack = check_interval(policy, policy.interval(progress, seed, sample)), 0.0
         if load > 1:
             stretched = check_interval(policy, policy.interval(progress, seed, sample, load))
-            slack = min(max(stretched - interval, 0.0), pool.one_round)
+            slack = min(max(stretched - interval, 0.0), len(pool.pollers) / pool.queue.lasting_rate)
         progress.ends = ()  # too large to keep for thousands of operations
         return interval, slack
 
@@ -452,14 +452,6 @@ class PollerPool:
     experience: Experience = field(init=False, factory=Experience)
     pollers: dict[OperationRef, Poller] = field(init=False, factory=dict)
     _cancelled: "set[asyncio.Task[None]]" = field(init=False, factory=set)
-
-    def __len__(self) -> int:
-        return len(self.pollers)
-
-    @property
-    def one_round(self) -> float:
-        """The seconds that one poll of each operation takes."""
-        return len(self) / self.queue.lasting_rate
 
     @property
     def throttled_by(self) -> ResponseError | None:

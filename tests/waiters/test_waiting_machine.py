@@ -384,7 +384,7 @@ class WaitingMachine(RuleBasedStateMachine):
             assert self.wire.open == [], "a request that nobody wants"
             assert self.hand.clock.next_at == math.inf, "a timer that nobody needs"
             assert self.session._limiter.in_flight == 0, "a place that nobody uses"
-            assert self.session._pool is None or len(self.session._pool) == 0, "a poller that nobody needs"
+            assert self.session._pool is None or len(self.session._pool.pollers) == 0, "a poller that nobody needs"
         assert not (self.is_closed and self.live), "somebody outlived the session"
         for use in self.live:
             assert self.wire.open or self.hand.clock.next_at < math.inf, "somebody waits for nothing"
