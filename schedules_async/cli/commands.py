@@ -80,16 +80,11 @@ _SERVICE_OPTIONS = (
     click.Option(["--json", "as_json"], is_flag=True, help="Print JSON, one object per line."),
     click.Option(["--verbose", "-v", "is_verbose"], is_flag=True, help="Write a log of all requests to stderr."),
 )
-_limit = partial(click.Option, metavar="DURATION", type=arguments.parse_duration, default="inf", show_default=False)
+_limit = partial(click.Option, metavar="DURATION", type=arguments.parse_duration, default="inf")
 _WAIT_OPTIONS = (
     _limit(["--timeout"], help="Give up after this long."),
     _limit(["--stall-timeout"], help="Give up on an operation that has not changed for this long."),
-    _limit(
-        ["--max-outage"],
-        default="5m",
-        show_default=True,
-        help="Give up on an operation that could not be fetched for this long.",
-    ),
+    _limit(["--max-outage"], default="5m", help="Give up on an operation that could not be fetched for this long."),
     click.Option(
         ["--checkpoint"],
         metavar="FILE",

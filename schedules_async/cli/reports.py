@@ -11,7 +11,7 @@ from attrs import field, frozen
 
 from schedules_async import Operation, OperationRef, TimeRemaining
 from schedules_async._auth.variables import CLIENT_SECRET, TOKEN
-from schedules_async.errors import OperationFailedError, OperationStalledError, OperationTimeoutError, SchedulesError
+from schedules_async.errors import OperationFailedError, SchedulesError, WaitError
 from schedules_async.events import Event, Throttled
 from schedules_async.progress.text import describe_error, describe_operation, error_reason, printable
 
@@ -20,12 +20,7 @@ FAILED, USAGE, TIMEOUT, SERVICE_ERROR, INTERRUPTED, CLOSED_PIPE = 1, 2, 3, 4, 13
 Names = Mapping[OperationRef, str]  # an empty name means none
 
 _SHORTEST_SECRET = 8  # characters; a shorter text may occur in the command's own messages
-_EXIT_CODES: dict[type[Exception], int] = {
-    OperationFailedError: FAILED,
-    OperationTimeoutError: TIMEOUT,
-    OperationStalledError: TIMEOUT,
-    SchedulesError: SERVICE_ERROR,
-}
+_EXIT_CODES = {OperationFailedError: FAILED, WaitError: TIMEOUT, SchedulesError: SERVICE_ERROR, Exception: USAGE}
 
 
 class CommandError(click.ClickException):
@@ -36,7 +31,7 @@ class CommandError(click.ClickException):
 
 def find_exit_code(errors: Iterable[Exception]) -> int:
     """Return the highest of the exit codes of errors, 0 without an error."""
-    codes = (next((_EXIT_CODES[kind] for kind in _EXIT_CODES if isinstance(error, kind)), USAGE) for error in errors)
+    codes = (next(code for kind, code in _EXIT_CODES.items() if isinstance(error, kind)) for error in errors)
     return max(codes, default=0)
 
 
@@ -94,12 +89,8 @@ class JsonLines(Lines):
         for error in errors:
             if not isinstance(error, SchedulesError) or isinstance(error, OperationFailedError) or error.ref is None:
                 continue  # nothing was lost
-            facts = {
-                "type": type(error).__name__,
-                "message": self._redact(error_reason(error)),
-                "status": getattr(error, "status", None),
-                "code": getattr(error, "code", None),
-            }
+            facts: dict[str, Any] = {"type": type(error).__name__, "message": self._redact(error_reason(error))}
+            facts |= {name: getattr(error, name, None) for name in ("status", "code")}
             self._print(error.ref, {"error": facts, "id": error.ref.operation_id, "scheduleId": error.ref.schedule_id})
         return super().describe(errors)
 
