@@ -14,7 +14,7 @@ _TOKEN_URLS = {URL(each.api_url).host: each.token_url for each in (DEV, QA, PROD
 
 
 def read_auth(
-    variables: Mapping[str, str], base_url: str, http: aiohttp.ClientSession | None = None
+    variables: Mapping[str, str], base_url: str | URL, http: aiohttp.ClientSession | None = None
 ) -> str | ClientCredentials:
     """Return the token in SCHEDULES_TOKEN, or else client credentials that borrow `http`.
 

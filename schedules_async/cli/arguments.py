@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 from yarl import URL
 
-from schedules_async import DEV, OperationRef
+from schedules_async import OperationRef
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _NAMED = re.compile(r"([^/=]+)=(.+)", re.DOTALL)  # an id may contain "=" after the first slash, and so may a URL
@@ -41,11 +41,10 @@ def parse_target(context: click.Context, _: click.Parameter, text: str) -> tuple
         host = URL(place).host_port_subcomponent if "://" in place else None
     except ValueError as error:  # of which click 8.1 would report the argument alone
         raise click.BadParameter(str(error)) from error
-    if context.get_parameter_source("base_url") is not ParameterSource.COMMANDLINE:
-        base_url = context.params["base_url"]
-        if host not in (None, URL(base_url).host_port_subcomponent):
-            sentence = f"REF is a URL of {host}, but the service is {base_url}: choose one with --base-url URL."
-            raise click.UsageError(sentence)
+    base_url, source = context.params["base_url"], context.get_parameter_source("base_url")
+    if host not in (None, base_url.host_port_subcomponent) and source is not ParameterSource.COMMANDLINE:
+        sentence = f"REF is a URL of {host}, but the service is {base_url}: choose one with --base-url URL."
+        raise click.UsageError(sentence)
     return ref, name
 
 
@@ -60,17 +59,7 @@ def read_lines() -> list[str]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise click.BadParameter("standard input is not UTF-8 text") from error
-    lines = [line.strip() for line in text.split("\n")]
-    return [line for line in lines if line and not line.startswith("#")]
-
-
-def parse_base_url(url: str) -> str:
-    """Return the base URL, or that of DEV if it is empty; raise a usage error if it is not a URL."""
-    try:
-        URL(url)
-    except ValueError as error:
-        raise click.BadParameter(f"{url!r} is not a URL: {error}") from error
-    return url or DEV.api_url
+    return [line for line in map(str.strip, text.split("\n")) if line and not line.startswith("#")]
 
 
 def read_token_file(_: click.Context, __: click.Parameter, path: Path | None) -> str | None:
@@ -80,10 +69,9 @@ def read_token_file(_: click.Context, __: click.Parameter, path: Path | None) ->
     try:
         with path.open(encoding="utf-8-sig") as file:
             token = file.read(_MAX_TOKEN_FILE).strip()
-    except OSError as error:
-        raise click.UsageError(f"The token file {path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise click.UsageError(f"The token file {path} is not a text file.") from error
+    except (OSError, ValueError) as error:
+        reason = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else "is not a text file"
+        raise click.UsageError(f"The token file {path} {reason}.") from error
     if not token:
         raise click.UsageError(f"The token file {path} is empty.")
     return token

@@ -11,6 +11,7 @@ import aiohttp
 import click
 from attrs import evolve
 from rich.console import Console
+from yarl import URL
 
 from schedules_async import CheckpointFile, GroupWaiter, OperationRef, OperationWaiter, RetryPolicy, SchedulesSession
 from schedules_async._auth.variables import read_auth
@@ -29,7 +30,7 @@ _IDLE_FACTOR = 9  # pause after a save, in multiples of its duration: at most a 
 
 @asynccontextmanager
 async def open_session(
-    base_url: str, token: str | None, retry: RetryPolicy, *hooks: Hook
+    base_url: str | URL, token: str | None, retry: RetryPolicy, *hooks: Hook
 ) -> AsyncIterator[SchedulesSession]:
     """Open a session; raise ValueError or a usage error if the base URL, credentials or certificates are unusable.
 

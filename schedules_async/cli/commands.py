@@ -10,6 +10,7 @@ from typing import Any
 import click
 from click.shell_completion import shell_complete
 from rich.console import Console
+from yarl import URL
 
 from schedules_async import DEV, PRODUCTION, CheckpointFile, OperationRef, RetryPolicy, SchedulesError, __version__
 from schedules_async._auth.variables import BASE_URL, CLIENT_ID, CLIENT_SECRET, TOKEN, TOKEN_URL
@@ -63,7 +64,7 @@ _SERVICE_OPTIONS = (
     click.Option(
         ["--base-url"],
         metavar="URL",
-        type=arguments.parse_base_url,
+        type=URL,
         envvar=BASE_URL,
         show_envvar=True,
         default=DEV.api_url,
@@ -136,7 +137,7 @@ def serve(operations: int, seconds: int, quota: int | None, host: str, port: int
 
 @commands.command(params=[*_SERVICE_OPTIONS])
 @click.argument("target", metavar="REF", callback=arguments.parse_target)
-def get(target: tuple[OperationRef, str], base_url: str, token: str | None, *, as_json: bool, is_verbose: bool) -> int:
+def get(target: tuple[OperationRef, str], base_url: URL, token: str | None, *, as_json: bool, is_verbose: bool) -> int:
     """Print the current state of one operation.
 
     REF is SCHEDULE_ID/OPERATION_ID or the URL of an operation; NAME=REF prints NAME in place of the ids.
@@ -151,7 +152,7 @@ def get(target: tuple[OperationRef, str], base_url: str, token: str | None, *, a
 def wait(
     *,
     names: Names,
-    base_url: str,
+    base_url: URL,
     token: str | None,
     timeout: float,
     stall_timeout: float,

@@ -8,16 +8,17 @@ from pathlib import Path
 import click
 import pytest
 from click.core import ParameterSource
+from yarl import URL
 
 from schedules_async import DEV, OperationRef
-from schedules_async.cli.arguments import parse_base_url, parse_duration, parse_target, parse_targets, read_token_file
+from schedules_async.cli.arguments import parse_duration, parse_target, parse_targets, read_token_file
 
 CONTEXT, OPTION = click.Context(click.Command("wait")), click.Option(["--token-file"])
 
 
 def context_of(base_url: str, source: ParameterSource) -> click.Context:
     context = click.Context(click.Command("wait"))
-    context.params["base_url"] = base_url
+    context.params["base_url"] = URL(base_url)
     context.set_parameter_source("base_url", source)
     return context
 
@@ -92,13 +93,6 @@ def test_url_of_another_service_is_a_usage_error(url: str, base_url: str, *, is_
         else:
             with pytest.raises(click.UsageError, match=r"REF is a URL of .*, but the service is .*: choose one with"):
                 parse_targets(context, OPTION, ["s/o", url])
-
-
-def test_base_url_is_dev_or_a_url() -> None:
-    assert parse_base_url("") == DEV.api_url
-    assert parse_base_url("https://qa.example") == "https://qa.example"
-    with pytest.raises(click.BadParameter, match="'https://host:port' is not a URL"):
-        parse_base_url("https://host:port")
 
 
 def test_refs_come_from_arguments_and_standard_input() -> None:
