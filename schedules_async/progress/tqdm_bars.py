@@ -45,15 +45,12 @@ class TqdmProgress(Tracker):
         limit = min(max(size.lines - _OTHER_LINES - lines_above, 1), _MAX_OPERATIONS)
         layout = Layout(size.columns - 1, self._encoding, disp_len, is_justified=False)  # the last column stays empty
         lines = [*layout.lines(self._board, limit, self._footer)]
-        for surplus in self._bars[len(lines) :]:
-            surplus.leave = False
-            surplus.close()
-        del self._bars[len(lines) :]
-        for number, line in enumerate(lines):
-            if number == len(self._bars):  # a new bar takes the next free line; without a terminal, tqdm disables it
-                bar = self._bar_class(total=1.0, dynamic_ncols=True, delay=_NOT_AT_ONCE, disable=None)
-                self._bars.append(bar)
-            bar = self._bars[number]
+        while len(self._bars) > len(lines):
+            self._bars[-1].leave = False
+            self._bars.pop().close()
+        while len(self._bars) < len(lines):  # a new bar takes the next free line; without a terminal, tqdm disables it
+            self._bars.append(self._bar_class(total=1.0, dynamic_ncols=True, delay=_NOT_AT_ONCE, disable=None))
+        for bar, line in zip(self._bars, lines, strict=True):
             bar.n = line.fraction
             bar.desc, bar.unit = ("".join(text for text, _ in pieces) for pieces in (line.before, line.after))
             width = "" if self._is_notebook else f":{line.bar_width}"
