@@ -120,7 +120,7 @@ class SchedulesSession:
         base_url = options.setdefault("base_url", os.environ.get(BASE_URL, "").strip() or DEV)
         if "auth" not in options:
             api_url = base_url.api_url if isinstance(base_url, Environment) else base_url
-            options["auth"] = read_auth(os.environ, api_url, options.get("http"))
+            options["auth"] = read_auth(api_url, options.get("http"))
         return cls(**options)
 
     def __repr__(self) -> str:

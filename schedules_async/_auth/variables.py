@@ -1,6 +1,6 @@
 """The credentials and the service that environment variables name."""
 
-from collections.abc import Mapping
+import os
 
 import aiohttp
 from yarl import URL
@@ -13,21 +13,19 @@ TOKEN_URL, BASE_URL = "SCHEDULES_TOKEN_URL", "SCHEDULES_BASE_URL"
 _TOKEN_URLS = {URL(each.api_url).host: each.token_url for each in (DEV, QA, PRODUCTION)}
 
 
-def read_auth(
-    variables: Mapping[str, str], base_url: str | URL, http: aiohttp.ClientSession | None = None
-) -> str | ClientCredentials:
+def read_auth(base_url: str | URL, http: aiohttp.ClientSession | None = None) -> str | ClientCredentials:
     """Return the token in SCHEDULES_TOKEN, or else client credentials that borrow `http`.
 
     Raise ValueError, which names the variable, if one is missing, and ClientCredentials' own if one is unusable.
     """
-    if token := variables.get(TOKEN, "").strip():
+    if token := os.environ.get(TOKEN, "").strip():
         return token
-    client_id, secret = variables.get(CLIENT_ID, ""), variables.get(CLIENT_SECRET, "")
+    client_id, secret = os.environ.get(CLIENT_ID, ""), os.environ.get(CLIENT_SECRET, "")
     if not client_id and not secret:
         raise ValueError(f"no token: set {TOKEN}, or {CLIENT_ID} and {CLIENT_SECRET}")
     if not client_id or not secret:
         raise ValueError(f"{CLIENT_SECRET if client_id else CLIENT_ID} is not set")
-    token_url = variables.get(TOKEN_URL, "").strip() or _TOKEN_URLS.get(URL(base_url).host)
+    token_url = os.environ.get(TOKEN_URL, "").strip() or _TOKEN_URLS.get(URL(base_url).host)
     if token_url is None:
         raise ValueError(f"the identity server of {base_url} is unknown: set {TOKEN_URL}")
     return ClientCredentials(client_id, secret, token_url=token_url, http=http)

@@ -47,7 +47,7 @@ async def open_session(
     connector = aiohttp.TCPConnector(ssl=context, keepalive_timeout=_KEEPALIVE)
     async with aiohttp.ClientSession(connector=connector, trust_env=True) as http:
         try:
-            auth = token or read_auth(os.environ, base_url, http)
+            auth = token or read_auth(base_url, http)
         except ValueError as error:
             raise click.UsageError(f"{error} (see also --token-file)") from error
         async with SchedulesSession(auth, base_url=base_url, retry=retry, http=http, hooks=hooks) as session:

@@ -10,6 +10,7 @@ from schedules_async import DEV, PRODUCTION, QA, ClientCredentials, MalformedRes
 from schedules_async._auth.variables import read_auth
 from schedules_async.testing import FakeSchedules
 
+UNSET = dict.fromkeys(["SCHEDULES_TOKEN", "SCHEDULES_CLIENT_ID", "SCHEDULES_CLIENT_SECRET", "SCHEDULES_TOKEN_URL"], "")
 CLIENT = {"SCHEDULES_CLIENT_ID": "test-client", "SCHEDULES_CLIENT_SECRET": "test-secret"}
 
 
@@ -27,7 +28,8 @@ def test_base_url_is_dev_unless_named(variables: dict[str, str], expected: str) 
 
 
 def test_token_goes_before_client_credentials() -> None:
-    assert read_auth({"SCHEDULES_TOKEN": " token\n", **CLIENT}, DEV.api_url) == "token"
+    with environment(SCHEDULES_TOKEN=" token\n", **CLIENT):
+        assert read_auth(DEV.api_url) == "token"
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,8 @@ def test_token_goes_before_client_credentials() -> None:
     ],
 )
 def test_client_credentials_belong_to_the_service(variables: dict[str, str], base_url: str, token_url: str) -> None:
-    credentials = read_auth({**CLIENT, **variables}, base_url)
+    with environment(**{**UNSET, **CLIENT, **variables}):
+        credentials = read_auth(base_url)
     assert isinstance(credentials, ClientCredentials)
     assert repr(credentials) == f"<ClientCredentials test-client at {token_url}>"
 
@@ -57,8 +60,8 @@ def test_client_credentials_belong_to_the_service(variables: dict[str, str], bas
     ],
 )
 def test_missing_variable_is_named(variables: dict[str, str], base_url: str, missing: str) -> None:
-    with pytest.raises(ValueError, match=missing):
-        read_auth(variables, base_url)
+    with environment(**{**UNSET, **variables}), pytest.raises(ValueError, match=missing):
+        read_auth(base_url)
 
 
 @pytest.mark.parametrize(
@@ -69,8 +72,8 @@ def test_missing_variable_is_named(variables: dict[str, str], base_url: str, mis
     ],
 )
 def test_unusable_variable_is_a_value_error(variables: dict[str, str], problem: str) -> None:
-    with pytest.raises(ValueError, match=problem) as raised:
-        read_auth({**CLIENT, **variables}, DEV.api_url)
+    with environment(**{**UNSET, **CLIENT, **variables}), pytest.raises(ValueError, match=problem) as raised:
+        read_auth(DEV.api_url)
     assert "canary" not in str(raised.value)
 
 
