@@ -63,7 +63,6 @@ Examples:
 _SERVICE_OPTIONS = (
     click.Option(
         ["--base-url"],
-        metavar="URL",
         type=URL,
         envvar=BASE_URL,
         show_envvar=True,
@@ -73,7 +72,6 @@ _SERVICE_OPTIONS = (
     ),
     click.Option(
         ["--token-file", "token"],
-        metavar="PATH",
         type=click.Path(path_type=Path),
         callback=arguments.read_token_file,
         help=f"Read the token from a file instead of ${TOKEN} or client credentials.",
@@ -88,7 +86,6 @@ _WAIT_OPTIONS = (
     _limit(["--max-outage"], default="5m", help="Give up on an operation that could not be fetched for this long."),
     click.Option(
         ["--checkpoint"],
-        metavar="FILE",
         type=click.Path(dir_okay=False, path_type=CheckpointFile),
         help="Save progress to FILE and resume from it if it exists; deleted once all operations have ended.",
     ),
