@@ -312,22 +312,22 @@ MUTATIONS = (
     Mutation(
         "body bound: none",
         "_http/body",
-        "        if max(received, len(body)) > LARGEST_BODY:",
-        "        if max(received, len(body)) > 100 * LARGEST_BODY:",
+        "    if len(body) > LARGEST_BODY:\n        return",
+        "    if len(body) > 100 * LARGEST_BODY:\n        return",
         ("http/test_transport",),
     ),
     Mutation(
         "body bound: what is compressed counts, what comes out of it does not",
         "_http/body",
-        "        if max(received, len(body)) > LARGEST_BODY:",
-        "        if received > LARGEST_BODY:",
+        "    if len(body) > LARGEST_BODY:\n        return",
+        "    if len(body) > LARGEST_BODY and not encoding:\n        return",
         ("http/test_transport",),
     ),
     Mutation(
         "body bound: a whole bomb is decoded before it is measured",
         "_http/body",
-        "self._zlib.decompress(block, most - len(decoded))",
-        "self._zlib.decompress(block)",
+        "decoder.decompress(block, LARGEST_BODY + 1 - len(decoded))",
+        "decoder.decompress(block)",
         ("http/test_transport",),
     ),
     Mutation(
