@@ -3,7 +3,8 @@
 import asyncio
 import types
 from collections.abc import Callable
-from typing import cast
+from traceback import walk_tb
+from typing import Any, cast
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -17,16 +18,16 @@ class NotSentError(Exception):
     """The request was not sent: the gate or the session closed while it waited for its token or its connection."""
 
 
+class StaleConnectionError(Exception):
+    """The server closed a kept-alive connection just as the request left; another connection may be used."""
+
+
 class NotRepeatedError(Exception):
-    """Wraps a fault after which aiohttp would repeat the request on its own, uncounted and through a closed gate.
+    """Wraps a fault after which aiohttp would repeat the request on its own, uncounted and through a closed gate."""
 
-    `is_stale` is True where the server closed a kept-alive connection just as the request left.
-    """
-
-    def __init__(self, fault: Exception, *, is_stale: bool) -> None:
+    def __init__(self, fault: Exception) -> None:
         super().__init__(str(fault))
         self.fault = fault
-        self.is_stale = is_stale
 
 
 def make_request_class(may_leave: Callable[[], bool], *, is_connector_own: bool) -> type[aiohttp.ClientRequest]:
@@ -44,7 +45,7 @@ def make_request_class(may_leave: Callable[[], bool], *, is_connector_own: bool)
                 raise aiohttp.ServerDisconnectedError("an answer came unasked")
             if is_connector_own:
                 transport = cast("asyncio.Transport", conn.transport)
-                guard = transport.get_protocol()
+                guard: Any = transport.get_protocol()
                 if not isinstance(guard, _Guard):
                     guard = _Guard(transport, protocol)
                     transport.set_protocol(guard)
@@ -65,15 +66,15 @@ class Response(aiohttp.ClientResponse):
         vars(protocol)[_USED] = True
         try:
             return await super().start(connection)
-        except aiohttp.ServerDisconnectedError as error:
-            is_stale = is_kept_alive and isinstance(error.message, str)  # otherwise it is the beginning of an answer
-            raise NotRepeatedError(error, is_stale=is_stale) from None
-        except aiohttp.ClientOSError as error:
-            raise NotRepeatedError(error, is_stale=is_kept_alive) from None
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            # Where the connection was lost in the middle of an answer, the message is the beginning of that.
+            if is_kept_alive and isinstance(getattr(error, "message", ""), str):
+                raise StaleConnectionError from None
+            raise NotRepeatedError(error) from None
 
 
 @define(eq=False, repr=False)
-class _Guard(asyncio.Protocol):
+class _Guard:
     """A protocol between a connection and aiohttp, which would buffer unsolicited bytes; these abort the connection."""
 
     _transport: asyncio.Transport
@@ -90,36 +91,20 @@ class _Guard(asyncio.Protocol):
         else:
             self._protocol.data_received(data)
 
-    def eof_received(self) -> None:
-        self._protocol.eof_received()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._protocol.connection_lost(error)
-
-    def pause_writing(self) -> None:
-        self._protocol.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._protocol.resume_writing()
+    def __getattr__(self, name: str) -> Any:
+        """Return another method of the protocol, for whatever else happens to the connection."""
+        return getattr(self._protocol, name)
 
 
 def is_from_trace_config(error: BaseException) -> bool:
     """True if a trace config of the caller's raised the error: its signal is among the frames."""
-    return any(frame.f_globals.get("__name__") == "aiosignal" for frame, _ in _walk(error.__traceback__))
+    return any(frame.f_globals.get("__name__") == "aiosignal" for frame, _ in walk_tb(error.__traceback__))
 
 
 def keep_callers_frames(error: BaseException) -> None:
     """Remove the frames of aiohttp and of this library from a caller's exception, as they hold the token."""
     kept: types.TracebackType | None = None
-    for frame, (lasti, lineno) in reversed(_walk(error.__traceback__)):
+    for frame, lineno in reversed([*walk_tb(error.__traceback__)]):
         if frame.f_globals.get("__name__", "").partition(".")[0] not in ("aiohttp", "aiosignal", "schedules_async"):
-            kept = types.TracebackType(kept, frame, lasti, lineno)
+            kept = types.TracebackType(kept, frame, frame.f_lasti, lineno)
     error.__traceback__ = kept
-
-
-def _walk(traceback: types.TracebackType | None) -> list[tuple[types.FrameType, tuple[int, int]]]:
-    frames = []
-    while traceback is not None:
-        frames.append((traceback.tb_frame, (traceback.tb_lasti, traceback.tb_lineno)))
-        traceback = traceback.tb_next
-    return frames

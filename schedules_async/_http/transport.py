@@ -15,6 +15,7 @@ from schedules_async._http.aiohttp_gaps import (
     NotRepeatedError,
     NotSentError,
     Response,
+    StaleConnectionError,
     is_from_trace_config,
     keep_callers_frames,
     make_request_class,
@@ -27,10 +28,6 @@ from schedules_async._operations.ref import OperationRef
 
 MAX_CONNECTIONS = 100
 _KEEPALIVE = 60.0  # seconds; longer than the usual interval between two polls, so that they share a connection
-
-
-class StaleConnectionError(Exception):
-    """The server closed a kept-alive connection just as the request left; another connection may be used."""
 
 
 def _to_request_timeout(value: Seconds) -> float:
@@ -103,7 +100,7 @@ class Transport:
                 response = await (self._http or self._open()).get(url, headers=headers, allow_redirects=False)
                 return redact(token.text, await read_whole(response, self._proxy))
         except NotRepeatedError as error:
-            return StaleConnectionError() if error.is_stale else error.fault
+            return error.fault
         except asyncio.CancelledError as error:
             if task.cancelling():
                 return error

@@ -23,10 +23,9 @@ from attrs import define, field
 
 from schedules_async._clock import Timers
 from schedules_async._hooks import Hooks
-from schedules_async._http.aiohttp_gaps import NotSentError
+from schedules_async._http.aiohttp_gaps import NotSentError, StaleConnectionError
 from schedules_async._http.responses import Fetched
 from schedules_async._http.retry import RetryPolicy, backoff_delay
-from schedules_async._http.transport import StaleConnectionError
 from schedules_async._operations.base_errors import SchedulesError, copy_error, to_callers_error
 from schedules_async._operations.operation import Operation
 from schedules_async._operations.ref import OperationRef

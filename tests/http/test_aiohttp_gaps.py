@@ -17,9 +17,15 @@ from event_loops import turns
 from raw_servers import serve, to_answer
 
 from schedules_async import OperationRef, SchedulesSession, TransportError
-from schedules_async._http.aiohttp_gaps import NotSentError, _Guard, is_from_trace_config, keep_callers_frames
+from schedules_async._http.aiohttp_gaps import (
+    NotSentError,
+    StaleConnectionError,
+    _Guard,
+    is_from_trace_config,
+    keep_callers_frames,
+)
 from schedules_async._http.bearer_token import BearerToken
-from schedules_async._http.transport import StaleConnectionError, Transport
+from schedules_async._http.transport import Transport
 from schedules_async.testing import FakeClock, FakeSchedules, operation_answer
 
 REF = OperationRef("schedule", "operation")
