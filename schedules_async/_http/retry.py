@@ -1,7 +1,5 @@
 """How often transient faults are retried, and after which backoff delay. Pure."""
 
-import math
-
 import backoff
 from attrs import field, frozen
 from attrs.validators import ge, instance_of
@@ -29,23 +27,15 @@ class RetryPolicy:
     """
 
     attempts: int = field(default=5, validator=[instance_of(int), ge(1)])
-    base: float = field(default=0.5, converter=to_seconds)
-    max_pause: float = field(default=30.0, converter=to_seconds)
-    max_retry_after: float = field(default=120.0, converter=to_seconds)
-    max_outage: float = field(default=300.0, converter=to_seconds)
+    base: float = field(default=0.5, converter=to_seconds, validator=ge(0))
+    max_pause: float = field(default=30.0, converter=to_seconds, validator=ge(0))
+    max_retry_after: float = field(default=120.0, converter=to_seconds, validator=ge(0))
+    max_outage: float = field(default=300.0, converter=to_seconds, validator=ge(0))
 
     @attempts.validator
     def _check_attempts(self, _: object, value: int) -> None:
         if isinstance(value, bool):
             raise TypeError("attempts must be a number, not a bool")
-
-    @base.validator
-    @max_pause.validator
-    @max_retry_after.validator
-    @max_outage.validator
-    def _check_seconds(self, attribute: object, value: float) -> None:
-        if math.isnan(value) or value < 0:
-            raise ValueError(f"{getattr(attribute, 'name', 'seconds')} must not be negative, and is {value}")
 
 
 def backoff_delay(policy: RetryPolicy, retry: int, sample: float) -> float:

@@ -8,9 +8,10 @@ from typing import Any, cast
 
 import aiohttp
 from attrs import define, field
+from attrs.validators import gt
 from yarl import URL
 
-from schedules_async._clock import Seconds, to_seconds
+from schedules_async._clock import to_seconds
 from schedules_async._http.aiohttp_gaps import (
     NotRepeatedError,
     NotSentError,
@@ -30,13 +31,6 @@ MAX_CONNECTIONS = 100
 _KEEPALIVE = 60.0  # seconds; longer than the usual interval between two polls, so that they share a connection
 
 
-def _to_request_timeout(value: Seconds) -> float:
-    seconds = to_seconds(value)
-    if math.isnan(seconds) or seconds <= 0:
-        raise ValueError(f"request_timeout must be positive, and is {seconds}")
-    return seconds
-
-
 def _check_open(http: aiohttp.ClientSession | None) -> aiohttp.ClientSession | None:
     borrowed = check_borrowed(http)
     if borrowed is not None and borrowed.closed:
@@ -54,7 +48,7 @@ class Transport:
     """
 
     _base_url: str
-    _request_timeout: float = field(converter=_to_request_timeout)
+    request_timeout: float = field(converter=to_seconds, validator=gt(0))
     _borrowed: aiohttp.ClientSession | None = field(converter=_check_open)
     _may_leave: Callable[[], bool]
     _http: aiohttp.ClientSession | None = field(init=False, default=None)
@@ -94,7 +88,7 @@ class Transport:
         """Return the answer or an exception, to be raised without the frames of aiohttp that hold the token."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         url, headers = _to_url(self._base_url, ref), request_headers(token.text, tag)
-        timeout = self._timeouts[task] = asyncio.timeout(self._request_timeout)
+        timeout = self._timeouts[task] = asyncio.timeout(self.request_timeout)
         try:
             async with timeout:
                 response = await (self._http or self._open()).get(url, headers=headers, allow_redirects=False)
@@ -107,7 +101,7 @@ class Transport:
             return ConnectionAbortedError("the connection was closed while the request was under way")
         except Exception as error:
             if timeout.expired():
-                return TimeoutError(f"no complete answer within {self._request_timeout:g} s")
+                return TimeoutError(f"no complete answer within {self.request_timeout:g} s")
             return error
         finally:
             del self._timeouts[task]
@@ -143,7 +137,7 @@ class Transport:
             self._find_timeout().reschedule(None)
 
         async def resume(*_: object) -> None:
-            self._find_timeout().reschedule(asyncio.get_running_loop().time() + self._request_timeout)
+            self._find_timeout().reschedule(asyncio.get_running_loop().time() + self.request_timeout)
 
         trace = aiohttp.TraceConfig()
         trace.on_connection_queued_start.append(pause)
