@@ -8,7 +8,6 @@ import base64
 import math
 import random
 import re
-from functools import partial
 from urllib.parse import quote_plus
 
 import aiohttp
@@ -22,7 +21,7 @@ from schedules_async._clock import Clock, to_clock
 from schedules_async._http.body import read_whole, to_transport_error
 from schedules_async._http.borrowed import check_borrowed, find_proxy, open_client
 from schedules_async._http.responses import COMMON_HEADERS, Answer
-from schedules_async._http.urls import check_token_url
+from schedules_async._http.urls import check_url
 from schedules_async._operations.base_errors import copy_error
 from schedules_async.errors import AuthenticationError, SchedulesError
 
@@ -79,7 +78,7 @@ class ClientCredentials:
         # Both parts are form-encoded (RFC 6749 section 2.3.1), as by the platform's own @itwin/service-authorization.
         pair = f"{quote_plus(client_id)}:{quote_plus(_check('client_secret', client_secret, _PRINTABLE))}"
         self._authorization = f"Basic {base64.b64encode(pair.encode()).decode()}"
-        self._url = URL(check_token_url(token_url), encoded=True)
+        self._url = check_url("token_url", token_url)
         self._scope = _check("scope", scope, _SCOPE)
         self._borrowed = check_borrowed(http)
         self._clock = to_clock(clock)
@@ -163,8 +162,8 @@ class ClientCredentials:
             proxy = find_proxy(self._borrowed, self._url)
             client = open_client(
                 self._borrowed,
-                proxy=proxy,
-                connector_factory=partial(aiohttp.TCPConnector, force_close=True),
+                proxy,
+                {"force_close": True},
                 headers={**COMMON_HEADERS, "Accept": "application/json", "Authorization": self._authorization},
             )
             async with asyncio.timeout(ATTEMPT_TIMEOUT), client as http:

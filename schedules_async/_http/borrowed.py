@@ -1,7 +1,7 @@
 """An HTTP client that may borrow the connector and the proxy of the caller's aiohttp session."""
 
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
@@ -9,6 +9,8 @@ from attrs import field, frozen
 from yarl import URL
 
 from schedules_async._http.urls import is_loopback
+
+_CLOSED = "the borrowed http session is closed"
 
 
 @frozen
@@ -29,28 +31,26 @@ def to_address(url: URL) -> str:
 
 
 def check_borrowed(http: aiohttp.ClientSession | None) -> aiohttp.ClientSession | None:
-    """Return the caller's aiohttp session, or None; raise TypeError for anything else."""
+    """Return the caller's aiohttp session, or None; raise TypeError for anything else, ValueError if it is closed."""
     if http is not None and not isinstance(http, aiohttp.ClientSession):
         raise TypeError(f"http must be a ClientSession, not {type(http).__name__}")
+    if http is not None and http.closed:
+        raise ValueError(_CLOSED)
     return http
 
 
 def open_client(
-    borrowed: aiohttp.ClientSession | None,
-    *,
-    proxy: Proxy | None,
-    connector_factory: Callable[[], aiohttp.BaseConnector],
-    **options: Any,
+    borrowed: aiohttp.ClientSession | None, proxy: Proxy | None, connector: Mapping[str, Any], **options: Any
 ) -> aiohttp.ClientSession:
-    """Return a new client, to be closed by the caller of this function.
+    """Return a new client, to be closed by the caller of this function; `connector` has the options of its own one.
 
     Of a borrowed session it uses the connector, which stays open. It never uses the session's cookies, default headers,
     auth, timeouts or middlewares. Raise RuntimeError if the borrowed session is closed.
     """
     if borrowed is not None and borrowed.closed:
-        raise RuntimeError("the borrowed http session is closed")
+        raise RuntimeError(_CLOSED)
     return aiohttp.ClientSession(
-        connector=connector_factory() if borrowed is None else borrowed.connector,
+        connector=aiohttp.TCPConnector(**connector) if borrowed is None else borrowed.connector,
         connector_owner=borrowed is None,
         proxy=None if proxy is None else proxy.url,
         cookie_jar=aiohttp.DummyCookieJar(),

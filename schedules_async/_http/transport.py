@@ -31,13 +31,6 @@ MAX_CONNECTIONS = 100
 _KEEPALIVE = 60.0  # seconds; longer than the usual interval between two polls, so that they share a connection
 
 
-def _check_open(http: aiohttp.ClientSession | None) -> aiohttp.ClientSession | None:
-    borrowed = check_borrowed(http)
-    if borrowed is not None and borrowed.closed:
-        raise ValueError("the borrowed http session is closed")
-    return borrowed
-
-
 @define(eq=False, repr=False)
 class Transport:
     """Sends GET requests to one API and reads the answers, each within `request_timeout` seconds.
@@ -49,7 +42,7 @@ class Transport:
 
     _base_url: str
     request_timeout: float = field(converter=to_seconds, validator=gt(0))
-    _borrowed: aiohttp.ClientSession | None = field(converter=_check_open)
+    _borrowed: aiohttp.ClientSession | None = field(converter=check_borrowed)
     _may_leave: Callable[[], bool]
     _http: aiohttp.ClientSession | None = field(init=False, default=None)
     _proxy: Proxy | None = field(init=False, default=None)
@@ -79,10 +72,8 @@ class Transport:
         if is_from_trace_config(outcome):
             keep_callers_frames(outcome)
             raise outcome
-        url = URL(self._base_url)
-        raise to_transport_error(
-            outcome, url, self._proxy, ref, is_transient=self._http is not None and not self._is_borrowed_closed
-        )
+        is_lost = self._http is None or (self._borrowed is not None and self._borrowed.closed)
+        raise to_transport_error(outcome, URL(self._base_url), self._proxy, ref, is_transient=not is_lost)
 
     async def _send(self, ref: OperationRef, token: BearerToken, tag: str | None) -> Answer | BaseException:
         """Return the answer or an exception, to be raised without the frames of aiohttp that hold the token."""
@@ -106,11 +97,6 @@ class Transport:
         finally:
             del self._timeouts[task]
 
-    @property
-    def _is_borrowed_closed(self) -> bool:
-        connector = None if self._borrowed is None else self._borrowed.connector
-        return self._borrowed is not None and (connector is None or connector.closed)
-
     def _open(self) -> aiohttp.ClientSession:
         if self._is_closed:  # while this request waited for the caller's own code
             raise NotSentError
@@ -119,8 +105,8 @@ class Transport:
         trace_configs = [*borrowed.trace_configs, self._trace_queueing()] if borrowed else None
         self._http = open_client(
             borrowed,
-            proxy=self._proxy,
-            connector_factory=_new_connector,
+            self._proxy,
+            {"limit": MAX_CONNECTIONS, "keepalive_timeout": _KEEPALIVE},
             trace_configs=trace_configs,
             headers=COMMON_HEADERS,
             request_class=make_request_class(self._may_leave, is_connector_own=borrowed is None),
@@ -152,10 +138,6 @@ class Transport:
         http, self._http, self._is_closed = self._http, None, True
         if http is not None:
             await http.close()
-
-
-def _new_connector() -> aiohttp.TCPConnector:
-    return aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=_KEEPALIVE)
 
 
 @lru_cache(maxsize=1024)

@@ -6,22 +6,15 @@ from yarl import URL
 
 
 def check_base_url(base_url: str | URL) -> str:
-    """Return the URL that paths are appended to; raise ValueError unless it is https, or http to this machine."""
-    url = _check("base_url", base_url)
-    if url.raw_query_string or url.raw_fragment:
-        raise ValueError("base_url must not carry a query or a fragment")
+    """Return the URL that paths are appended to; raise what `check_url` raises, and ValueError for a query."""
+    url = check_url("base_url", base_url)
+    if url.raw_query_string:
+        raise ValueError("base_url must not carry a query")
     return str(url).rstrip("/")
 
 
-def check_token_url(token_url: str | URL) -> str:
-    """Return the URL of a token endpoint, under the same rule; it may have a query (RFC 6749 section 3.2)."""
-    url = _check("token_url", token_url)
-    if url.raw_fragment:
-        raise ValueError("token_url must not carry a fragment")
-    return str(url)
-
-
-def _check(name: str, value: str | URL) -> URL:
+def check_url(name: str, value: str | URL) -> URL:
+    """Return the URL, which may have a query (RFC 6749 section 3.2); raise ValueError unless https or loopback."""
     if not isinstance(value, str | URL):
         raise TypeError(f"{name} must be a URL, not {type(value).__name__}")
     try:
@@ -30,6 +23,8 @@ def _check(name: str, value: str | URL) -> URL:
         raise ValueError(f"{name} is not a URL") from None  # what was raised may repeat a password
     if url.user is not None or url.password is not None:
         raise ValueError(f"{name} must not carry credentials")
+    if url.raw_fragment:
+        raise ValueError(f"{name} must not carry a fragment")
     if url.scheme not in ("https", "http") or not url.host or any(map(str.isspace, url.host)):
         raise ValueError(f"{name} must be an absolute https URL (or http to this machine), not {value}")
     if url.scheme == "http" and not is_loopback(url.host):

@@ -181,10 +181,13 @@ async def test_borrowed_session_lends_connector_and_proxy(server: FakeSchedules)
 
 async def test_closed_borrowed_session_is_asked_once(server: FakeSchedules, clock: FakeClock) -> None:
     http = aiohttp.ClientSession()
+    credentials = server.credentials(http=http)
     await http.close()
     with pytest.raises(AuthenticationError, match="the borrowed http session is closed"):
-        await server.credentials(http=http).get_token()
+        await credentials.get_token()
     assert clock.pauses == []
+    with pytest.raises(ValueError, match="the borrowed http session is closed"):
+        server.credentials(http=http)
 
 
 # One request

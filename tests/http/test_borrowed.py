@@ -33,8 +33,7 @@ async def serve_proxy() -> AsyncIterator[tuple[str, list[str]]]:
 
 async def ask(borrowed: aiohttp.ClientSession | None, url: str) -> int | None:
     """Return the status, None where nothing answers at the URL itself."""
-    proxy = find_proxy(borrowed, URL(url))
-    async with open_client(borrowed, proxy=proxy, connector_factory=aiohttp.TCPConnector) as http:
+    async with open_client(borrowed, find_proxy(borrowed, URL(url)), {}) as http:
         try:
             async with http.get(URL(url)) as response:
                 return response.status
@@ -140,4 +139,4 @@ async def test_closed_borrowed_session_is_an_error() -> None:
     http = aiohttp.ClientSession()
     await http.close()
     with pytest.raises(RuntimeError, match="the borrowed http session is closed"):
-        open_client(http, proxy=None, connector_factory=aiohttp.TCPConnector)
+        open_client(http, None, {})

@@ -1,14 +1,15 @@
 """Where a secret may be sent, and which URLs are an error before anything is sent."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from yarl import URL
 
-from schedules_async._http.urls import check_base_url, check_token_url, is_loopback
+from schedules_async._http.urls import check_base_url, check_url, is_loopback
 
-CHECKS = [check_base_url, check_token_url]
+CHECKS = [check_base_url, partial(check_url, "token_url")]
 
 
 @pytest.mark.parametrize(
@@ -21,13 +22,13 @@ def test_loopback_host_is_this_machine(host: str, is_own: bool) -> None:
 
 def test_url_keeps_its_encoding() -> None:
     assert check_base_url("https://example.com/a%2Fb/") == "https://example.com/a%2Fb"
-    assert check_token_url("https://example.com/a%2Fb/?tenant=x") == "https://example.com/a%2Fb/?tenant=x"
+    assert str(check_url("token_url", "https://example.com/a%2Fb/?tenant=x")) == "https://example.com/a%2Fb/?tenant=x"
 
 
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("url", ["https://example.com/t", URL("http://127.0.0.2:80/t"), "http://[::1]:8080/t"])
-def test_https_and_loopback_urls_are_accepted(check: Callable[[str | URL], str], url: str | URL) -> None:
-    assert check(url) == str(url)
+def test_https_and_loopback_urls_are_accepted(check: Callable[[str | URL], str | URL], url: str | URL) -> None:
+    assert str(check(url)) == str(url)
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -50,7 +51,7 @@ def test_https_and_loopback_urls_are_accepted(check: Callable[[str | URL], str],
         (None, TypeError, "_url must be a URL, not NoneType"),
     ],
 )
-def test_any_other_url_is_an_error(check: Callable[[Any], str], url: Any, error: type[Exception], text: str) -> None:
+def test_any_other_url_is_an_error(check: Callable[[Any], Any], url: Any, error: type[Exception], text: str) -> None:
     """The error does not repeat a password."""
     with pytest.raises(error, match=text) as caught:
         check(url)
