@@ -50,18 +50,19 @@ AnyError = TypeVar("AnyError", bound=BaseException)
 def copy_error(error: AnyError, ref: OperationRef | None = None) -> AnyError:
     """Return a copy of an exception of any class, one for each caller that gets it.
 
-    The copy keeps the facts, notes, cause and context, and has lists and dicts of its own. No method of the
-    exception's class is called. An error of this library is copied without its traceback; any other keeps the frames
-    in which it was raised. `ref` replaces the operation of a SchedulesError. If the class does not allow copies,
-    return the error itself.
+    The copy keeps the facts, notes and cause, and has lists and dicts of its own. No method of the exception's class is
+    called. An error of this library is copied without its context and traceback; any other keeps both. `ref` replaces
+    the operation of a SchedulesError. If the class does not allow copies, return the error itself.
     """
     with suppress(Exception):  # the caller's class may intercept the reading of its attributes
-        if type(error).__module__ == "schedules_async" and not isinstance(error, BaseExceptionGroup):
-            twin = type(error).__new__(type(error))
-            twin.args, twin.__cause__ = error.args, error.__cause__
-            twin.__suppress_context__ = error.__suppress_context__
-        else:
-            twin = _copy_fields(error)
+        built_in = max(filter(_is_built_in, type(error).__mro__), key=lambda kind: kind.__basicsize__)
+        arguments = (error.message, error.exceptions) if isinstance(error, BaseExceptionGroup) else ()
+        twin: AnyError = built_in.__new__(type(error), *arguments)  # the class that determines the memory layout
+        if type(error).__module__ != "schedules_async":  # its own have no slots
+            _copy_slots(error, twin)
+        names = ("args", "__cause__", "__suppress_context__", "__context__", "__traceback__")
+        for name in names[:3] if isinstance(error, SchedulesError) else names:
+            BaseException.__setattr__(twin, name, getattr(error, name))
         facts = vars(error).items()
         vars(twin).update((name, fact.copy() if type(fact) in (list, dict) else fact) for name, fact in facts)
         if ref is not None and isinstance(twin, SchedulesError):
@@ -70,11 +71,8 @@ def copy_error(error: AnyError, ref: OperationRef | None = None) -> AnyError:
     return error
 
 
-def _copy_fields(error: AnyError) -> AnyError:
-    """Return a copy with the fields of built-in classes and the slots, but without what is in `__dict__`."""
-    built_in = max(filter(_is_built_in, type(error).__mro__), key=lambda kind: kind.__basicsize__)
-    arguments = (error.message, error.exceptions) if isinstance(error, BaseExceptionGroup) else ()
-    twin: AnyError = built_in.__new__(type(error), *arguments)  # the class that determines the memory layout
+def _copy_slots(error: BaseException, twin: BaseException) -> None:
+    """Copy the fields of built-in classes, and the slots."""
     owners = type(error).__mro__[: -len(BaseException.__mro__)]
     for member in (member for owner in owners for member in vars(owner).values()):
         if isinstance(member, GetSetDescriptorType | MemberDescriptorType) and not member.__name__.startswith("__"):
@@ -82,11 +80,6 @@ def _copy_fields(error: AnyError) -> AnyError:
                 value = member.__get__(error)
                 if value is not None or not _is_built_in(member.__objclass__):  # None: a built-in one never set
                     member.__set__(twin, value)
-    for name in ("args", "__cause__", "__context__", "__suppress_context__"):
-        BaseException.__setattr__(twin, name, getattr(error, name))
-    if not isinstance(error, SchedulesError):
-        BaseException.with_traceback(twin, error.__traceback__)
-    return twin
 
 
 def _is_built_in(kind: type) -> bool:
