@@ -38,6 +38,17 @@ _LARGEST_NUMBER = sys.float_info.max
 _STATUSES = {status.value: status for status in OperationStatus}
 _FAILED = (OperationStatus.FAILED,)
 _FINAL = (OperationStatus.SUCCEEDED, *_FAILED)
+_NAMES = {  # of the attributes, in the service's JSON
+    "id": "id",
+    "schedule_id": "scheduleId",
+    "raw_status": "status",
+    "percent_complete": "percentComplete",
+    "sub_status": "subStatus",
+    "failure_description": "failureDescription",
+    "created_at": "createdAt",
+    "updated_at": "updatedAt",
+    "etag": "etag",
+}
 
 
 def _spell_status(operation: "Operation") -> str:
@@ -128,17 +139,8 @@ class Operation:
         >>> operation.to_dict()["status"]
         'Succeeded'
         """
-        return {
-            "id": self.id,
-            "scheduleId": self.schedule_id,
-            "status": self.raw_status,
-            "percentComplete": self.percent_complete,
-            "subStatus": self.sub_status,
-            "failureDescription": self.failure_description,
-            "createdAt": self.created_at and self.created_at.isoformat(),
-            "updatedAt": self.updated_at and self.updated_at.isoformat(),
-            "etag": self.etag,
-        }
+        values = {sent: getattr(self, name) for name, sent in _NAMES.items()}
+        return {sent: each.isoformat() if isinstance(each, datetime) else each for sent, each in values.items()}
 
     @classmethod
     def from_json(cls, text: str | bytes, schedule_id: str | None = None) -> "Operation":
@@ -247,16 +249,7 @@ def _converter() -> Converter:
     converter.register_structure_hook(OperationStatus, _read_status)
     converter.register_structure_hook(float, _read_number)
     converter.register_structure_hook(datetime, _read_timestamp)
-    read_operation = make_dict_structure_fn(
-        Operation,
-        converter,
-        schedule_id=override(rename="scheduleId"),
-        raw_status=override(rename="status"),
-        percent_complete=override(rename="percentComplete"),
-        sub_status=override(rename="subStatus"),
-        failure_description=override(rename="failureDescription"),
-        created_at=override(rename="createdAt"),
-        updated_at=override(rename="updatedAt"),
-    )
+    names: dict[str, Any] = {name: override(rename=sent) for name, sent in _NAMES.items()}
+    read_operation = make_dict_structure_fn(Operation, converter, **names)
     converter.register_structure_hook(Operation, read_operation)
     return converter
