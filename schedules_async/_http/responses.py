@@ -7,6 +7,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import NamedTuple
 
+from attrs import asdict
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from schedules_async._operations.base_errors import MalformedResponseError, SchedulesError, copy_error
@@ -180,9 +181,7 @@ def read_error(answer: Answer) -> ResponseError:
     return kind(
         " ".join(part for part in parts if part),
         status=answer.status,
-        code=facts.code,
-        message=facts.message,
-        target=facts.target,
+        **asdict(facts),
         details=details,
         retry_after=retry_after,
         correlation_id=to_text(answer.headers.get("x-correlation-id")),
