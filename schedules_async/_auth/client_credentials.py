@@ -20,7 +20,7 @@ from schedules_async._auth.token_response import read_grant, renewal_age, retry_
 from schedules_async._clock import Clock, to_clock
 from schedules_async._http.body import read_whole, to_transport_error
 from schedules_async._http.borrowed import check_borrowed, find_proxy, open_client
-from schedules_async._http.responses import COMMON_HEADERS, Answer
+from schedules_async._http.responses import COMMON_HEADERS
 from schedules_async._http.urls import check_url
 from schedules_async._operations.base_errors import copy_error
 from schedules_async.errors import AuthenticationError, SchedulesError
@@ -145,35 +145,25 @@ class ClientCredentials:
         return error
 
     async def _request(self) -> _Token | SchedulesError:
-        sent = self._clock.monotonic()
+        """Return a new token, or the fault of one request, without the frames that hold the secret or the answer."""
+        proxy, client, sent = None, None, self._clock.monotonic()
         self.in_flight += 1
         try:
-            text, life = read_grant(await self._post())
-        except SchedulesError as error:
-            return copy_error(error)  # without the frames that hold the answer
-        finally:
-            self.in_flight -= 1
-        return _Token(text, sent + renewal_age(life), sent + life)
-
-    async def _post(self) -> Answer:
-        proxy, client = None, None
-        fault: Exception
-        try:
             proxy = find_proxy(self._borrowed, self._url)
-            client = open_client(
-                self._borrowed,
-                proxy,
-                {"force_close": True},
-                headers={**COMMON_HEADERS, "Accept": "application/json", "Authorization": self._authorization},
-            )
+            headers = {**COMMON_HEADERS, "Accept": "application/json", "Authorization": self._authorization}
+            client = open_client(self._borrowed, proxy, {"force_close": True}, headers=headers)
             async with asyncio.timeout(ATTEMPT_TIMEOUT), client as http:
                 form = {"grant_type": "client_credentials", "scope": self._scope}
                 response = await http.post(self._url, data=form, allow_redirects=False)
-                return await read_whole(response, proxy)
-        except Exception as error:  # also of a borrowed connector, whose frames would hold the secret
-            fault = error
-        is_closed = self._borrowed is not None and self._borrowed.closed
-        raise to_transport_error(fault, self._url, proxy, is_transient=client is not None and not is_closed)
+                text, life = read_grant(await read_whole(response, proxy))
+            return _Token(text, sent + renewal_age(life), sent + life)
+        except SchedulesError as error:
+            return copy_error(error)
+        except Exception as error:  # also of a borrowed connector
+            is_lost = client is None or (self._borrowed is not None and self._borrowed.closed)
+            return to_transport_error(error, self._url, proxy, is_transient=not is_lost)
+        finally:
+            self.in_flight -= 1
 
 
 def _check(name: str, value: str, form: re.Pattern[str]) -> str:
