@@ -1,10 +1,10 @@
 """The headers of a request, and what its answer means: a snapshot or an error. Pure."""
 
+import http.client
 import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from http import HTTPStatus
 from typing import NamedTuple
 
 from attrs import asdict
@@ -191,10 +191,7 @@ def read_error(answer: Answer) -> ResponseError:
 
 def status_line(status: int) -> str:
     """Return a status with its standard phrase, not the one that was sent; the status alone if it has none."""
-    try:
-        return f"{status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        return str(status)
+    return f"{status} {http.client.responses.get(status, '')}".rstrip()
 
 
 def _read_envelope(body: bytes) -> tuple[ErrorDetail, tuple[ErrorDetail, ...]]:

@@ -1,7 +1,6 @@
 """Snapshots of operations as frozen values, and the JSON that they are read from and written to."""
 
 import json
-import math
 import sys
 from datetime import datetime
 from enum import StrEnum
@@ -14,7 +13,7 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from schedules_async._operations.base_errors import MalformedResponseError
 from schedules_async._operations.fields import parse_tag, parse_timestamp
-from schedules_async._operations.ref import OperationRef
+from schedules_async._operations.ref import LONE_SURROGATE, OperationRef
 
 
 class OperationStatus(StrEnum):
@@ -34,7 +33,6 @@ class OperationStatus(StrEnum):
     UNKNOWN = "Unknown"
 
 
-_LARGEST_NUMBER = sys.float_info.max
 _STATUSES = {status.value: status for status in OperationStatus}
 _FAILED = (OperationStatus.FAILED,)
 _FINAL = (OperationStatus.SUCCEEDED, *_FAILED)
@@ -197,13 +195,7 @@ def structure_operation(document: dict[str, Any], schedule_id: object, etag: str
 
 def to_text(value: object) -> str | None:
     """Return a value that is text without lone surrogates, None for any other."""
-    if not isinstance(value, str):
-        return None
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return None
-    return value
+    return value if isinstance(value, str) and not LONE_SURROGATE.search(value) else None
 
 
 def _read_text(value: object, _: object) -> str:
@@ -218,10 +210,9 @@ def _read_number(value: object, _: object) -> float:
         return 0.0
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"expected a number, not {_kind(value)}")
-    number = float(value) if abs(value) <= _LARGEST_NUMBER else math.inf
-    if not math.isfinite(number):
+    if not abs(value) <= sys.float_info.max:  # nor is NaN
         raise ValueError(f"expected a finite number, not {_kind(value)}")
-    return number
+    return float(value)
 
 
 def _read_status(value: object, _: object) -> OperationStatus:

@@ -1,6 +1,7 @@
 """References to operations: their two ids, and the texts that these are read from."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Protocol
@@ -8,6 +9,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 from attrs import Attribute, field, frozen
 from yarl import URL
+
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # UTF-8 cannot encode it
 
 
 class SupportsItems(Protocol):
@@ -22,7 +25,7 @@ def _check_id(_: object, attribute: "Attribute[str]", value: str) -> None:
         raise TypeError(f"{attribute.name} must be text, not {type(value).__name__}")
     if value in ("", ".", ".."):
         raise ValueError(f"{attribute.name} must not be {value!r}")
-    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+    if not value.isascii() and LONE_SURROGATE.search(value):
         raise ValueError(f"{attribute.name} holds a lone surrogate")
 
 
