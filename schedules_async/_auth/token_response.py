@@ -5,8 +5,7 @@ from typing import Any
 
 from multidict import CIMultiDict
 
-from schedules_async._http.bearer_token import BearerToken
-from schedules_async._http.responses import Answer, read_error
+from schedules_async._http.responses import Answer, BearerToken, read_error
 from schedules_async._http.retry import RetryPolicy, backoff_delay
 from schedules_async._operations.operation import read_json
 from schedules_async.errors import MalformedResponseError, ResponseError, SchedulesError

@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 from schedules_async._auth.client_credentials import ClientCredentials
 from schedules_async._auth.single_flight import SingleFlight
 from schedules_async._hooks import Hooks
-from schedules_async._http.bearer_token import BearerToken
+from schedules_async._http.responses import BearerToken
 from schedules_async.errors import AuthenticationError
 from schedules_async.events import TokenRenewed
 

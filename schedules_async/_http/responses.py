@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from attrs import asdict
+from attrs import asdict, frozen
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from schedules_async._operations.base_errors import MalformedResponseError, SchedulesError, copy_error
@@ -40,6 +40,7 @@ _ERROR_CLASSES: Mapping[int, type[ResponseError]] = {
 }
 _DETAIL_NAMES = ("code", "message", "target")
 _GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
+_USABLE_TOKEN = re.compile(r"[\x21-\x7e]+")
 _SHORTEST_SECRET = 16  # characters; a shorter token may occur in any answer by chance
 _LIMIT_HEADERS = tuple(f"ITwinPlatform-RateLimited-{name}" for name in ("Tier", "API", "Operation", "Application"))
 
@@ -69,6 +70,26 @@ class Fetched(NamedTuple):
     is_kept: bool = True
     retry_after: float | None = None
     date: datetime | None = None
+
+
+@frozen(repr=False)
+class BearerToken:
+    """A token that no repr shows, so that it may appear in the frames of a traceback."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return "<BearerToken>"
+
+    def check(self) -> "BearerToken":
+        """Return the token itself; raise TypeError or ValueError if no header can hold it (RFC 6750 section 2.1)."""
+        if not isinstance(self.text, str):
+            raise TypeError(f"a token must be a string, not {type(self.text).__name__}")
+        if not _USABLE_TOKEN.fullmatch(self.text):
+            raise ValueError(
+                "an unusable token: empty, or with a character outside 0x21-0x7E (pass it without 'Bearer ')"
+            )
+        return self
 
 
 class _Secret(str):

@@ -21,10 +21,9 @@ from schedules_async._http.aiohttp_gaps import (
     keep_callers_frames,
     make_request_class,
 )
-from schedules_async._http.bearer_token import BearerToken
 from schedules_async._http.body import read_whole, to_transport_error
 from schedules_async._http.borrowed import Proxy, check_borrowed, find_proxy, open_client
-from schedules_async._http.responses import COMMON_HEADERS, Answer, redact, request_headers
+from schedules_async._http.responses import COMMON_HEADERS, Answer, BearerToken, redact, request_headers
 from schedules_async._operations.ref import OperationRef
 
 MAX_CONNECTIONS = 100

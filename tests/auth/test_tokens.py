@@ -10,7 +10,7 @@ from event_loops import HastyLoop, turns
 
 from schedules_async._auth.tokens import Auth, Tokens
 from schedules_async._hooks import Hooks
-from schedules_async._http.bearer_token import BearerToken
+from schedules_async._http.responses import BearerToken
 from schedules_async.errors import AuthenticationError
 
 BAD_TOKENS = [

@@ -24,7 +24,7 @@ from schedules_async._http.aiohttp_gaps import (
     is_from_trace_config,
     keep_callers_frames,
 )
-from schedules_async._http.bearer_token import BearerToken
+from schedules_async._http.responses import BearerToken
 from schedules_async._http.transport import Transport
 from schedules_async.testing import FakeClock, FakeSchedules, operation_answer
 

@@ -31,8 +31,8 @@ from schedules_async import (
     ServerError,
     TransportError,
 )
-from schedules_async._http.bearer_token import BearerToken
 from schedules_async._http.body import LARGEST_BODY
+from schedules_async._http.responses import BearerToken
 from schedules_async._http.transport import Transport
 from schedules_async.testing import Answer, FakeClock, FakeSchedules, cut_body, operation_answer, raw, reset, stall
 
