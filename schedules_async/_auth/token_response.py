@@ -33,8 +33,7 @@ def read_grant(answer: Answer) -> tuple[str, float]:
         grant = None  # the exception holds the whole body, so it is not chained
     if not isinstance(grant, dict):
         raise MalformedResponseError("the answer is not a JSON object")
-    kind = grant.get("token_type", "Bearer")
-    if not isinstance(kind, str) or kind.lower() != "bearer":  # RFC 6749 section 7.1
+    if str(grant.get("token_type", "Bearer")).lower() != "bearer":  # RFC 6749 section 7.1
         raise MalformedResponseError("the type of the token is not Bearer")
     text: Any = grant.get("access_token")
     try:

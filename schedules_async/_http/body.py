@@ -51,8 +51,7 @@ def _find_cause(fault: BaseException) -> BaseException:
     if isinstance(fault, aiohttp.ClientPayloadError):
         return aiohttp.ClientPayloadError("the answer was cut off")
     if isinstance(fault, aiohttp.ServerDisconnectedError):
-        message = fault.message if isinstance(fault.message, str) else "Server disconnected"
-        return aiohttp.ServerDisconnectedError(message)
+        return aiohttp.ServerDisconnectedError(fault.message if isinstance(fault.message, str) else None)
     if isinstance(fault, aiohttp.ClientResponseError | HttpProcessingError):
         return aiohttp.ClientError("the answer holds bytes that are not HTTP")
     if isinstance(fault, aiohttp.ClientConnectorError):

@@ -63,22 +63,18 @@ def open_client(
 def find_proxy(borrowed: aiohttp.ClientSession | None, url: URL) -> Proxy | None:
     """Return the proxy for a URL: a borrowed session's own, else that of the environment if it has `trust_env`.
 
-    Plain http is for this machine only: a proxy on another would see the token, and would connect to itself.
+    Plain http is for this machine only: a proxy on another would see the token, and would connect to itself. aiohttp
+    has no public attribute for a session's `proxy` and its `proxy_auth`.
     """
     if borrowed is None:
         return None
-    proxy = _own_proxy(borrowed)
-    if proxy is None and borrowed.trust_env:
-        proxy = _find_in_environment(url)
+    address, login = (getattr(borrowed, f"_default_proxy{part}", None) for part in ("", "_auth"))
+    if address is None:
+        proxy = _find_in_environment(url) if borrowed.trust_env else None
+    else:
+        own = URL(address)
+        proxy = Proxy(own if login is None else own.with_user(login.login).with_password(login.password))
     return proxy if proxy is not None and (url.scheme == "https" or is_loopback(proxy.url.host or "")) else None
-
-
-def _own_proxy(borrowed: aiohttp.ClientSession) -> Proxy | None:
-    """Return the session's `proxy` with its `proxy_auth`, for neither of which aiohttp has a public attribute."""
-    proxy, login = (getattr(borrowed, f"_default_proxy{part}", None) for part in ("", "_auth"))
-    if proxy is None or login is None:
-        return None if proxy is None else Proxy(URL(proxy))
-    return Proxy(URL(proxy).with_user(login.login).with_password(login.password))
 
 
 def _find_in_environment(url: URL) -> Proxy | None:
@@ -88,7 +84,7 @@ def _find_in_environment(url: URL) -> Proxy | None:
     """
     variable = f"{url.scheme.upper()}_PROXY"
     proxy = urllib.request.getproxies().get(url.scheme)
-    names = (url.host or "", f"{url.host_subcomponent}:{url.port}")
+    names = (url.host or "", to_address(url))
     if proxy is None or any(map(urllib.request.proxy_bypass, names)):
         return None
     try:

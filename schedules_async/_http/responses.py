@@ -161,16 +161,12 @@ def _read_ok(ref: OperationRef, answer: Answer) -> Operation:
     if answer.problem is not None:
         raise MalformedResponseError(answer.problem)
     document = read_document(answer.body)
-    named = document.get("id")
-    if named != ref.operation_id and not _is_same_guid(named, ref.operation_id):
-        raise MalformedResponseError(f"the answer is about another operation than {ref.operation_id!r}")
+    named, wanted = document.get("id"), ref.operation_id
+    # A GUID is the same in any case (RFC 9562 section 4).
+    if named != wanted and not (str(named).lower() == wanted.lower() and _GUID.fullmatch(wanted)):
+        raise MalformedResponseError(f"the answer is about another operation than {wanted!r}")
     tag = parse_tag(answer.headers.getall("ETag", ()))
-    return structure_operation({**document, "id": ref.operation_id}, ref.schedule_id, tag)
-
-
-def _is_same_guid(named: object, wanted: str) -> bool:
-    """Return True if both are the same GUID, in any case (RFC 9562 section 4)."""
-    return isinstance(named, str) and _GUID.fullmatch(named) is not None and named.lower() == wanted.lower()
+    return structure_operation({**document, "id": wanted}, ref.schedule_id, tag)
 
 
 def _find_unmodified(held: Operation | None, answer: Answer) -> Operation:
