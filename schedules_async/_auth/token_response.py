@@ -7,7 +7,7 @@ from multidict import CIMultiDict
 
 from schedules_async._http.responses import Answer, BearerToken, read_error
 from schedules_async._http.retry import RetryPolicy, backoff_delay
-from schedules_async._operations.operation import read_json
+from schedules_async._operations.fields import read_json
 from schedules_async.errors import MalformedResponseError, ResponseError, SchedulesError
 
 _RETRY = RetryPolicy(attempts=3)
@@ -27,10 +27,7 @@ def read_grant(answer: Answer) -> tuple[str, float]:
         raise MalformedResponseError(f"unexpected status {answer.status}")
     if answer.problem is not None:
         raise MalformedResponseError(answer.problem)
-    try:
-        grant = read_json(answer.body)
-    except (ValueError, RecursionError):
-        grant = None  # the exception holds the whole body, so it is not chained
+    grant = read_json(answer.body)
     if not isinstance(grant, dict):
         raise MalformedResponseError("the answer is not a JSON object")
     if str(grant.get("token_type", "Bearer")).lower() != "bearer":  # RFC 6749 section 7.1

@@ -11,8 +11,8 @@ from attrs import asdict, frozen
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from schedules_async._operations.base_errors import MalformedResponseError, SchedulesError, copy_error
-from schedules_async._operations.fields import is_same_tag, parse_http_date, parse_retry_after, parse_tag
-from schedules_async._operations.operation import Operation, read_document, read_json, structure_operation, to_text
+from schedules_async._operations.fields import is_same_tag, parse_http_date, parse_retry_after, parse_tag, read_json
+from schedules_async._operations.operation import Operation, read_document, structure_operation, to_text
 from schedules_async._operations.ref import OperationRef
 from schedules_async._version import __version__
 from schedules_async.errors import (
@@ -128,10 +128,7 @@ def _redact_body(token: str, body: bytes) -> bytes:
     redacted = body.replace(token.encode(), b"***")
     if b"\\" not in redacted:
         return redacted
-    try:
-        text = json.dumps(read_json(redacted))
-    except (ValueError, RecursionError):
-        return redacted  # not JSON, so nothing will be read from it
+    text = json.dumps(read_json(redacted))
     written = json.dumps(token)[1:-1]
     return text.replace(written, "***").encode() if written in text else redacted
 
@@ -213,10 +210,7 @@ def status_line(status: int) -> str:
 
 def _read_envelope(body: bytes) -> tuple[ErrorDetail, tuple[ErrorDetail, ...]]:
     """Return the fields of the contract's error object that are of the right type; gateways send anything."""
-    try:
-        document = read_json(body)
-    except (ValueError, RecursionError):
-        return ErrorDetail(), ()  # not JSON, so only the status counts
+    document = read_json(body)
     error = document.get("error") if isinstance(document, dict) else None
     if not isinstance(error, dict):
         return ErrorDetail(), ()

@@ -1,10 +1,12 @@
-"""Text fields of answers: tags, timestamps, HTTP dates, Retry-After. Pure; each rule names its RFC section."""
+"""Texts in answers: JSON, tags, timestamps, HTTP dates, Retry-After. Pure; each rule names its RFC section."""
 
+import json
 import math
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import Any
 
 _TAG = re.compile(r'(?:W/)?"[\x20\x21\x23-\x7e]*"')
 _TIMESTAMP = re.compile(
@@ -32,6 +34,14 @@ def parse_tag(fields: Sequence[str]) -> str | None:
     if len(fields) != 1 or not _TAG.fullmatch(fields[0]):
         return None
     return fields[0]
+
+
+def read_json(text: str | bytes) -> Any:
+    """Return the value of a JSON text, which is UTF-8 with or without a byte order mark; None for anything else."""
+    try:
+        return json.loads((text.decode() if isinstance(text, bytes) else text).removeprefix("\ufeff"))
+    except (ValueError, RecursionError):
+        return None
 
 
 def is_same_tag(one: str, other: str) -> bool:

@@ -12,7 +12,7 @@ from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, override
 
 from schedules_async._operations.base_errors import MalformedResponseError
-from schedules_async._operations.fields import parse_tag, parse_timestamp
+from schedules_async._operations.fields import parse_tag, parse_timestamp, read_json
 from schedules_async._operations.ref import LONE_SURROGATE, OperationRef
 
 
@@ -168,19 +168,12 @@ class Operation:
 
 def read_document(text: str | bytes) -> dict[str, Any]:
     """Return the JSON object under `operation`; a byte order mark is ignored, the last of equal names wins."""
-    try:
-        answer = read_json(text)
-    except (ValueError, RecursionError) as error:
-        raise MalformedResponseError(f"the answer is not JSON: {type(error).__name__}") from error
+    answer = read_json(text)
     document = answer.get("operation") if isinstance(answer, dict) else None
     if not isinstance(document, dict):
-        raise MalformedResponseError("the answer holds no object named operation")
+        fault = "is not JSON" if answer is None else "holds no object named operation"
+        raise MalformedResponseError(f"the answer {fault}")
     return document
-
-
-def read_json(text: str | bytes) -> Any:
-    """Return the value of a JSON text, which is UTF-8; raise ValueError or RecursionError for anything else."""
-    return json.loads((text.decode() if isinstance(text, bytes) else text).removeprefix("\ufeff"))
 
 
 def structure_operation(document: dict[str, Any], schedule_id: object, etag: str | None) -> Operation:

@@ -1,6 +1,5 @@
 """References to operations: their two ids, and the texts that these are read from."""
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
@@ -9,6 +8,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 from attrs import Attribute, field, frozen
 from yarl import URL
+
+from schedules_async._operations.fields import read_json
 
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # UTF-8 cannot encode it
 
@@ -140,13 +141,7 @@ def _path(schedule_id: str, operation_id: str) -> str:
 
 def _linked_location(body: "Mapping[str, object] | str | bytes | None") -> str | None:
     """Return `_links.operationLocation.href`, None where the body has no such text."""
-    value: object = body
-    if isinstance(body, str | bytes):
-        try:
-            text = body.decode() if isinstance(body, bytes) else body
-            value = json.loads(text.removeprefix("\ufeff"))
-        except (ValueError, RecursionError):
-            return None  # not JSON, so without links
+    value: object = read_json(body) if isinstance(body, str | bytes) else body
     for name in ("_links", "operationLocation", "href"):
         value = value.get(name) if isinstance(value, Mapping) else None
     return value if isinstance(value, str) and value else None

@@ -12,8 +12,8 @@ from typing import Any
 from attrs import frozen
 
 from schedules_async._operations.base_errors import MalformedResponseError
-from schedules_async._operations.fields import parse_tag
-from schedules_async._operations.operation import Operation, read_json, structure_operation
+from schedules_async._operations.fields import parse_tag, read_json
+from schedules_async._operations.operation import Operation, structure_operation
 from schedules_async._operations.ref import OperationRef
 
 _FORMAT = "schedules_async checkpoint"

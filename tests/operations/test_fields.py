@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schedules_async._operations.fields import is_same_tag, parse_tag, parse_timestamp
+from schedules_async._operations.fields import is_same_tag, parse_tag, parse_timestamp, read_json
 
 NOON = datetime(2020, 1, 2, 12, tzinfo=UTC)
 ZONES = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
@@ -51,6 +51,25 @@ def test_well_formed_tag_is_kept_byte_for_byte(tag: str) -> None:
 )
 def test_any_other_tag_counts_as_none(fields: list[str]) -> None:
     assert parse_tag(fields) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"a": 1}', {"a": 1}),
+        ("\ufeff[1]", [1]),
+        (b"\xef\xbb\xbf[1]", [1]),
+        ('"\u00e9"'.encode(), "\u00e9"),
+        ("", None),
+        (b"\xff", None),
+        ('"\u00e9"'.encode("utf-16"), None),
+        ("9" * 5000, None),
+        ("[" * 100_000, None),
+    ],
+    ids=lambda value: ascii(value)[:20],
+)
+def test_text_that_is_no_json_is_none(text: str | bytes, value: object) -> None:
+    assert read_json(text) == value
 
 
 @pytest.mark.parametrize(
