@@ -57,12 +57,11 @@ class Tokens:
         try:
             async with asyncio.timeout(LONGEST_TOKEN_ATTEMPT):
                 token = BearerToken(await self._ask(rejected))
-        except AuthenticationError:
-            raise
         except (Exception, asyncio.CancelledError) as error:
             task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
-                raise  # otherwise something that the provider awaited was cancelled, not this request
+            is_cancelled = isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling())
+            if is_cancelled or isinstance(error, AuthenticationError):
+                raise  # where it is not this request that was cancelled, what the provider awaited was
             raise AuthenticationError(f"no token could be obtained: {type(error).__name__}") from error
         before, self._newest = self._newest, token.check()
         if before is not None and before != token:

@@ -10,8 +10,6 @@ from yarl import URL
 
 from schedules_async._http.urls import is_loopback
 
-_CLOSED = "the borrowed http session is closed"
-
 
 @frozen
 class Proxy:
@@ -35,7 +33,7 @@ def check_borrowed(http: aiohttp.ClientSession | None) -> aiohttp.ClientSession 
     if http is not None and not isinstance(http, aiohttp.ClientSession):
         raise TypeError(f"http must be a ClientSession, not {type(http).__name__}")
     if http is not None and http.closed:
-        raise ValueError(_CLOSED)
+        raise ValueError("the borrowed http session is closed")
     return http
 
 
@@ -45,10 +43,9 @@ def open_client(
     """Return a new client, to be closed by the caller of this function; `connector` has the options of its own one.
 
     Of a borrowed session it uses the connector, which stays open. It never uses the session's cookies, default headers,
-    auth, timeouts or middlewares. Raise RuntimeError if the borrowed session is closed.
+    auth, timeouts or middlewares. Raise ValueError if the borrowed session was closed meanwhile.
     """
-    if borrowed is not None and borrowed.closed:
-        raise RuntimeError(_CLOSED)
+    check_borrowed(borrowed)
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(**connector) if borrowed is None else borrowed.connector,
         connector_owner=borrowed is None,

@@ -3,7 +3,6 @@
 import http.client
 import json
 import re
-from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -32,12 +31,7 @@ COMMON_HEADERS = {
     "Accept-Encoding": "gzip, deflate",
     "User-Agent": f"schedules-async/{__version__}",
 }
-_ERROR_CLASSES: Mapping[int, type[ResponseError]] = {
-    401: AuthenticationError,
-    403: PermissionDeniedError,
-    404: NotFoundError,
-    429: RateLimitedError,
-}
+_ERROR_CLASSES = {401: AuthenticationError, 403: PermissionDeniedError, 404: NotFoundError, 429: RateLimitedError}
 _DETAIL_NAMES = ("code", "message", "target")
 _GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 _USABLE_TOKEN = re.compile(r"[\x21-\x7e]+")

@@ -138,5 +138,5 @@ async def test_borrowed_connector_stays_open_and_cookies_out() -> None:
 async def test_closed_borrowed_session_is_an_error() -> None:
     http = aiohttp.ClientSession()
     await http.close()
-    with pytest.raises(RuntimeError, match="the borrowed http session is closed"):
+    with pytest.raises(ValueError, match="the borrowed http session is closed"):
         open_client(http, None, {})
