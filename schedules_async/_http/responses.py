@@ -176,7 +176,7 @@ def _may_keep(headers: Headers) -> bool:
 
 def read_error(answer: Answer) -> ResponseError:
     """Return the error for the status of an answer, whatever its body holds."""
-    facts, details = _read_envelope(answer.body)
+    facts, *details = _read_envelope(answer.body)
     fields, date = answer.headers.getall("Retry-After", ()), answer.headers.get("Date", "")
     retry_after = parse_retry_after(fields, date, answer.received)
     parts = (
@@ -190,7 +190,7 @@ def read_error(answer: Answer) -> ResponseError:
         " ".join(part for part in parts if part),
         status=answer.status,
         **asdict(facts),
-        details=details,
+        details=tuple(details),
         retry_after=retry_after,
         correlation_id=to_text(answer.headers.get("x-correlation-id")),
         limits={name: value for name in _LIMIT_HEADERS if (value := to_text(answer.headers.get(name))) is not None},
@@ -202,14 +202,13 @@ def status_line(status: int) -> str:
     return f"{status} {http.client.responses.get(status, '')}".rstrip()
 
 
-def _read_envelope(body: bytes) -> tuple[ErrorDetail, tuple[ErrorDetail, ...]]:
-    """Return the fields of the contract's error object that are of the right type; gateways send anything."""
+def _read_envelope(body: bytes) -> list[ErrorDetail]:
+    """Return what the contract's error object, and its details, have of the right type; gateways send anything."""
     document = read_json(body)
     error = document.get("error") if isinstance(document, dict) else None
     if not isinstance(error, dict):
-        return ErrorDetail(), ()
+        return [ErrorDetail()]
     details = error.get("details")
     entries = [error, *(details if isinstance(details, list) else ())]
     objects = [entry for entry in entries if isinstance(entry, dict)]
-    facts, *more = [ErrorDetail(*(to_text(each.get(name)) for name in _DETAIL_NAMES)) for each in objects]
-    return facts, tuple(more)
+    return [ErrorDetail(*(to_text(each.get(name)) for name in _DETAIL_NAMES)) for each in objects]
