@@ -24,8 +24,6 @@ from schedules_async.errors import (
     ServerError,
 )
 
-Headers = CIMultiDict[str] | CIMultiDictProxy[str]
-
 COMMON_HEADERS = {
     "Accept": "application/vnd.bentley.itwin-platform.v1+json",
     "Accept-Encoding": "gzip, deflate",
@@ -47,7 +45,7 @@ class Answer(NamedTuple):
     """
 
     status: int
-    headers: Headers
+    headers: CIMultiDict[str] | CIMultiDictProxy[str]
     body: bytes = b""
     problem: str | None = None
     received: datetime | None = None
@@ -133,7 +131,7 @@ def read_answer(ref: OperationRef, held: Operation | None, answer: Answer) -> Fe
     try:
         if answer.status in (200, 304):
             operation = _read_ok(ref, answer) if answer.status == 200 else _find_unmodified(held, answer)
-            is_kept = "Cache-Control" not in answer.headers or _may_keep(answer.headers)
+            is_kept = "Cache-Control" not in answer.headers or _may_keep(answer)
             date = answer.headers.get("Date", "")
             retry_after = parse_retry_after(answer.headers.getall("Retry-After", ()), date, answer.received)
             outcome = Fetched(operation, answer.status == 304, is_kept, retry_after, parse_http_date(date))
@@ -168,9 +166,9 @@ def _find_unmodified(held: Operation | None, answer: Answer) -> Operation:
     return held
 
 
-def _may_keep(headers: Headers) -> bool:
+def _may_keep(answer: Answer) -> bool:
     """Return False if `no-store` forbids storing the answer (RFC 9111 section 5.2.2.5)."""
-    directives = ",".join(headers.getall("Cache-Control")).lower().split(",")
+    directives = ",".join(answer.headers.getall("Cache-Control")).lower().split(",")
     return "no-store" not in (directive.strip() for directive in directives)
 
 
