@@ -3,6 +3,7 @@
 from asyncio import CancelledError
 from contextlib import suppress
 from dataclasses import InitVar, dataclass, field
+from operator import attrgetter
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import TypeVar
 
@@ -55,7 +56,8 @@ def copy_error(error: AnyError, ref: OperationRef | None = None) -> AnyError:
     the operation of a SchedulesError. If the class does not allow copies, return the error itself.
     """
     with suppress(Exception):  # the caller's class may intercept the reading of its attributes
-        built_in = max(filter(_is_built_in, type(error).__mro__), key=lambda kind: kind.__basicsize__)
+        built_ins = (kind for kind in type(error).__mro__ if not kind.__flags__ & _HEAP_TYPE)
+        built_in = max(built_ins, key=attrgetter("__basicsize__"))
         arguments = (error.message, error.exceptions) if isinstance(error, BaseExceptionGroup) else ()
         twin: AnyError = built_in.__new__(type(error), *arguments)  # the class that determines the memory layout
         if type(error).__module__ != "schedules_async":  # its own have no slots
@@ -78,9 +80,5 @@ def _copy_slots(error: BaseException, twin: BaseException) -> None:
         if isinstance(member, GetSetDescriptorType | MemberDescriptorType) and not member.__name__.startswith("__"):
             with suppress(AttributeError):  # a slot that was never set, or a field that cannot be set
                 value = member.__get__(error)
-                if value is not None or not _is_built_in(member.__objclass__):  # None: a built-in one never set
+                if value is not None or member.__objclass__.__flags__ & _HEAP_TYPE:  # None: a built-in one never set
                     member.__set__(twin, value)
-
-
-def _is_built_in(kind: type) -> bool:
-    return not kind.__flags__ & _HEAP_TYPE
