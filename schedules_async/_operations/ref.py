@@ -106,8 +106,12 @@ class OperationRef:
         None
         """
         found = [value for name, value in headers.items() if name.lower() == "operation-location"]
-        location = found[0] if found and found[0] else _linked_location(body)
-        return None if location is None else cls.from_url(location)
+        location: object = found[0] if found else None
+        if not location:
+            location = read_json(body) if isinstance(body, str | bytes) else body
+            for name in ("_links", "operationLocation", "href"):
+                location = location.get(name) if isinstance(location, Mapping) else None
+        return cls.from_url(location) if isinstance(location, str) and location else None
 
 
 RefLike = OperationRef | tuple[str, str] | str | URL
@@ -137,11 +141,3 @@ def as_refs(values: Iterable[RefLike]) -> tuple[OperationRef, ...]:
 @lru_cache(maxsize=1024)
 def _path(schedule_id: str, operation_id: str) -> str:
     return f"/schedules/{quote(schedule_id, safe='')}/operations/{quote(operation_id, safe='')}"
-
-
-def _linked_location(body: "Mapping[str, object] | str | bytes | None") -> str | None:
-    """Return `_links.operationLocation.href`, None where the body has no such text."""
-    value: object = read_json(body) if isinstance(body, str | bytes) else body
-    for name in ("_links", "operationLocation", "href"):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value if isinstance(value, str) and value else None
