@@ -1,5 +1,7 @@
 """How often transient faults are retried, and after which backoff delay. Pure."""
 
+from itertools import islice
+
 import backoff
 from attrs import field, frozen
 from attrs.validators import ge, instance_of
@@ -40,9 +42,6 @@ class RetryPolicy:
 
 def backoff_delay(policy: RetryPolicy, retry: int, sample: float) -> float:
     """Return the seconds before the `retry`-th retry (from 1): `sample` times the longest, which is full jitter."""
-    delays = backoff.expo(base=2, factor=policy.base, max_value=policy.max_pause)
-    delays.send(None)  # the generator yields None first
-    longest = 0.0
-    for _ in range(min(retry, 64)):
-        longest = next(delays)
+    delays = backoff.expo(base=2, factor=policy.base, max_value=policy.max_pause)  # it yields None first
+    longest: float = next(islice(delays, min(retry, 64), None))
     return sample * longest
