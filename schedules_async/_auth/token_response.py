@@ -23,10 +23,9 @@ def read_grant(answer: Answer) -> tuple[str, float]:
     """Return the token and its life in seconds; raise the error that the answer means."""
     if answer.status >= 300:
         raise _read_failure(answer)
-    if answer.status != 200:
-        raise MalformedResponseError(f"unexpected status {answer.status}")
-    if answer.problem is not None:
-        raise MalformedResponseError(answer.problem)
+    problem = answer.problem if answer.status == 200 else f"unexpected status {answer.status}"
+    if problem is not None:
+        raise MalformedResponseError(problem)
     grant = read_json(answer.body)
     if not isinstance(grant, dict):
         raise MalformedResponseError("the answer is not a JSON object")

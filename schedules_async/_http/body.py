@@ -17,7 +17,6 @@ from schedules_async.errors import ResponseError, TransportError
 
 LARGEST_BODY = 1024 * 1024
 MOST_VALUES = 32_768  # in one body: three bytes of JSON can take 250 of memory
-_GZIP, _ZLIB, _RAW_DEFLATE = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _BLOCK = 4096  # bytes decoded at a time, as zlib copies what follows the end of a gzip member
 _CERTIFICATE_FAULTS = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
 
@@ -144,7 +143,7 @@ def _decode(body: bytearray, encoding: str) -> bytearray:
     if encoding not in ("gzip", "x-gzip", "deflate"):
         raise zlib.error("unknown encoding")
     is_gzip, is_raw = encoding != "deflate", body[:1] != b"" and body[0] & 0x0F != zlib.DEFLATED
-    wbits = _GZIP if is_gzip else _RAW_DEFLATE if is_raw else _ZLIB
+    wbits = 16 + zlib.MAX_WBITS if is_gzip else -zlib.MAX_WBITS if is_raw else zlib.MAX_WBITS
     decoded, decoder = bytearray(), zlib.decompressobj(wbits)
     for start in range(0, len(body), _BLOCK):
         block = bytes(body[start : start + _BLOCK])
