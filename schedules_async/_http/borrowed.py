@@ -19,8 +19,7 @@ class Proxy:
     variable: str | None = None
 
     def __str__(self) -> str:
-        source = "" if self.variable is None else f" ({self.variable})"
-        return f"the proxy {to_address(self.url)}{source}"
+        return f"the proxy {to_address(self.url)}{f' ({self.variable})' if self.variable else ''}"
 
 
 def to_address(url: URL) -> str:

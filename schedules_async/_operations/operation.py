@@ -192,8 +192,7 @@ def to_text(value: object) -> str | None:
 
 
 def _read_text(value: object, _: object) -> str:
-    text = to_text(value)
-    if text is None:
+    if (text := to_text(value)) is None:
         raise TypeError(f"expected text, not {_kind(value)}")
     return text
 
