@@ -2,8 +2,7 @@
 
 import asyncio
 import types
-from collections.abc import Callable
-from traceback import walk_tb
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import aiohttp
@@ -98,13 +97,20 @@ class _Guard:
 
 def is_from_trace_config(error: BaseException) -> bool:
     """True if a trace config of the caller's raised the error: its signal is among the frames."""
-    return any(frame.f_globals.get("__name__") == "aiosignal" for frame, _ in walk_tb(error.__traceback__))
+    return any(each.tb_frame.f_globals.get("__name__") == "aiosignal" for each in _walk(error.__traceback__))
 
 
 def keep_callers_frames(error: BaseException) -> None:
     """Remove the frames of aiohttp and of this library from a caller's exception, as they hold the token."""
     kept: types.TracebackType | None = None
-    for frame, lineno in reversed([*walk_tb(error.__traceback__)]):
+    for each in reversed([*_walk(error.__traceback__)]):
+        frame = each.tb_frame
         if frame.f_globals.get("__name__", "").partition(".")[0] not in ("aiohttp", "aiosignal", "schedules_async"):
-            kept = types.TracebackType(kept, frame, frame.f_lasti, lineno)
+            kept = types.TracebackType(kept, frame, each.tb_lasti, each.tb_lineno)
     error.__traceback__ = kept
+
+
+def _walk(traceback: types.TracebackType | None) -> Iterator[types.TracebackType]:
+    while traceback is not None:
+        yield traceback
+        traceback = traceback.tb_next
