@@ -17,9 +17,7 @@ from schedules_async._polling.forecast import Progress
 
 MAX_OPERATIONS = 1000  # of one workflow: its results are one payload, which Temporal limits to 2 MB
 _MAX_POLLS = 12  # in each heartbeat; more hardly change an interval (tests/temporal/test_payloads.py)
-_ERRORS: dict[str, type[errors.SchedulesError]] = {
-    name: getattr(errors, name) for name in errors.__all__ if name.endswith("Error")
-}
+_ERRORS: dict[str, Any] = {name: getattr(errors, name) for name in errors.__all__ if name.endswith("Error")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,7 @@ class Outcome:
         """Return the final snapshot, even of a failed operation, or the error that ended the wait."""
         if self.operation:
             return Operation.from_json(self.operation)
-        kind = _ERRORS.get(self.error, errors.SchedulesError)
+        kind: type[errors.SchedulesError] = _ERRORS.get(self.error, errors.SchedulesError)
         return kind(self.message, ref=OperationRef(self.schedule_id, self.operation_id))
 
     @property
@@ -174,8 +172,7 @@ class HeartbeatDetails:
     def from_json(cls, text: Any) -> "HeartbeatDetails":
         """Return the details that `to_json` wrote; for other text, empty ones, which cost one unconditional poll."""
         try:
-            operation = Operation.from_json(text)
-            details = cls(operation, tuple(map(tuple, json.loads(text).get("polls", []))))
+            details = cls(Operation.from_json(text), tuple(map(tuple, json.loads(text).get("polls", []))))
             details.progress()
         except (errors.MalformedResponseError, ValueError, TypeError, AttributeError, OverflowError, OSError):
             return cls()

@@ -30,9 +30,9 @@ class WaitForOperations:
 
     @workflow.init
     def __init__(self, request: WaitRequest) -> None:
-        latest = {wait: HeartbeatDetails.from_json(text).operation for wait, text in request.details.items()}
         self._request, self._outcomes, self._details = request, request.outcomes, request.details
-        self._waits = {str(number): pair for number, pair in enumerate(dict.fromkeys(request.refs))}
+        self._waits = {pair: str(number) for number, pair in enumerate(dict.fromkeys(request.refs))}
+        latest = {wait: HeartbeatDetails.from_json(text).operation for wait, text in request.details.items()}
         self._percents = {wait: 100 * each.fraction for wait, each in latest.items() if each is not None}
         self._failure: Outcome | None = None
         self._deadline = request.deadline
@@ -43,7 +43,8 @@ class WaitForOperations:
     async def run(self, request: WaitRequest) -> list[Outcome]:
         """Wait for all operations and return their outcomes."""
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._wait(wait)) for wait in self._waits if wait not in self._outcomes]
+            pending = [pair for pair, wait in self._waits.items() if wait not in self._outcomes]
+            tasks = [group.create_task(self._wait(pair)) for pair in pending]
             tasks.append(group.create_task(self._update_progress()))
             await workflow.wait_condition(self._is_run_over)
             if self._is_unfinished:
@@ -54,19 +55,18 @@ class WaitForOperations:
         if self._failure is not None:
             raise _to_error(self._failure)
         if self._is_unfinished:
-            pending = {wait: text for wait, text in self._details.items() if wait not in self._outcomes}
+            details = {wait: text for wait, text in self._details.items() if wait not in self._outcomes}
             workflow.continue_as_new(
-                replace(request, outcomes=self._outcomes, details=pending, deadline=self._deadline)
+                replace(request, outcomes=self._outcomes, details=details, deadline=self._deadline)
             )
-        by_pair = {pair: self._outcomes[wait] for wait, pair in self._waits.items()}
-        return [by_pair[pair] for pair in request.refs]
+        return [self._outcomes[self._waits[pair]] for pair in request.refs]
 
     @workflow.query
     def progress(self) -> WaitProgress:
         """Return the progress of each operation at the last update."""
         percents = self._percents | dict.fromkeys(self._outcomes, 100.0)
-        by_pair = {pair: percents.get(wait, 0.0) for wait, pair in self._waits.items()}
-        return WaitProgress(len(by_pair), len(self._outcomes), [by_pair[pair] for pair in self._request.refs])
+        ordered = [percents.get(self._waits[pair], 0.0) for pair in self._request.refs]
+        return WaitProgress(len(self._waits), len(self._outcomes), ordered)
 
     @workflow.query
     def percent_complete(self) -> float:
@@ -87,26 +87,25 @@ class WaitForOperations:
             running = workflow.execute_local_activity(pending_percents, start_to_close_timeout=_ONE_MINUTE)
             self._percents |= await result_of(running)
 
-    async def _wait(self, wait: str) -> None:
+    async def _wait(self, pair: tuple[str, str]) -> None:
         """Wait for one operation and keep its outcome, unless a new run continues the wait."""
-        schedule_id, operation_id = self._waits[wait]
         try:
-            outcome = Outcome(schedule_id, operation_id, operation=await self._execute(wait))
+            outcome = Outcome(*pair, operation=await self._execute(pair))
         except ActivityError as error:
             was_cancelled = is_cancelled_exception(error) or error.retry_state is RetryState.CANCEL_REQUESTED
             if was_cancelled and self._is_run_over():
                 return
-            outcome = _lost(schedule_id, operation_id, error)
-        self._outcomes[wait] = outcome
+            outcome = Outcome(*pair, **_describe(error))
+        self._outcomes[self._waits[pair]] = outcome
         if self._request.stop_at_failure and not outcome.is_succeeded and self._failure is None:
             self._failure = outcome
 
-    async def _execute(self, wait: str) -> str:
-        request = self._request
+    async def _execute(self, pair: tuple[str, str]) -> str:
+        request, wait = self._request, self._waits[pair]
         remaining = None if self._deadline is None else max(self._deadline - workflow.now().timestamp(), 0.001)
         return await workflow.execute_activity_method(
             OperationActivities.poll if request.single_polls else OperationActivities.wait,
-            OperationWait(*self._waits[wait], self._details.get(wait, "")),
+            OperationWait(*pair, self._details.get(wait, "")),
             activity_id=wait,
             start_to_close_timeout=_UNLIMITED,
             schedule_to_close_timeout=None if remaining is None else timedelta(seconds=remaining),
@@ -124,20 +123,18 @@ async def result_of(local_activity: Awaitable[Value]) -> Value:
         raise asyncio.CancelledError from error
 
 
-def _lost(schedule_id: str, operation_id: str, error: ActivityError) -> Outcome:
+def _describe(error: ActivityError) -> dict[str, str]:
+    """Return the name and the message of the error in an outcome."""
     cause = error.cause
     if isinstance(cause, exceptions.TimeoutError) or error.retry_state is RetryState.TIMEOUT:
-        return Outcome(schedule_id, operation_id, error="OperationTimeoutError", message="the timeout expired")
+        return {"error": "OperationTimeoutError", "message": "the timeout expired"}
     if isinstance(cause, ApplicationError):
-        return Outcome(schedule_id, operation_id, error=cause.type or "", message=cause.message)
-    return Outcome(schedule_id, operation_id, error="SchedulesError", message=str(cause or error))
+        return {"error": cause.type or "", "message": cause.message}
+    return {"error": "SchedulesError", "message": str(cause or error)}
 
 
 def _to_error(failure: Outcome) -> ApplicationError:
     value = failure.value()
     message = value.failure_description or "no reason given" if isinstance(value, Operation) else str(value)
-    return ApplicationError(
-        f"{failure.schedule_id}/{failure.operation_id}: {message}",
-        type=failure.error or "OperationFailedError",
-        non_retryable=True,
-    )
+    kind = failure.error or "OperationFailedError"
+    return ApplicationError(f"{value.ref}: {message}", type=kind, non_retryable=True)
