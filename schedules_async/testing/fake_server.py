@@ -37,12 +37,12 @@ class FakeSchedules(HttpServer):
 
     It runs within `async with`, or from `start` to `close`, on the running event loop; within a plain `with` it runs
     in a thread of its own, for synchronous code. It listens at `host` and `port` (0: a free one) and accepts the
-    bearer `token`. All times are those of `clock`, by default the system's; a `FakeClock` stands still while a
-    request is processed. With a `quota`, only that many requests are accepted in each fixed window of `window`
-    seconds, and the others are answered with 429; requests with a wrong token do not count. `prefix` is the path
-    in front of every resource. `requests` lists the received requests in order of arrival. At `token_url` the
-    client `client_id` gets further tokens for its `client_secret`, each valid for `token_life` seconds;
-    `token_requests` lists the requests for them. `token`, `quota`, `window`, `client_id`, `client_secret` and
+    bearer `token`. All times are those of `clock`, by default the system's; a `FakeClock` stands still while one of
+    the server's own sessions or credentials awaits an answer. With a `quota`, only that many requests are accepted in
+    each fixed window of `window` seconds, and the others are answered with 429; requests with a wrong token do not
+    count. `prefix` is the path in front of every resource. `requests` lists the received requests in order of arrival.
+    At `token_url` the client `client_id` gets further tokens for its `client_secret`, each valid for `token_life`
+    seconds; `token_requests` lists the requests for them. `token`, `quota`, `window`, `client_id`, `client_secret` and
     `token_life` may be set while the server runs.
     """
 
@@ -86,8 +86,8 @@ class FakeSchedules(HttpServer):
         return credentials
 
     def _is_awaited(self) -> bool:
-        """Return True if the server processes a request, or clients wait for more answers than it delays."""
-        return self.is_busy or sum(client.in_flight for client in self._clients) > self._waiting
+        """Return True if clients wait for more answers than the server delays."""
+        return sum(client.in_flight for client in self._clients) > self._waiting
 
     @property
     def token_url(self) -> str:

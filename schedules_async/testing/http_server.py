@@ -38,8 +38,7 @@ class HttpServer(ABC):
     _server: asyncio.Server | None = field(init=False, default=None)
     _web: web.Server | None = field(init=False, default=None)
     _running: ExitStack = field(init=False)  # of `__enter__`
-    _unanswered: int = field(init=False, default=0)
-    _waiting: int = field(init=False, default=0)  # those of them that are delayed by the clock, or stalled
+    _waiting: int = field(init=False, default=0)  # the number of requests that are delayed by the clock, or stalled
 
     def __attrs_post_init__(self) -> None:
         self._prefix = f"/{self._prefix.strip('/')}".rstrip("/")
@@ -58,11 +57,6 @@ class HttpServer(ABC):
             raise RuntimeError("the server is not running")
         host, port = self._server.sockets[0].getsockname()[:2]
         return f"http://{f'[{host}]' if ':' in host else host}:{port}{self._prefix}"
-
-    @property
-    def is_busy(self) -> bool:
-        """True if a request is being processed; a delayed or stalled one does not count."""
-        return self._unanswered > self._waiting
 
     @property
     def open_connections(self) -> int:
@@ -138,25 +132,21 @@ class HttpServer(ABC):
         self._running.close()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        self._unanswered += 1
-        try:
-            ref, now = read_path(request.raw_path, self._prefix), self.clock.monotonic()
-            received = ReceivedRequest(ref, now, request.method, request.raw_path, request.headers)
-            answer = self._decide(received)
-            if answer.delay > 0:
-                await self._wait(self.clock.sleep(answer.delay))
-            body = fill_in_id(answer.body, ref)
-            if answer.delivery is Delivery.WHOLE:
-                received.status = answer.status
-                return web.Response(status=answer.status, headers=self._headers(answer), body=body)
-            _send(cast("asyncio.Transport", request.transport), answer.delivery, body)
-            end: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
-            return await (self._wait(end) if answer.delivery is Delivery.FRAGMENT else end)  # until disconnected
-        finally:
-            self._unanswered -= 1
+        ref, now = read_path(request.raw_path, self._prefix), self.clock.monotonic()
+        received = ReceivedRequest(ref, now, request.method, request.raw_path, request.headers)
+        answer = self._decide(received)
+        if answer.delay > 0:
+            await self._wait(self.clock.sleep(answer.delay))
+        body = fill_in_id(answer.body, ref)
+        if answer.delivery is Delivery.WHOLE:
+            received.status = answer.status
+            return web.Response(status=answer.status, headers=self._headers(answer), body=body)
+        _send(cast("asyncio.Transport", request.transport), answer.delivery, body)
+        end: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
+        return await (self._wait(end) if answer.delivery is Delivery.FRAGMENT else end)  # until disconnected
 
     async def _wait(self, end: Awaitable[Value]) -> Value:
-        """Wait for something while the request does not count as being processed."""
+        """Wait for something while the request does not stop a `FakeClock`."""
         self._waiting += 1
         try:
             return await end

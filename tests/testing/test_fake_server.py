@@ -421,7 +421,7 @@ async def test_client_disconnect_ends_its_request(server: FakeSchedules, client:
     request.cancel()
     await asyncio.wait({request})
     await until(lambda: server.open_connections == 0)
-    assert (server.is_busy, statuses(server.requests)) == (False, [None])
+    assert (server._waiting, statuses(server.requests)) == (0, [None])
 
 
 async def test_stalled_request_does_not_stop_clock(server: FakeSchedules, client: Client, clock: FakeClock) -> None:
@@ -467,18 +467,6 @@ async def test_received_request_is_immutable(server: FakeSchedules, client: Clie
     await client.get(server.start_operation())
     with pytest.raises(AttributeError):
         server.requests[0].path = "/other"
-
-
-async def test_server_is_busy_while_processing(server: FakeSchedules, client: Client) -> None:
-    states = list[bool]()
-
-    def progress(_: float) -> float:
-        states.append(server.is_busy)
-        return 0.0
-
-    await client.get(server.start_operation(progress=progress))
-    assert states == [True]
-    assert not server.is_busy
 
 
 @pytest.mark.parametrize("prefix", ["api/v1", "/api/v1/"])

@@ -79,9 +79,8 @@ async def test_close_ends_waiting_requests(answer: Answer) -> None:
     server = Server(answer=answer)
     await server.start()
     client = asyncio.create_task(exchange(server, GET))
-    for _ in iter(lambda: server.open_connections, 1):
+    for _ in iter(lambda: server._waiting, 1):
         await asyncio.sleep(0)
-    assert not server.is_busy
     await server.close()
     assert server.open_connections == 0
     await asyncio.wait({client})
