@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from enum import Enum, auto
+from typing import Literal
 
 from attrs import field, frozen
 
@@ -22,16 +22,9 @@ _RATE_LIMITED = {
     "ITwinPlatform-RateLimited-Application": "schedules-async",
 }
 
+# An HTTP response; or the body as raw bytes, then the end of the connection, nothing more, or a reset.
+Delivery = Literal["http", "close", "stall", "reset"]
 Headers = Mapping[str, str | None] | Iterable[tuple[str, str | None]]
-
-
-class Delivery(Enum):
-    """How an answer is sent to the client."""
-
-    WHOLE = auto()  # a complete HTTP response
-    RAW = auto()  # the body as raw bytes, then the connection is closed
-    FRAGMENT = auto()  # the body as raw bytes, then nothing more until the client disconnects or the server closes
-    RESET = auto()  # no bytes; the connection is reset
 
 
 def _to_pairs(headers: Headers) -> tuple[tuple[str, str], ...]:
@@ -61,7 +54,7 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = field(default=(), converter=_to_pairs)
     delay: float = field(default=0.0, converter=to_seconds, kw_only=True)
     is_conditional: bool = field(default=False, kw_only=True)
-    delivery: Delivery = field(default=Delivery.WHOLE, kw_only=True)
+    delivery: Delivery = field(default="http", kw_only=True)
 
     @property
     def etag(self) -> str | None:
@@ -160,7 +153,7 @@ def fault(
 
 def reset(*, delay: Seconds = 0.0) -> Answer:
     """Return an answer that resets the connection before the first byte."""
-    return Answer(delay=delay, delivery=Delivery.RESET)
+    return Answer(delay=delay, delivery="reset")
 
 
 def stall(*, delay: Seconds = 0.0) -> Answer:
@@ -173,7 +166,7 @@ def raw(data: bytes, *, close: bool = True, delay: Seconds = 0.0) -> Answer:
 
     The connection is closed afterwards; with `close=False` it stays open and nothing more is sent.
     """
-    return Answer(body=data, delay=delay, delivery=Delivery.RAW if close else Delivery.FRAGMENT)
+    return Answer(body=data, delay=delay, delivery="close" if close else "stall")
 
 
 def cut_body(*, delay: Seconds = 0.0) -> Answer:

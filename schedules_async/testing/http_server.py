@@ -138,12 +138,12 @@ class HttpServer(ABC):
         if answer.delay > 0:
             await self._wait(self.clock.sleep(answer.delay))
         body = fill_in_id(answer.body, ref)
-        if answer.delivery is Delivery.WHOLE:
+        if answer.delivery == "http":
             received.status = answer.status
             return web.Response(status=answer.status, headers=self._headers(answer), body=body)
         _send(cast("asyncio.Transport", request.transport), answer.delivery, body)
         end: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
-        return await (self._wait(end) if answer.delivery is Delivery.FRAGMENT else end)  # until disconnected
+        return await (self._wait(end) if answer.delivery == "stall" else end)  # until disconnected
 
     async def _wait(self, end: Awaitable[Value]) -> Value:
         """Wait for something while the request does not stop a `FakeClock`."""
@@ -163,8 +163,8 @@ class HttpServer(ABC):
 
 def _send(transport: asyncio.Transport, delivery: Delivery, data: bytes) -> None:
     transport.write(data)
-    if delivery is Delivery.RESET:
+    if delivery == "reset":
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
         transport.abort()
-    elif delivery is Delivery.RAW:
+    elif delivery == "close":
         transport.close()
