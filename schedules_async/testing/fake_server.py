@@ -1,38 +1,52 @@
 """A fake service: the whole contract over real HTTP on the loopback."""
 
+import asyncio
 import itertools
 import math
+import socket
+import struct
 import uuid
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from functools import partial
-from typing import Any
+from threading import Thread
+from typing import Any, Self, TypeVar, cast
 from weakref import WeakSet
 
+from aiohttp import web
 from attrs import define, field
+from multidict import CIMultiDict
 
 from schedules_async import ClientCredentials, SchedulesSession
-from schedules_async._clock import Seconds, to_seconds
+from schedules_async._clock import Clock, Seconds, SystemClock, to_clock, to_seconds
 from schedules_async._operations.ref import OperationRef
-from schedules_async.testing.answers import Answer, error_answer, not_modified, throttled
-from schedules_async.testing.fake_clock import FakeClock
-from schedules_async.testing.http_server import HttpServer
-from schedules_async.testing.protocol import (
-    ENDPOINT,
-    ReceivedRequest,
-    WindowCounter,
-    check_client,
-    check_route,
-    check_token,
-    matches,
+from schedules_async.testing import protocol
+from schedules_async.testing.answers import (
+    MEDIA_TYPE,
+    START_OF_TIME,
+    Answer,
+    Delivery,
+    error_answer,
+    fill_in_id,
+    not_modified,
+    throttled,
 )
+from schedules_async.testing.fake_clock import FakeClock
+from schedules_async.testing.protocol import ReceivedRequest
 from schedules_async.testing.simulated_operation import Progress, SimulatedOperation
 
+Value = TypeVar("Value")
+_BACKLOG = 1024  # if the queue is full, clients retry the connection only after real seconds
+_LINGER_ZERO = struct.pack("ii", 1, 0)  # closing the socket sends a reset
+_ACCEPTING_TICKS = 3  # iterations of the event loop until an accepted connection has its protocol
 _NAMESPACE = uuid.UUID("2f9c1a44-6a0e-5c1b-9d53-5d0a6f1f7c11")
 
 
 @define(eq=False, repr=False, kw_only=True)
-class FakeSchedules(HttpServer):
+class FakeSchedules:
     """A server of `GET /schedules/{scheduleId}/operations/{operationId}` on the loopback, for tests and demos.
 
     It runs within `async with`, or from `start` to `close`, on the running event loop; within a plain `with` it runs
@@ -46,6 +60,10 @@ class FakeSchedules(HttpServer):
     `token_life` may be set while the server runs.
     """
 
+    clock: Clock = field(default=None, converter=to_clock)
+    _prefix: str = field(default="", alias="prefix")
+    _host: str = field(default="127.0.0.1", alias="host")
+    _port: int = field(default=0, alias="port")
     token: str = field(default="test-token")
     quota: int | None = None
     window: float = field(default=60.0, converter=to_seconds)
@@ -57,16 +75,114 @@ class FakeSchedules(HttpServer):
     _rejected: set[str] = field(init=False, factory=set)
     _operations: dict[OperationRef | None, Callable[[float], Answer]] = field(init=False, factory=dict)
     _interruptions: deque[Answer] = field(init=False, factory=deque)
-    _counter: WindowCounter = field(init=False, factory=WindowCounter)
+    _accepted: Counter[tuple[float, float]] = field(init=False, factory=Counter)  # by start and length of the window
     _numbers: Iterator[int] = field(init=False, factory=lambda: itertools.count(1))
     _clients: WeakSet[SchedulesSession | ClientCredentials] = field(init=False, factory=WeakSet)
     _expiry_times: dict[str, float] = field(init=False, factory=dict)  # of every token that was issued
     _token_interruptions: deque[Answer] = field(init=False, factory=deque)
+    _zero: datetime = field(init=False)  # the date at which the clock reads zero
+    _server: asyncio.Server | None = field(init=False, default=None)
+    _web: web.Server = field(init=False)  # of the newest `start`
+    _running: ExitStack = field(init=False)  # of `__enter__`
+    _waiting: int = field(init=False, default=0)  # the number of requests that are delayed by the clock, or stalled
 
     def __attrs_post_init__(self) -> None:
-        super().__attrs_post_init__()
+        self._prefix = f"/{self._prefix.strip('/')}".rstrip("/")
+        self._zero = datetime.fromisoformat(START_OF_TIME)
+        if isinstance(self.clock, SystemClock):
+            self._zero = datetime.now(UTC) - timedelta(seconds=self.clock.monotonic())
         if isinstance(self.clock, FakeClock):
             self.clock.add_busy(self._is_awaited)
+
+    async def start(self) -> None:
+        """Start to listen; raise RuntimeError if the server is already running."""
+        if self._server is not None:
+            raise RuntimeError("the server is already running")
+        self._web = web.Server(self._handle, handler_cancellation=True, access_log=None)
+        create = asyncio.get_running_loop().create_server
+        self._server = await create(self._web, self._host, self._port, backlog=_BACKLOG, start_serving=False)
+        try:
+            await self._server.start_serving()
+        except asyncio.CancelledError:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Abort all connections and requests; do nothing if the server is not running.
+
+        A cancellation is raised only after everything has ended. Raise RuntimeError on another event loop than
+        that of the server.
+        """
+        if self._server is None:
+            return
+        if self._server.get_loop() is not asyncio.get_running_loop():
+            raise RuntimeError("the server runs on another event loop")
+        server, self._server, cancellation, ticks = self._server, None, None, 0
+        while ticks <= _ACCEPTING_TICKS or self._web.connections:
+            if ticks >= _ACCEPTING_TICKS:
+                server.close()
+                transports = [connection.transport for connection in self._web.connections]
+                for transport in filter(None, transports):  # None once the client has disconnected
+                    transport.abort()
+            ticks += 1
+            try:
+                await asyncio.sleep(0)
+            except asyncio.CancelledError as error:
+                cancellation = error
+        if cancellation is not None:
+            raise cancellation
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    def __enter__(self) -> Self:
+        if isinstance(self.clock, FakeClock):
+            raise TypeError("a FakeClock works on one event loop only: use `async with`, or the system clock")
+        loop = asyncio.new_event_loop()
+        thread = Thread(target=loop.run_forever, name="FakeSchedules", daemon=True)
+
+        def run(function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+            asyncio.run_coroutine_threadsafe(function(), loop).result()
+
+        thread.start()
+        with ExitStack() as stack:
+            stack.callback(loop.close)
+            stack.callback(thread.join)
+            stack.callback(loop.call_soon_threadsafe, loop.stop)
+            stack.callback(run, loop.shutdown_default_executor)
+            run(self.start)
+            stack.callback(run, self.close)
+            self._running = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._running.close()
+
+    @property
+    def url(self) -> str:
+        """The base URL, with the prefix and without a final slash; raise RuntimeError if the server is not running."""
+        if self._server is None:
+            raise RuntimeError("the server is not running")
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}{self._prefix}"
+
+    @property
+    def token_url(self) -> str:
+        """The URL of the token endpoint; raise RuntimeError if the server is not running."""
+        return self.url + protocol.ENDPOINT
+
+    def url_of(self, ref: OperationRef) -> str:
+        """Return the URL of an operation."""
+        return self.url + ref.path
+
+    @property
+    def open_connections(self) -> int:
+        """The number of open connections."""
+        return 0 if self._server is None else len(self._web.connections)
 
     def session(self, **options: Any) -> SchedulesSession:
         """Return a session for this server, with its URL, token and clock; `options` are `SchedulesSession`'s.
@@ -84,19 +200,6 @@ class FakeSchedules(HttpServer):
         credentials = ClientCredentials(**{**defaults, "clock": self.clock, **options})
         self._clients.add(credentials)
         return credentials
-
-    def _is_awaited(self) -> bool:
-        """Return True if clients wait for more answers than the server delays."""
-        return sum(client.in_flight for client in self._clients) > self._waiting
-
-    @property
-    def token_url(self) -> str:
-        """The URL of the token endpoint; raise RuntimeError if the server is not running."""
-        return self.url + ENDPOINT
-
-    def url_of(self, ref: OperationRef) -> str:
-        """Return the URL of an operation."""
-        return self.url + ref.path
 
     def requests_for(self, ref: OperationRef) -> list[ReceivedRequest]:
         """Return the requests for one operation, in order of arrival."""
@@ -165,16 +268,49 @@ class FakeSchedules(HttpServer):
             str(uuid.uuid5(_NAMESPACE, f"operation {number}")) if operation_id is None else operation_id,
         )
 
+    def _is_awaited(self) -> bool:
+        """Return True if clients wait for more answers than the server delays."""
+        return sum(client.in_flight for client in self._clients) > self._waiting
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        ref, now = protocol.read_path(request.raw_path, self._prefix), self.clock.monotonic()
+        received = ReceivedRequest(ref, now, request.method, request.raw_path, request.headers)
+        answer = self._decide(received)
+        if answer.delay > 0:
+            await self._wait(self.clock.sleep(answer.delay))
+        body = fill_in_id(answer.body, ref)
+        if answer.delivery == "http":
+            received.status = answer.status
+            return web.Response(status=answer.status, headers=self._headers(answer), body=body)
+        _send(cast("asyncio.Transport", request.transport), answer.delivery, body)
+        end: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
+        return await (self._wait(end) if answer.delivery == "stall" else end)  # until disconnected
+
+    async def _wait(self, end: Awaitable[Value]) -> Value:
+        """Wait for something while the request does not stop a `FakeClock`."""
+        self._waiting += 1
+        try:
+            return await end
+        finally:
+            self._waiting -= 1
+
+    def _headers(self, answer: Answer) -> CIMultiDict[str]:
+        headers, date = CIMultiDict(answer.headers), self._zero + timedelta(seconds=self.clock.monotonic())
+        headers.setdefault("Date", format_datetime(date, usegmt=True))
+        if answer.body:
+            headers.setdefault("Content-Type", MEDIA_TYPE)
+        return headers
+
     def _decide(self, received: ReceivedRequest) -> Answer:
         """Return the answer of the first rule that has one."""
-        if received.path == self._prefix + ENDPOINT:
+        if received.path == self._prefix + protocol.ENDPOINT:
             self.token_requests.append(received)
             return self._issue(received)
         self.requests.append(received)
         return (
-            check_token(received.headers.get("Authorization"), partial(self._is_valid, received.time))
+            protocol.check_token(received.headers.get("Authorization"), partial(self._is_valid, received.time))
             or self._check_load(received)
-            or check_route(received)
+            or protocol.check_route(received)
             or self._answer(received)
         )
 
@@ -182,7 +318,7 @@ class FakeSchedules(HttpServer):
         """Return a new token, `token` with a number, to the client with these credentials; the form is not checked."""
         if self._token_interruptions:
             return self._token_interruptions.popleft()
-        error = check_client(received, (self.client_id, self.client_secret))
+        error = protocol.check_client(received, (self.client_id, self.client_secret))
         if error is not None:
             return error
         token, life = f"{self.token}-{len(self._expiry_times) + 1}", self.token_life
@@ -198,8 +334,13 @@ class FakeSchedules(HttpServer):
         """Return the next interruption, or a 429 above the quota, or None."""
         if self._interruptions and received.ref is not None:
             return self._interruptions.popleft()
-        wait = None if self.quota is None else self._counter.count(received.time, self.quota, self.window)
-        return None if wait is None else throttled(wait)
+        if self.quota is None:
+            return None
+        start = received.time // self.window * self.window
+        if self._accepted[start, self.window] >= self.quota:
+            return throttled(max(start + self.window - received.time, 1))
+        self._accepted[start, self.window] += 1
+        return None
 
     def _answer(self, received: ReceivedRequest) -> Answer:
         answer_at = self._operations.get(received.ref)
@@ -207,6 +348,15 @@ class FakeSchedules(HttpServer):
             message = "Requested Operation is not available."
             return error_answer(404, "OperationNotFound", message, target="operationId")
         answer = answer_at(received.time)
-        if answer.is_conditional and matches(received.if_none_match, answer.etag):
+        if answer.is_conditional and protocol.matches(received.if_none_match, answer.etag):
             return not_modified(answer.etag, delay=answer.delay)
         return answer
+
+
+def _send(transport: asyncio.Transport, delivery: Delivery, data: bytes) -> None:
+    transport.write(data)
+    if delivery == "reset":
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+        transport.abort()
+    elif delivery == "close":
+        transport.close()

@@ -1,9 +1,7 @@
 """Rules of the service's HTTP contract that do not depend on an operation: paths, tokens, tags, quota, errors."""
 
 import base64
-import math
 import re
-from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
 from urllib.parse import unquote_plus
@@ -105,18 +103,3 @@ def matches(if_none_match: str | None, etag: str | None) -> bool:
     if tag not in condition:  # as after each change: no pattern has to be compiled
         return False
     return re.search(rf"(?:^|,)[ \t]*(?:W/)?{re.escape(tag)}[ \t]*(?:,|$)", condition) is not None
-
-
-@define(eq=False)
-class WindowCounter:
-    """Counts of the requests in windows that start at multiples of their length."""
-
-    _counts: Counter[tuple[float, float]] = field(init=False, factory=Counter)
-
-    def count(self, now: float, calls: int, length: float) -> float | None:
-        """Count one request and return None, or return the seconds until the next window once `calls` are counted."""
-        start = now // length * length
-        if self._counts[start, length] >= calls:
-            return max(math.ceil(start + length - now), 1)
-        self._counts[start, length] += 1
-        return None

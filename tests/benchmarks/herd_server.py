@@ -8,8 +8,10 @@ until its input ends.
 
 import asyncio
 import json
+import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,7 +21,7 @@ from attrs import define, field
 
 from schedules_async._operations.ref import OperationRef
 from schedules_async.testing.answers import fill_in_id, throttled
-from schedules_async.testing.protocol import WindowCounter, matches
+from schedules_async.testing.protocol import matches
 from schedules_async.testing.simulated_operation import SimulatedOperation
 
 QUOTA, WINDOW = 25, 1.0
@@ -74,7 +76,7 @@ class Herd:
     """The operations, and counts of the requests for them."""
 
     _operations: dict[str, SimulatedOperation] = field(init=False, factory=dict)
-    _counter: WindowCounter = field(init=False, factory=WindowCounter)
+    _accepted: Counter[float] = field(init=False, factory=Counter)  # by start of the window
     _requests: int = field(init=False, default=0)
     _throttled: int = field(init=False, default=0)
 
@@ -105,10 +107,11 @@ class Herd:
         now, shape = time.monotonic(), request.path.split("/")[1]
         self._requests += 1
         name = (await request.json())["TableName"] if shape == "dynamodb" else request.path.split("/")[-1]
-        wait = self._counter.count(now, QUOTA, WINDOW)
-        if wait is not None:
+        start = now // WINDOW * WINDOW
+        if self._accepted[start] >= QUOTA:
             self._throttled += 1
-            return self._throttle(shape, wait)
+            return self._throttle(shape, max(math.ceil(start + WINDOW - now), 1))
+        self._accepted[start] += 1
         operation = self._operations[name]
         if shape in SHAPES:
             return respond(200, SHAPES[shape](operation, now), {})

@@ -261,6 +261,40 @@ async def test_request_above_quota_is_answered_429(server: FakeSchedules, client
     assert (await client.get(ref)).status == 200
 
 
+def wait_at(server: FakeSchedules, time: float) -> str | None:
+    """Count a request; return the Retry-After, if it is above the quota."""
+    answer = server._check_load(ReceivedRequest(None, time, "GET", "/", CIMultiDictProxy(CIMultiDict())))
+    return None if answer is None else dict(answer.headers)["retry-after"]
+
+
+@pytest.mark.parametrize(
+    ("times", "waits"),
+    [
+        ([0, 1, 2, 3], [None, None, "58", "57"]),
+        ([0, 59, 60, 61, 62], [None, None, None, None, "58"]),
+        ([0, 0, 59.5], [None, None, "1"]),
+        ([0, 0, 59.99], [None, None, "1"]),
+        ([200, 200, 200.25], [None, None, "40"]),
+    ],
+)
+def test_third_call_in_window_waits_for_next(times: list[float], waits: list[str | None]) -> None:
+    server = FakeSchedules(quota=2)
+    assert [wait_at(server, time) for time in times] == waits
+
+
+def test_changed_window_length_restarts_count() -> None:
+    server = FakeSchedules(quota=1)
+    assert wait_at(server, 0.0) is None
+    assert wait_at(server, 1.0) == "59"
+    server.window = 10.0
+    assert wait_at(server, 1.0) is None
+    assert wait_at(server, 2.0) == "8"
+
+
+def test_quota_of_zero_accepts_nothing() -> None:
+    assert wait_at(FakeSchedules(quota=0, window=10), 0.0) == "10"
+
+
 async def test_wrong_token_does_not_count_in_quota(server: FakeSchedules, client: Client) -> None:
     ref, server.quota = server.start_operation(), 1
     for authorization in ("Bearer x", "Bearer y"):

@@ -4,29 +4,30 @@ import socket
 import threading
 
 import pytest
-from attrs import define
 from yarl import URL
 
-from schedules_async.testing import Answer, ReceivedRequest, raw, reset, stall
-from schedules_async.testing.http_server import HttpServer
+from schedules_async.testing import Answer, FakeSchedules, raw, reset, stall
+
+GET = b"""GET /schedules/s/operations/o HTTP/1.1\r
+Host: x\r
+Authorization: Bearer test-token\r
+Connection: close\r
+\r
+"""
 
 
-@define(eq=False, kw_only=True)
-class Server(HttpServer):
-    """Sends one answer to every request."""
-
-    answer: Answer
-
-    def _decide(self, received: ReceivedRequest) -> Answer:
-        del received
-        return self.answer
+def serve(answer: Answer, host: str = "127.0.0.1") -> FakeSchedules:
+    """Return a server that sends one answer to every `GET`."""
+    server = FakeSchedules(host=host)
+    server.script_operation(answer, schedule_id="s", operation_id="o")
+    return server
 
 
 async def connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     return await asyncio.open_connection(URL(url).host, URL(url).port)
 
 
-async def exchange(server: Server, request: bytes) -> bytes:
+async def exchange(server: FakeSchedules, request: bytes) -> bytes:
     """Send bytes over a plain socket and read until the server closes the connection."""
     reader, writer = await connect(server.url)
     try:
@@ -34,9 +35,6 @@ async def exchange(server: Server, request: bytes) -> bytes:
         return await reader.read(-1)
     finally:
         writer.close()
-
-
-GET = b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -51,7 +49,7 @@ GET = b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     ],
 )
 async def test_answer_is_sent_as_expected_bytes(answer: Answer, head: bytes, tail: bytes) -> None:
-    server = Server(answer=answer)
+    server = serve(answer)
     await server.start()
     sent = await exchange(server, GET)
     assert sent.startswith(head)
@@ -60,7 +58,7 @@ async def test_answer_is_sent_as_expected_bytes(answer: Answer, head: bytes, tai
 
 
 async def test_reset_answer_resets_connection() -> None:
-    server = Server(answer=reset())
+    server = serve(reset())
     await server.start()
     with pytest.raises(ConnectionResetError):
         await exchange(server, GET)
@@ -68,7 +66,7 @@ async def test_reset_answer_resets_connection() -> None:
 
 
 async def test_request_that_is_not_http_is_answered_400() -> None:
-    server = Server(answer=Answer())
+    server = FakeSchedules()
     await server.start()
     assert b" 400 " in await exchange(server, b"hello\r\n\r\n")
     await server.close()
@@ -76,7 +74,7 @@ async def test_request_that_is_not_http_is_answered_400() -> None:
 
 @pytest.mark.parametrize("answer", [stall(), raw(b"HTTP/1.1 200 OK\r\n", close=False), stall(delay=3600)])
 async def test_close_ends_waiting_requests(answer: Answer) -> None:
-    server = Server(answer=answer)
+    server = serve(answer)
     await server.start()
     client = asyncio.create_task(exchange(server, GET))
     for _ in iter(lambda: server._waiting, 1):
@@ -88,7 +86,7 @@ async def test_close_ends_waiting_requests(answer: Answer) -> None:
 
 
 async def test_close_aborts_connection_just_made() -> None:
-    server = Server(answer=Answer())
+    server = FakeSchedules()
     await server.start()
     _, writer = await connect(server.url)
     await server.close()
@@ -99,7 +97,7 @@ async def test_close_aborts_connection_just_made() -> None:
 @pytest.mark.parametrize("steps", range(8))
 async def test_cancelled_close_still_ends_everything(steps: int) -> None:
     """The cancellation comes at each iteration of the event loop, and is raised in the end."""
-    server = Server(answer=stall())
+    server = serve(stall())
     await server.start()
     url = server.url
     client = asyncio.create_task(exchange(server, GET))
@@ -119,7 +117,7 @@ async def test_cancelled_close_still_ends_everything(steps: int) -> None:
 
 
 async def test_cancelled_close_raises_cancelled_error() -> None:
-    server = Server(answer=Answer())
+    server = FakeSchedules()
     await server.start()
     close = asyncio.create_task(server.close())
     await asyncio.sleep(0)
@@ -132,7 +130,7 @@ async def test_cancelled_close_raises_cancelled_error() -> None:
 
 @pytest.mark.parametrize("steps", range(5))
 async def test_cancelled_start_leaves_no_socket(steps: int) -> None:
-    server = Server(answer=Answer())
+    server = FakeSchedules()
     start = asyncio.create_task(server.start())
     for _ in range(steps):
         await asyncio.sleep(0)
@@ -154,7 +152,7 @@ async def is_listening(url: str) -> bool:
 
 
 async def test_ipv6_address_has_brackets_in_url() -> None:
-    server = Server(answer=Answer(200, b"six"), host="::1")
+    server = serve(Answer(200, b"six"), host="::1")
     await server.start()
     assert server.url.startswith("http://[::1]:")
     assert (await exchange(server, GET)).endswith(b"six")
@@ -162,7 +160,7 @@ async def test_ipv6_address_has_brackets_in_url() -> None:
 
 
 async def test_server_cannot_start_twice() -> None:
-    server = Server(answer=Answer())
+    server = FakeSchedules()
     await server.close()
     with pytest.raises(RuntimeError, match="not running"):
         str(server.url)
@@ -181,7 +179,7 @@ def server_threads() -> int:
 
 
 def test_plain_with_serves_from_a_thread() -> None:
-    with Server(answer=raw(b"from a thread")) as server:
+    with serve(raw(b"from a thread")) as server:
         host, port = URL(server.url).host or "", URL(server.url).port or 0
         assert server_threads() == 1
         with socket.create_connection((host, port), timeout=60) as connection:
@@ -196,25 +194,25 @@ def test_error_of_starting_leaves_no_thread(host: str) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as other,
         pytest.raises(OSError, match=r"in use|only one usage"),
-        Server(answer=Answer(), host=host, port=other.getsockname()[1]),
+        FakeSchedules(host=host, port=other.getsockname()[1]),
     ):
         pass
     assert server_threads() == 0
 
 
 def test_error_of_closing_leaves_no_thread() -> None:
-    class Lost(Server):
+    class Lost(FakeSchedules):
         async def close(self) -> None:
             await super().close()
             raise OSError("lost")
 
-    with pytest.raises(OSError, match="lost"), Lost(answer=Answer()):
+    with pytest.raises(OSError, match="lost"), Lost():
         pass
     assert server_threads() == 0
 
 
 def test_error_within_plain_with_is_raised_after_close() -> None:
-    with pytest.raises(KeyError, match="mine"), Server(answer=Answer()) as server:
+    with pytest.raises(KeyError, match="mine"), FakeSchedules() as server:
         raise KeyError("mine")
     assert server_threads() == 0
     with pytest.raises(RuntimeError, match="not running"):
