@@ -10,7 +10,6 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from functools import partial
 from threading import Thread
 from typing import Any, Self, TypeVar, cast
@@ -18,22 +17,12 @@ from weakref import WeakSet
 
 from aiohttp import web
 from attrs import define, field
-from multidict import CIMultiDict
 
 from schedules_async import ClientCredentials, SchedulesSession
 from schedules_async._clock import Clock, Seconds, SystemClock, to_clock, to_seconds
 from schedules_async._operations.ref import OperationRef
 from schedules_async.testing import protocol
-from schedules_async.testing.answers import (
-    MEDIA_TYPE,
-    START_OF_TIME,
-    Answer,
-    Delivery,
-    error_answer,
-    fill_in_id,
-    not_modified,
-    throttled,
-)
+from schedules_async.testing.answers import START_OF_TIME, Answer, fill_in_id, not_modified, throttled
 from schedules_async.testing.fake_clock import FakeClock
 from schedules_async.testing.protocol import ReceivedRequest
 from schedules_async.testing.simulated_operation import Progress, SimulatedOperation
@@ -280,9 +269,15 @@ class FakeSchedules:
             await self._wait(self.clock.sleep(answer.delay))
         body = fill_in_id(answer.body, ref)
         if answer.delivery == "http":
-            received.status = answer.status
-            return web.Response(status=answer.status, headers=self._headers(answer), body=body)
-        _send(cast("asyncio.Transport", request.transport), answer.delivery, body)
+            received.status, date = answer.status, self._zero + timedelta(seconds=self.clock.monotonic())
+            return web.Response(status=answer.status, headers=protocol.to_headers(answer, date), body=body)
+        transport = cast("asyncio.Transport", request.transport)
+        transport.write(body)
+        if answer.delivery == "close":
+            transport.close()
+        elif answer.delivery == "reset":
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+            transport.abort()
         end: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
         return await (self._wait(end) if answer.delivery == "stall" else end)  # until disconnected
 
@@ -293,13 +288,6 @@ class FakeSchedules:
             return await end
         finally:
             self._waiting -= 1
-
-    def _headers(self, answer: Answer) -> CIMultiDict[str]:
-        headers, date = CIMultiDict(answer.headers), self._zero + timedelta(seconds=self.clock.monotonic())
-        headers.setdefault("Date", format_datetime(date, usegmt=True))
-        if answer.body:
-            headers.setdefault("Content-Type", MEDIA_TYPE)
-        return headers
 
     def _decide(self, received: ReceivedRequest) -> Answer:
         """Return the answer of the first rule that has one."""
@@ -345,18 +333,8 @@ class FakeSchedules:
     def _answer(self, received: ReceivedRequest) -> Answer:
         answer_at = self._operations.get(received.ref)
         if answer_at is None:
-            message = "Requested Operation is not available."
-            return error_answer(404, "OperationNotFound", message, target="operationId")
+            return protocol.UNKNOWN_OPERATION
         answer = answer_at(received.time)
         if answer.is_conditional and protocol.matches(received.if_none_match, answer.etag):
             return not_modified(answer.etag, delay=answer.delay)
         return answer
-
-
-def _send(transport: asyncio.Transport, delivery: Delivery, data: bytes) -> None:
-    transport.write(data)
-    if delivery == "reset":
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
-        transport.abort()
-    elif delivery == "close":
-        transport.close()

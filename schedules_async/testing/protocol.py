@@ -3,16 +3,21 @@
 import base64
 import re
 from collections.abc import Callable
+from datetime import datetime
+from email.utils import format_datetime
 from functools import lru_cache
 from urllib.parse import unquote_plus
 
 from attrs import define, field, setters
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from schedules_async._operations.ref import OperationRef
-from schedules_async.testing.answers import Answer, error_answer
+from schedules_async.testing.answers import MEDIA_TYPE, Answer, error_answer
 
 ENDPOINT = "/connect/token"
+UNKNOWN_OPERATION = error_answer(
+    404, "OperationNotFound", "Requested Operation is not available.", target="operationId"
+)
 
 
 @define(eq=False, on_setattr=setters.frozen)
@@ -89,6 +94,15 @@ def check_route(received: ReceivedRequest) -> Answer | None:
     if len(received.headers.getall("If-None-Match", ())) > 1:
         return error_answer(400, "InvalidRequest", "Header If-None-Match was found more than once.")
     return None
+
+
+def to_headers(answer: Answer, date: datetime) -> CIMultiDict[str]:
+    """Return the headers of an answer that is sent at a date, with those that it lacks."""
+    headers = CIMultiDict(answer.headers)
+    headers.setdefault("Date", format_datetime(date, usegmt=True))
+    if answer.body:
+        headers.setdefault("Content-Type", MEDIA_TYPE)
+    return headers
 
 
 def matches(if_none_match: str | None, etag: str | None) -> bool:
