@@ -99,7 +99,7 @@ def test_plain_test_gets_error_naming_what_is_missing(pytester: pytest.Pytester)
     pytester.makepyfile("def test_it(schedules_session): pass")
     result = run(pytester, *NEITHER)
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*needs a test that runs on pytest-asyncio, or is marked anyio*"])
+    result.stdout.fnmatch_lines(["*needs a test on pytest-asyncio 0.24 or later, or marked anyio*"])
 
 
 def test_trio_test_gets_error_naming_asyncio(pytester: pytest.Pytester) -> None:
@@ -137,7 +137,7 @@ def test_pytest_asyncio_without_loop_scopes_gets_error(pytester: pytest.Pytester
     pytester.makepyfile("def test_other(): pass\ndef test_it(fake_schedules): pass")
     result = run(pytester, "-p", "no:anyio", plugins=(asyncio_plugin(lambda function, **_: function),))
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["*needs pytest-asyncio 0.24 or later*"])
+    result.stdout.fnmatch_lines(["*needs a test on pytest-asyncio 0.24 or later, or marked anyio*"])
 
 
 def test_pytest_asyncio_without_default_scope_uses_function_loop(pytester: pytest.Pytester) -> None:
