@@ -66,23 +66,18 @@ def check_token(authorization: str | None, is_valid: Callable[[str], bool]) -> A
     return error_answer(401, "InvalidToken", message, {"WWW-Authenticate": challenge})
 
 
-def check_client(received: ReceivedRequest, client: tuple[str, str]) -> Answer | None:
-    """Return the error for a token request, or None for a POST with this client id and secret (RFC 6749 5.2)."""
-    if received.method != "POST":
+def check_client(method: str, authorization: str, client: str) -> Answer | None:
+    """Return the error for a token request, or None for a POST by `client`, its id and secret (RFC 6749 2.3.1, 5.2)."""
+    if method != "POST":
         return error_answer(405, "MethodNotAllowed", "Tokens are requested with POST.", {"Allow": "POST"})
-    if read_basic(received.headers.get("Authorization", "")) != client:
-        return Answer(401, {"error": "invalid_client"}, {"WWW-Authenticate": "Basic"})
-    return None
-
-
-def read_basic(authorization: str) -> tuple[str, str] | None:
-    """Return the client id and secret of an Authorization header, or None for anything else (RFC 6749 2.3.1)."""
     scheme, _, encoded = authorization.partition(" ")
     try:
-        client_id, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
+        sent = unquote_plus(base64.b64decode(encoded, validate=True).decode())
     except ValueError:  # not base64, or not UTF-8
+        sent = ""
+    if scheme.lower() == "basic" and sent == client:
         return None
-    return (unquote_plus(client_id), unquote_plus(secret)) if scheme.lower() == "basic" else None
+    return Answer(401, {"error": "invalid_client"}, {"WWW-Authenticate": "Basic"})
 
 
 def check_route(received: ReceivedRequest) -> Answer | None:

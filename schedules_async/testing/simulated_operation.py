@@ -25,11 +25,10 @@ _SHAPES: dict[object, Shape] = {
 
 def _to_shape(progress: Progress) -> Shape:
     """Return the function from the elapsed fraction (0 to 1) to percent; raise ValueError for an unknown name."""
-    if callable(progress):
-        return progress
-    if progress not in _SHAPES:
+    shape = progress if callable(progress) else _SHAPES.get(progress)
+    if shape is None:
         raise ValueError(f"progress must be one of {', '.join(map(str, _SHAPES))} or a function, not {progress!r}")
-    return _SHAPES[progress]
+    return shape
 
 
 @frozen
@@ -45,23 +44,19 @@ class SimulatedOperation:
     phases: Sequence[str] = ()
     fails_with: str | None = None
 
-    @property
-    def ended(self) -> float:
-        """The time at which the operation ends."""
-        return self.requested + self.queued + self.duration
-
     def answer(self, now: float) -> Answer:
         """Return the service's answer at `now`."""
         started = self.requested + self.queued
+        ended = started + self.duration
         if now < started:
             return self._answer("Queued", self.requested, 0.0)
-        if now < self.ended:
+        if now < ended:
             fraction = (now - started) / self.duration
             phase = self.phases[int(fraction * len(self.phases))] if self.phases else None
             return self._answer("Started", started, self.shape(fraction), phase)
         if self.fails_with is None:
-            return self._answer("Succeeded", self.ended, 100.0)
-        return self._answer("Failed", self.ended, self.shape(1.0), "Failed")
+            return self._answer("Succeeded", ended, 100.0)
+        return self._answer("Failed", ended, self.shape(1.0), "Failed")
 
     def _answer(self, status: str, since: float, percent: float, sub_status: str | None = None) -> Answer:
         created, updated = (self.zero + timedelta(seconds=reading) for reading in (self.requested, since))

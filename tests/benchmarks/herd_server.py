@@ -34,26 +34,31 @@ def in_steps_of_five(fraction: float) -> float:
     return int(20 * fraction) * 5.0
 
 
+def end_of(operation: SimulatedOperation) -> float:
+    """Return the time at which an operation ends."""
+    return operation.requested + operation.queued + operation.duration
+
+
 def as_azure(operation: SimulatedOperation, now: float) -> object:
     """Return the body of an Azure operation resource."""
-    return {"status": "Succeeded" if now >= operation.ended else "InProgress"}
+    return {"status": "Succeeded" if now >= end_of(operation) else "InProgress"}
 
 
 def as_google(operation: SimulatedOperation, now: float) -> object:
     """Return the body of a google.longrunning operation."""
     name = f"herd/operations/{operation.ref.operation_id}"
     result = {"@type": "type.googleapis.com/google.protobuf.Empty"}
-    return {"name": name, "done": True, "response": result} if now >= operation.ended else {"name": name}
+    return {"name": name, "done": True, "response": result} if now >= end_of(operation) else {"name": name}
 
 
 def as_fal(operation: SimulatedOperation, now: float) -> object:
     """Return the body of a status of fal's queue."""
-    return {"status": "COMPLETED" if now >= operation.ended else "IN_PROGRESS", "logs": None}
+    return {"status": "COMPLETED" if now >= end_of(operation) else "IN_PROGRESS", "logs": None}
 
 
 def as_dynamodb(operation: SimulatedOperation, now: float) -> object:
     """Return the body of DynamoDB's DescribeTable."""
-    status = "ACTIVE" if now >= operation.ended else "CREATING"
+    status = "ACTIVE" if now >= end_of(operation) else "CREATING"
     return {"Table": {"TableName": operation.ref.operation_id, "TableStatus": status}}
 
 
@@ -98,7 +103,7 @@ class Herd:
             )
             for number, duration in enumerate(durations)
         }
-        return {name: operation.ended for name, operation in self._operations.items()}
+        return {name: end_of(operation) for name, operation in self._operations.items()}
 
     def _counts(self) -> dict[str, int]:
         return {"requests": self._requests, "throttled": self._throttled}

@@ -5,7 +5,7 @@ import pytest
 
 from schedules_async._operations.ref import OperationRef
 from schedules_async.testing import Answer, FakeClock, FakeSchedules
-from schedules_async.testing.protocol import check_token, matches, read_basic, read_path
+from schedules_async.testing.protocol import check_client, check_token, matches, read_path
 
 
 @pytest.mark.parametrize(
@@ -76,20 +76,21 @@ def test_condition_matches_etag_as_in_rfc_9110(condition: str | None, etag: str 
 
 
 @pytest.mark.parametrize(
-    ("authorization", "pair"),
+    ("authorization", "client", "is_known"),
     [
-        ("Basic aWQ6c2VjcmV0", ("id", "secret")),
-        ("basic aWQ6c2VjcmV0", ("id", "secret")),
-        ("Basic YSUzQWI6YytkJTJC", ("a:b", "c d+")),
-        ("Bearer aWQ6c2VjcmV0", None),
-        ("Basic ???", None),
-        ("Basic aWQ=", ("id", "")),
-        ("Basic /w==", None),
-        ("", None),
+        ("Basic aWQ6c2VjcmV0", "id:secret", True),
+        ("basic aWQ6c2VjcmV0", "id:secret", True),
+        ("Basic YSUzQWI6YytkJTJC", "a:b:c d+", True),
+        ("Basic aWQ6c2VjcmV0", "id:other", False),
+        ("Bearer aWQ6c2VjcmV0", "id:secret", False),
+        ("Basic ???", ":", False),
+        ("Basic aWQ=", "id:", False),
+        ("Basic /w==", ":", False),
+        ("", ":", False),
     ],
 )
-def test_authorization_is_read_as_basic_credentials(authorization: str, pair: tuple[str, str] | None) -> None:
-    assert read_basic(authorization) == pair
+def test_client_is_read_from_basic_credentials(authorization: str, client: str, is_known: bool) -> None:
+    assert (check_client("POST", authorization, client) is None) is is_known
 
 
 @pytest.mark.parametrize(
