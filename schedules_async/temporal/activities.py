@@ -17,7 +17,7 @@ from schedules_async._clock import Clock
 from schedules_async._polling.experience import Experience
 from schedules_async._polling.policy import check_interval, jitter_seed
 from schedules_async.errors import AuthenticationError, RateLimitedError, SessionClosedError
-from schedules_async.temporal.payloads import HeartbeatDetails, OperationWait
+from schedules_async.temporal.payloads import HeartbeatDetails, OperationWait, to_percents
 
 Snapshots = MutableMapping[OperationRef, Operation]
 _HEARTBEATS_PER_TIMEOUT = 3
@@ -145,20 +145,15 @@ def to_failure(error: Exception, retry_delay: float) -> ApplicationError:
 @activity.defn(name="schedules_async.pending_percents")
 async def pending_percents() -> dict[str, float]:
     """Return the percent complete of each pending activity that has a snapshot, by the activity's id."""
-    pending = await _pending()
-    return {key: 100 * details.operation.fraction for key, details in pending.items() if details.operation}
+    return to_percents(await pending_details())
 
 
 @activity.defn(name="schedules_async.pending_details")
 async def pending_details() -> dict[str, str]:
     """Return the heartbeat details of each pending activity as text, by the activity's id."""
-    return {key: details.to_json() for key, details in (await _pending()).items()}
-
-
-async def _pending() -> dict[str, HeartbeatDetails]:
     info, client = activity.info(), activity.client()
     handle = client.get_workflow_handle(info.workflow_id or "", run_id=info.workflow_run_id)
     pending = (await handle.describe()).raw_description.pending_activities
     payloads = {each.activity_id: each.heartbeat_details.payloads for each in pending}
     decode = client.data_converter.decode
-    return {key: HeartbeatDetails.from_json((await decode(each))[0]) for key, each in payloads.items() if each}
+    return {key: (await decode(each))[0] for key, each in payloads.items() if each}

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -177,3 +177,9 @@ class HeartbeatDetails:
         except (errors.MalformedResponseError, ValueError, TypeError, AttributeError, OverflowError, OSError):
             return cls()
         return details
+
+
+def to_percents(details: Mapping[str, str]) -> dict[str, float]:
+    """Return the percent complete of each wait whose heartbeat details have a snapshot."""
+    latest = {wait: HeartbeatDetails.from_json(text).operation for wait, text in details.items()}
+    return {wait: 100 * operation.fraction for wait, operation in latest.items() if operation is not None}

@@ -12,7 +12,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, RetryState, i
 
 from schedules_async import Operation
 from schedules_async.temporal.activities import OperationActivities, pending_details, pending_percents
-from schedules_async.temporal.payloads import HeartbeatDetails, OperationWait, Outcome, WaitProgress, WaitRequest
+from schedules_async.temporal.payloads import OperationWait, Outcome, WaitProgress, WaitRequest, to_percents
 
 Value = TypeVar("Value")
 _RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=5))
@@ -32,8 +32,7 @@ class WaitForOperations:
     def __init__(self, request: WaitRequest) -> None:
         self._request, self._outcomes, self._details = request, request.outcomes, request.details
         self._waits = {pair: str(number) for number, pair in enumerate(dict.fromkeys(request.refs))}
-        latest = {wait: HeartbeatDetails.from_json(text).operation for wait, text in request.details.items()}
-        self._percents = {wait: 100 * each.fraction for wait, each in latest.items() if each is not None}
+        self._percents = to_percents(request.details)
         self._failure: Outcome | None = None
         self._deadline = request.deadline
         if self._deadline is None and request.timeout is not None:
