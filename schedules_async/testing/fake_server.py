@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import math
 import socket
 import struct
 import uuid
@@ -10,7 +9,6 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from threading import Thread
 from typing import Any, Self, TypeVar, cast
 from weakref import WeakSet
@@ -69,7 +67,7 @@ class FakeSchedules:
     _clients: WeakSet[SchedulesSession | ClientCredentials] = field(init=False, factory=WeakSet)
     _expiry_times: dict[str, float] = field(init=False, factory=dict)  # of every token that was issued
     _token_interruptions: deque[Answer] = field(init=False, factory=deque)
-    _zero: datetime = field(init=False)  # the date at which the clock reads zero
+    _zero: datetime = field(init=False, default=datetime.fromisoformat(START_OF_TIME))  # when the clock reads zero
     _server: asyncio.Server | None = field(init=False, default=None)
     _web: web.Server = field(init=False)  # of the newest `start`
     _running: ExitStack = field(init=False)  # of `__enter__`
@@ -77,7 +75,6 @@ class FakeSchedules:
 
     def __attrs_post_init__(self) -> None:
         self._prefix = f"/{self._prefix.strip('/')}".rstrip("/")
-        self._zero = datetime.fromisoformat(START_OF_TIME)
         if isinstance(self.clock, SystemClock):
             self._zero = datetime.now(UTC) - timedelta(seconds=self.clock.monotonic())
         if isinstance(self.clock, FakeClock):
@@ -295,8 +292,9 @@ class FakeSchedules:
             self.token_requests.append(received)
             return self._issue(received)
         self.requests.append(received)
+        issued = (token for token, expiry in self._expiry_times.items() if received.time < expiry)
         return (
-            protocol.check_token(received.headers.get("Authorization"), partial(self._is_valid, received.time))
+            protocol.check_token(received.headers.get("Authorization"), {self.token, *issued} - self._rejected)
             or self._check_load(received)
             or protocol.check_route(received)
             or self._answer(received)
@@ -315,10 +313,6 @@ class FakeSchedules:
         grant = {"access_token": token, "token_type": "Bearer", "expires_in": life, "scope": "itwin-platform"}
         return Answer(200, grant, {"Cache-Control": "no-store", "Content-Type": "application/json"})
 
-    def _is_valid(self, now: float, token: str) -> bool:
-        is_known = token == self.token or now < self._expiry_times.get(token, -math.inf)
-        return is_known and token not in self._rejected
-
     def _check_load(self, received: ReceivedRequest) -> Answer | None:
         """Return the next interruption, or a 429 above the quota, or None."""
         if self._interruptions and received.ref is not None:
@@ -334,7 +328,7 @@ class FakeSchedules:
     def _answer(self, received: ReceivedRequest) -> Answer:
         answer_at = self._operations.get(received.ref)
         if answer_at is None:
-            return protocol.UNKNOWN_OPERATION
+            return protocol.NOT_FOUND
         answer = answer_at(received.time)
         if answer.is_conditional and protocol.matches(received.if_none_match, answer.etag):
             return not_modified(answer.etag, delay=answer.delay)

@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Container
 from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
@@ -15,9 +15,7 @@ from schedules_async._operations.ref import OperationRef
 from schedules_async.testing.answers import MEDIA_TYPE, Answer, error_answer
 
 ENDPOINT = "/connect/token"
-UNKNOWN_OPERATION = error_answer(
-    404, "OperationNotFound", "Requested Operation is not available.", target="operationId"
-)
+NOT_FOUND = error_answer(404, "OperationNotFound", "Requested Operation is not available.", target="operationId")
 
 
 @define(eq=False, on_setattr=setters.frozen)
@@ -54,13 +52,13 @@ def read_path(path: str, prefix: str) -> OperationRef | None:
         return None
 
 
-def check_token(authorization: str | None, is_valid: Callable[[str], bool]) -> Answer | None:
+def check_token(authorization: str | None, valid: Container[str]) -> Answer | None:
     """Return the error for a missing or wrong bearer token, or None for a valid one (RFC 6750 section 2.1)."""
     if authorization is None:
         message, challenge = "Header Authorization was not found in the request. Access denied.", "Bearer"
         return error_answer(401, "HeaderNotFound", message, {"WWW-Authenticate": challenge})
     scheme, _, token = authorization.partition(" ")
-    if scheme.lower() == "bearer" and is_valid(token.strip()):
+    if scheme.lower() == "bearer" and token.strip() in valid:
         return None
     message, challenge = "The access token is not valid. Access denied.", 'Bearer error="invalid_token"'
     return error_answer(401, "InvalidToken", message, {"WWW-Authenticate": challenge})
