@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from threading import Thread
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, cast
 from weakref import WeakSet
 
 from aiohttp import web
@@ -25,7 +25,6 @@ from schedules_async.testing.fake_clock import FakeClock
 from schedules_async.testing.protocol import ReceivedRequest
 from schedules_async.testing.simulated_operation import Progress, SimulatedOperation
 
-Value = TypeVar("Value")
 _BACKLOG = 1024  # if the queue is full, clients retry the connection only after real seconds
 _LINGER_ZERO = struct.pack("ii", 1, 0)  # closing the socket sends a reset
 _ACCEPTING_TICKS = 3  # iterations of the event loop until an accepted connection has its protocol
@@ -270,19 +269,18 @@ class FakeSchedules:
             return web.Response(status=answer.status, headers=protocol.to_headers(answer, date), body=body)
         transport = cast("asyncio.Transport", request.transport)
         transport.write(body)
-        if answer.delivery == "close":
-            transport.close()
-        elif answer.delivery == "reset":
+        if answer.delivery == "stall":
+            await self._wait(asyncio.Event().wait())  # until disconnected, which cancels it
+        if answer.delivery == "reset":
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
-            transport.abort()
-        end: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
-        return await (self._wait(end) if answer.delivery == "stall" else end)  # until disconnected
+        transport.close()
+        return web.Response()  # which is not sent: the transport is closing
 
-    async def _wait(self, end: Awaitable[Value]) -> Value:
+    async def _wait(self, end: Awaitable[object]) -> None:
         """Wait for something while the request does not stop a `FakeClock`."""
         self._waiting += 1
         try:
-            return await end
+            await end
         finally:
             self._waiting -= 1
 

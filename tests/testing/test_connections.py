@@ -42,6 +42,7 @@ async def exchange(server: FakeSchedules, request: bytes) -> bytes:
     [
         (raw(b"what?\n"), b"what?\n", b""),
         (raw(b""), b"", b""),
+        (raw(b"x" * 1_000_000 + b"end"), b"xxx", b"xend"),
         (Answer(200, b"abc", {"X-A": "1"}), b"HTTP/1.1 200 OK\r\nX-A: 1\r\n", b"\r\n\r\nabc"),
         (Answer(299, b""), b"HTTP/1.1 299", b"\r\n\r\n"),
         (Answer(304, b"no body", {"ETag": '"a"'}), b'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\n', b"\r\n\r\n"),
