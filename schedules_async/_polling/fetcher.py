@@ -48,18 +48,21 @@ class Fetcher:
         """
         token, held = self._tokens.fixed or await self._tokens.get(), self._find_held(ref)
         status, outcome = await self._send(ref, turn, token, held)
-        if status == 401 and self._tokens.fixed is None:
+        repeated = {304, 401} if self._tokens.fixed is None else {304}  # statuses, each of them once
+        while status in repeated and not isinstance(outcome, Fetched):
+            repeated.remove(status)
             await self._queue.next_turn(turn)
-            rejected, token = token, await self._tokens.renew(token)
-            if token != rejected:
-                held = self._find_held(ref)
-                status, outcome = await self._send_again(ref, turn, token, held)
-        if status == 304 and isinstance(outcome, Fetched):
+            if status == 401:
+                rejected, token = token, await self._tokens.renew(token)
+                if token == rejected:
+                    break
+                held = self._find_held(ref) if 304 in repeated else None
+            else:
+                held, token = None, self._tokens.fixed or await self._tokens.get()
+                self._unusable[ref] += 1
+            status, outcome = await self._send_again(ref, turn, token, held)
+        if held is not None and isinstance(outcome, Fetched):
             self._unusable.pop(ref, None)
-        elif status == 304:
-            self._unusable[ref] += 1
-            await self._queue.next_turn(turn)
-            _, outcome = await self._send_again(ref, turn, self._tokens.fixed or await self._tokens.get(), None)
         return self._keep_or_raise(ref, outcome)
 
     def lend(self, operation: Operation) -> None:

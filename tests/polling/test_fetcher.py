@@ -388,6 +388,27 @@ async def test_usable_304_between_keeps_the_tag(session: SchedulesSession, serve
     assert conditions == [None, '"a"', None, '"a"', '"a"', None, '"a"']
 
 
+async def test_answered_condition_between_keeps_the_tag(session: SchedulesSession, server: FakeSchedules) -> None:
+    started, other = operation_answer("Started", etag='"a"'), not_modified('"b"')
+    ref = server.script_operation(started, other, started, started, other, started)
+    for _ in range(5):
+        await session.get_operation(ref)
+    conditions = [request.if_none_match for request in server.requests]
+    assert conditions == [None, '"a"', None, '"a"', '"a"', None, '"a"']
+
+
+async def test_401_after_an_unusable_304_is_renewed(server: FakeSchedules) -> None:
+    """The repeated request, which carries no tag, is repeated once more with the renewed token."""
+    started, unauthorized = operation_answer("Started", etag='"a"'), fault(401)
+    ref = server.script_operation(started, not_modified('"b"'), unauthorized, DONE)
+    async with server.session(auth=server.credentials()) as session:
+        await session.get_operation(ref)
+        assert (await session.get_operation(ref)).is_succeeded
+    sent = [(request.headers["Authorization"], request.if_none_match) for request in server.requests]
+    first, second = "Bearer test-token-1", "Bearer test-token-2"
+    assert sent == [(first, None), (first, '"a"'), (first, None), (second, None)]
+
+
 @pytest.mark.parametrize(
     ("head", "error"), [("304 Not Modified", MalformedResponseError), ("401 Unauthorized", AuthenticationError)]
 )
