@@ -24,7 +24,7 @@ from schedules_async._operations.operation import Operation
 from schedules_async._operations.ref import OperationRef, RefLike, as_ref, as_refs
 from schedules_async._polling.fetcher import Fetcher
 from schedules_async._polling.policy import PollingPolicy
-from schedules_async._polling.poller import PollerPool
+from schedules_async._polling.poller import PollerPool, other_loop
 from schedules_async._stats import SessionStats
 from schedules_async._throttling.rate_limiter import COMMUNITY_TIER, RateLimit, RateLimiter
 from schedules_async._throttling.request_queue import RequestQueue
@@ -144,9 +144,7 @@ class SchedulesSession:
         Raise ValueError on another event loop than the session's, unless the session's is closed.
         """
         pool = self._pool
-        if pool is not None and pool.loop is not asyncio.get_running_loop():
-            if not pool.loop.is_closed():
-                raise _other_loop()
+        if pool is not None and not pool.is_on_its_loop():
             self._is_closed, self._pool = True, None
             await self._transport.aclose()
             return
@@ -202,8 +200,13 @@ class SchedulesSession:
         poller = pool.join(ref, fetch)
         try:
             return await fetch.result()
-        finally:
+        except GeneratorExit:  # perhaps closed by the garbage collector, at any moment
+            pool.call_later(poller.leave, fetch)
+            raise
+        except BaseException:
             poller.leave(fetch)
+            raise
+        finally:
             del fetch  # it holds the exception, whose traceback holds this frame
 
     def wait_for_operation(
@@ -311,7 +314,7 @@ class SchedulesSession:
         if self._pool is None:
             self._pool = self._start(loop)
         if self._pool.loop is not loop:
-            raise _other_loop()
+            raise other_loop()
         return self._pool
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> PollerPool:
@@ -326,10 +329,6 @@ def _to_ref(schedule_id: RefLike, operation_id: str | None) -> OperationRef:
     if operation_id is None:
         return as_ref(schedule_id)
     return OperationRef(_expect(str, "schedule_id", schedule_id), operation_id)
-
-
-def _other_loop() -> ValueError:
-    return ValueError("a session belongs to one event loop, and this is another")
 
 
 def _expect(kind: type[Value], name: str, value: object) -> Value:

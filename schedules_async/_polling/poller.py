@@ -11,13 +11,14 @@ and the request queue holds them until the gate opens. The 503 is a transient fa
 """
 
 import asyncio
+import contextlib
 import contextvars
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from attrs import define, field
 
@@ -429,6 +430,15 @@ def _add_attempts(error: SchedulesError, attempts: int) -> SchedulesError:
     return twin
 
 
+def other_loop() -> ValueError:
+    """Return the error to raise on another event loop than the session's."""
+    return ValueError("a session belongs to one event loop, and this is another")
+
+
+def _closed_error() -> SessionClosedError:
+    return SessionClosedError("the session was closed")
+
+
 def _is_cancelling() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
@@ -450,6 +460,7 @@ class PollerPool:
     delay: DetectionDelay = field(init=False, factory=DetectionDelay)
     experience: Experience = field(init=False, factory=Experience)
     pollers: dict[OperationRef, Poller] = field(init=False, factory=dict)
+    _is_closed: bool = field(init=False, default=False)
     _cancelled: "set[asyncio.Task[None]]" = field(init=False, factory=set)
 
     @property
@@ -468,9 +479,22 @@ class PollerPool:
         poller = self.pollers.get(ref) or former or Poller(ref, self)
         poller.join(subscriber)
         self.pollers[ref] = poller
-        if self.throttled_by is not None:
+        if self._is_closed:  # by the caller's own code, for instance its mapping of snapshots
+            poller.end([subscriber], _closed_error())
+        elif self.throttled_by is not None:
             self.end_impatient([poller])
         return poller
+
+    def is_on_its_loop(self) -> bool:
+        """Return False if the event loop of the session was closed; raise ValueError if another one is running."""
+        if self.loop is not asyncio.get_running_loop() and not self.loop.is_closed():
+            raise other_loop()
+        return not self.loop.is_closed()
+
+    def call_later(self, callback: Callable[[Any], object], argument: object) -> None:
+        """Call `callback` on the event loop, unless that is closed; the garbage collector may do so in any thread."""
+        with contextlib.suppress(RuntimeError):  # the event loop was closed
+            self.loop.call_soon_threadsafe(callback, argument, context=self.context)
 
     def cancel(self, task: "asyncio.Task[None]") -> None:
         """Cancel a fetch, for whose end `aclose` waits."""
@@ -504,7 +528,8 @@ class PollerPool:
 
     async def aclose(self) -> None:
         """End every subscriber with SessionClosedError, and wait for the end of every fetch."""
-        self.end_all(SessionClosedError("the session was closed"))
+        self._is_closed = True
+        self.end_all(_closed_error())
         tasks = self._cancelled - {asyncio.current_task()}
         if tasks:
             await asyncio.wait(tasks)

@@ -6,7 +6,6 @@ session, so that cancelling one of two waits for an operation, or one of two con
 """
 
 import asyncio
-import contextlib
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +19,7 @@ from schedules_async._operations.operation import Operation
 from schedules_async._operations.ref import OperationRef
 from schedules_async._polling.forecast import TimeRemaining
 from schedules_async._polling.policy import PollingPolicy
-from schedules_async._polling.poller import Ending, Poller, PollerPool, Subscriber
+from schedules_async._polling.poller import Ending, Poller, PollerPool, Subscriber, other_loop
 from schedules_async._waiters.checkpoint import Checkpoint, write_checkpoint
 from schedules_async.errors import (
     OperationFailedError,
@@ -76,7 +75,7 @@ class Consumer:
     def news(self) -> "asyncio.Future[None]":
         """Return a future that the next change or interruption resolves; raise ValueError on another event loop."""
         if asyncio.get_running_loop() is not self.loop:
-            raise ValueError("a session belongs to one event loop, and this is another")
+            raise other_loop()
         future = self.loop.create_future()
         self._news = [one for one in self._news if not one.done()]
         self._news.append(future)
@@ -269,8 +268,7 @@ class WaitState:
     def abandon(self, consumer: Consumer) -> None:
         """Schedule the removal of a consumer; the garbage collector may call this in any thread at any moment."""
         if consumer in self.consumers and self._pool is not None:
-            with contextlib.suppress(RuntimeError):  # the event loop was closed
-                self._pool.loop.call_soon_threadsafe(self.remove_consumer, consumer, context=self._pool.context)
+            self._pool.call_later(self.remove_consumer, consumer)
 
     def remove_consumer(self, consumer: Consumer) -> None:
         """Remove a consumer, if present; after the last one, every operation leaves its poller."""
@@ -316,10 +314,21 @@ class WaitState:
         self._leave(error)
 
     def close(self) -> None:
-        """End every consumer now, and any later one at once."""
+        """End every consumer now, and any later one at once; raise ValueError on another event loop."""
+        is_loop_closed = self._is_loop_closed()
         self.is_closed = True
-        self._end_consumers(self._closed_error())
-        self._leave()
+        if not is_loop_closed:
+            self._end_consumers(self._closed_error())
+            self._leave()
+
+    def close_consumer(self, consumer: Consumer) -> None:
+        """Remove a consumer, if present, also while it awaits news; raise ValueError on another event loop."""
+        if not self._is_loop_closed():
+            self.remove_consumer(consumer)
+            consumer.wake()
+
+    def _is_loop_closed(self) -> bool:
+        return self._pool is not None and not self._pool.is_on_its_loop()
 
     def _end_consumers(self, error: BaseException) -> None:
         consumers, self.consumers = self.consumers, {}

@@ -99,7 +99,10 @@ class Waiter(Coroutine[Any, Any, Result], AsyncIterable[Operation]):
         return self._state.checkpoint(is_group=isinstance(self, GroupWaiter))
 
     async def aclose(self) -> None:
-        """End every use of this waiter: iterations end, awaits raise WaitError. Operations and other waits continue."""
+        """End every use of this waiter: iterations end, awaits raise WaitError. Operations and other waits continue.
+
+        Raise ValueError on another event loop than the session's, unless the session's is closed.
+        """
         self._is_used = True
         self._state.close()
 
@@ -120,10 +123,9 @@ class Waiter(Coroutine[Any, Any, Result], AsyncIterable[Operation]):
 
     def _drive(self, method: str, *arguments: Any) -> Any:
         self._is_used = True
-        task = _find_task()
-        coroutine = self._driven.pop(task, None) or self._finish()
+        coroutine = self._driven.pop(_find_task(), None) or self._finish()
         result = getattr(coroutine, method)(*arguments)
-        self._driven[task] = coroutine
+        self._driven[_find_task()] = coroutine  # no frame holds the task, whose exception would hold the frame
         return result
 
 
@@ -289,11 +291,10 @@ class ChangeIterator(AsyncIterator[Operation]):
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """End this iteration, also for a task that awaits its next change."""
-        self._is_over = True
+        """End this iteration, also for a task that awaits its next change; raise ValueError on another event loop."""
         if self._consumer is not None:
-            self._state.remove_consumer(self._consumer)
-            self._consumer.wake()
+            self._state.close_consumer(self._consumer)
+        self._is_over = True
 
     def __del__(self) -> None:
         consumer = self._consumer

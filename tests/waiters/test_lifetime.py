@@ -5,7 +5,7 @@ import contextvars
 import gc
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -24,7 +24,7 @@ from schedules_async import (
 )
 from schedules_async._throttling.request_queue import Turn
 from schedules_async.events import Event, WaitEnded
-from schedules_async.testing import Answer, FakeClock, FakeSchedules, fault, operation_answer, throttled
+from schedules_async.testing import Answer, FakeClock, FakeSchedules, fault, operation_answer, stall, throttled
 
 STARTED, DONE = operation_answer("Started"), operation_answer("Succeeded")
 
@@ -134,6 +134,26 @@ async def test_dropped_coroutine_ends_its_polling(
     await turns(200)
     assert clock.sleeping == 0
     assert len(server.requests) == count
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("is_in_another_thread", [False, True])
+async def test_dropped_call_ends_its_fetch(
+    session: SchedulesSession, server: FakeSchedules, is_in_another_thread: bool
+) -> None:
+    """That of a coroutine which somebody drives by hand; the loop's debug mode reports calls from a wrong thread."""
+    asyncio.get_running_loop().set_debug(enabled=True)
+    coroutine = session.get_operation(*server.script_operation(stall()))
+    coroutine.send(None)
+    Row(coroutine)
+    del coroutine
+    while not server.requests:
+        await turns(1)
+    assert session.in_flight == 1
+    await (asyncio.to_thread(gc.collect) if is_in_another_thread else asyncio.sleep(0, gc.collect()))
+    while session.in_flight:
+        await turns(1)
+    assert (await session.get_operation(*server.script_operation(DONE))).is_succeeded
 
 
 @pytest.mark.usefixtures("no_collector")
@@ -269,7 +289,7 @@ async def closed(session: SchedulesSession, ref: OperationRef) -> None:
     await waiter
 
 
-FAILURES: dict[str, Callable[[SchedulesSession, OperationRef], Coroutine[Any, Any, object]]] = {
+FAILURES: dict[str, Callable[[SchedulesSession, OperationRef], Awaitable[object]]] = {
     "get": lambda session, ref: session.get_operation(*ref),
     "wait": lambda session, ref: session.wait_for_operation(*ref),
     "group": lambda session, ref: session.wait_for_operations([ref, ("no", "such")]),
@@ -277,6 +297,8 @@ FAILURES: dict[str, Callable[[SchedulesSession, OperationRef], Coroutine[Any, An
     "timeout": lambda session, ref: session.wait_for_operation(*ref, timeout=0),
     "stall": lambda session, ref: session.wait_for_operation(*ref, stall_timeout=0, polling=EVERY_SECOND),
     "closed": closed,
+    "task": lambda session, ref: asyncio.create_task(session.wait_for_operation(*ref)),
+    "gather": lambda session, ref: asyncio.gather(session.wait_for_operations([ref])),
 }
 ANSWERS: dict[str, list[Answer]] = {
     "not found": [Answer(404)],

@@ -6,7 +6,7 @@ import gc
 import math
 import sys
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from datetime import timedelta
 from typing import Any
 
@@ -37,6 +37,7 @@ from schedules_async import (
     WaitError,
 )
 from schedules_async._polling.forecast import Progress
+from schedules_async._waiters.waiter import ChangeIterator
 from schedules_async.testing import (
     Answer,
     FakeClock,
@@ -1044,6 +1045,85 @@ def test_iteration_on_another_loop_is_an_error() -> None:
         first.run(begin())
         second.run(go_on())
         first.run(session.close())
+
+
+async def test_aclose_on_another_loop_is_rejected(session: SchedulesSession, server: FakeSchedules) -> None:
+    """Of a waiter and of an iteration; both go on."""
+    waiter = session.wait_for_operation(*server.script_operation(started(10), DONE))
+    changes = aiter(waiter)
+    await anext(changes)
+    for closing in (waiter.aclose(), changes.aclose()):
+        with pytest.raises(ValueError, match="one event loop"):
+            await asyncio.to_thread(asyncio.run, closing)
+    assert [operation.is_succeeded async for operation in changes] == [True]
+    assert (await waiter).is_succeeded
+
+
+def test_aclose_after_its_loop_ended_lets_go() -> None:
+    async def leave_open() -> tuple[OperationWaiter, ChangeIterator, SchedulesSession]:
+        async with FakeSchedules() as server:
+            session = server.session()
+            waiter = session.wait_for_operation(*server.script_operation(started(10)))
+            changes = aiter(waiter)
+            await anext(changes)
+            return waiter, changes, session
+
+    waiter, changes, session = asyncio.run(leave_open())
+    asyncio.run(changes.aclose())
+    asyncio.run(waiter.aclose())
+    asyncio.run(session.close())
+    with pytest.raises(StopAsyncIteration):
+        asyncio.run(anext_of(changes))
+
+
+async def anext_of(changes: ChangeIterator) -> Operation:
+    return await anext(changes)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_session_closed_amid_a_join_ends_the_wait(
+    make_session: MakeSession, server: FakeSchedules, is_first: bool
+) -> None:
+    """By the caller's mapping or policy, with the first step of `close`, as an eager task would run it."""
+
+    def begin_to_close() -> None:
+        closings.append(session.close())
+        with contextlib.suppress(StopIteration):
+            closings[-1].send(None)
+
+    class ClosingMapping(dict[OperationRef, Operation]):
+        def setdefault(self, *_: Any) -> Any:
+            begin_to_close()
+
+    @frozen
+    class ClosingPolicy(PollingPolicy):
+        def interval(self, *_: Any, **__: Any) -> float:
+            begin_to_close()
+            return 1.0
+
+    closings: list[Coroutine[Any, Any, None]] = []
+    ref = server.script_operation(started(10))
+    session = make_session(snapshots=ClosingMapping())
+    async with server.session() as other:
+        begun = other.wait_for_operation(ref)
+        await anext(aiter(begun))
+        checkpoint = begun.checkpoint()
+    if is_first:
+        waiter = session.resume(checkpoint)
+    else:
+        earlier = asyncio.create_task(session.wait_for_operation(ref))
+        while not session.stats.updates:
+            await turns(1)
+        waiter = session.wait_for_operation(ref, polling=ClosingPolicy())
+    with pytest.raises(SessionClosedError):
+        await waiter
+    for closing in closings:
+        with contextlib.suppress(SessionClosedError):
+            closing.close()
+    if not is_first:
+        with pytest.raises(SessionClosedError):
+            await earlier
+    await session.close()
 
 
 @pytest.mark.parametrize("interval", [0, 0.0, 1e-300])
