@@ -27,7 +27,7 @@ def to_transport_error(
     """Return the error to raise to the caller for a fault of a request to `url`, with its cause.
 
     A certificate failure is never transient; an answer of the proxy is transient like the same answer of the service.
-    Neither the text nor the cause holds bytes of the request, of an answer or of a proxy's login. Call this outside
+    Neither the text nor the cause holds bytes of the request, of an answer or of a proxy's login. Raise it outside
     the except clause, or what aiohttp raised becomes the context.
     """
     cause = _find_cause(fault)

@@ -127,23 +127,19 @@ def _redact_body(token: str, body: bytes) -> bytes:
 
 def read_answer(ref: OperationRef, held: Operation | None, answer: Answer) -> Fetched | SchedulesError:
     """Return what an answer means, given the snapshot whose tag was sent."""
-    outcome: Fetched | SchedulesError
+    if answer.status not in (200, 304):
+        fault = f"unexpected status {answer.status}"
+        error = read_error(answer) if answer.status >= 300 else MalformedResponseError(fault)
+        error.ref = ref
+        return error
     try:
-        if answer.status in (200, 304):
-            operation = _read_ok(ref, answer) if answer.status == 200 else _find_unmodified(held, answer)
-            is_kept = "Cache-Control" not in answer.headers or _may_keep(answer)
-            date = answer.headers.get("Date", "")
-            retry_after = parse_retry_after(answer.headers.getall("Retry-After", ()), date, answer.received)
-            outcome = Fetched(operation, answer.status == 304, is_kept, retry_after, parse_http_date(date))
-        elif answer.status < 300:
-            outcome = MalformedResponseError(f"unexpected status {answer.status}")
-        else:
-            outcome = read_error(answer)
-    except MalformedResponseError as error:
-        outcome = copy_error(error)  # without the frames that hold the answer
-    if isinstance(outcome, SchedulesError):
-        outcome.ref = ref
-    return outcome
+        operation = _read_ok(ref, answer) if answer.status == 200 else _find_unmodified(held, answer)
+    except MalformedResponseError as unreadable:
+        return copy_error(unreadable, ref)  # without the frames that hold the answer
+    is_kept = "Cache-Control" not in answer.headers or _may_keep(answer)
+    date = answer.headers.get("Date", "")
+    retry_after = parse_retry_after(answer.headers.getall("Retry-After", ()), date, answer.received)
+    return Fetched(operation, answer.status == 304, is_kept, retry_after, parse_http_date(date))
 
 
 def _read_ok(ref: OperationRef, answer: Answer) -> Operation:
