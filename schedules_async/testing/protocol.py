@@ -5,6 +5,7 @@ import re
 from collections.abc import Container
 from datetime import datetime
 from email.utils import format_datetime
+from functools import lru_cache
 from urllib.parse import unquote_plus
 
 from attrs import define, field, setters
@@ -39,6 +40,7 @@ class ReceivedRequest:
         return ", ".join(self.headers.getall("If-None-Match", ())) or None
 
 
+@lru_cache(maxsize=1024)
 def read_path(path: str, prefix: str) -> OperationRef | None:
     """Return the operation that a raw request path below `prefix` names, or None for any other path."""
     path = path.partition("?")[0]
