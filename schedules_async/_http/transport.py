@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, cast
 
@@ -101,7 +101,7 @@ class Transport:
             raise NotSentError
         borrowed = self._borrowed
         self._proxy = find_proxy(borrowed, URL(self._base_url))
-        trace_configs = [*borrowed.trace_configs, self._trace_queueing()] if borrowed else None
+        trace_configs = self._trace_queueing(borrowed.trace_configs) if borrowed else None
         self._http = open_client(
             borrowed,
             self._proxy,
@@ -115,8 +115,11 @@ class Transport:
             self._http.trace_configs[:] = trace_configs  # without those that an instrumented aiohttp has added again
         return self._http
 
-    def _trace_queueing(self) -> aiohttp.TraceConfig:
-        """Return a trace config that stops the timeout of a request while it waits for a free connection."""
+    def _trace_queueing(self, callers: Iterable[aiohttp.TraceConfig]) -> list[aiohttp.TraceConfig]:
+        """Return trace configs that stop the timeout of a request while it waits for a free connection.
+
+        They enclose the caller's, for which the timeout runs.
+        """
 
         async def pause(*_: object) -> None:
             self._find_timeout().reschedule(None)
@@ -124,10 +127,10 @@ class Transport:
         async def resume(*_: object) -> None:
             self._find_timeout().reschedule(asyncio.get_running_loop().time() + self.request_timeout)
 
-        trace = aiohttp.TraceConfig()
-        trace.on_connection_queued_start.append(pause)
-        trace.on_connection_queued_end.append(resume)
-        return trace
+        first, last = aiohttp.TraceConfig(), aiohttp.TraceConfig()
+        first.on_connection_queued_end.append(resume)
+        last.on_connection_queued_start.append(pause)
+        return [first, *callers, last]
 
     def _find_timeout(self) -> asyncio.Timeout:
         return self._timeouts[cast("asyncio.Task[Any]", asyncio.current_task())]

@@ -400,3 +400,39 @@ def test_time_in_connector_queue_does_not_count() -> None:
     loop = HastyLoop()
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         runner.run(call_behind_foreign_request(loop))
+
+
+@pytest.mark.parametrize("signal", ["on_connection_queued_start", "on_connection_queued_end"])
+def test_trace_config_that_blocks_in_queue_is_timed(signal: str) -> None:
+    """Only the wait for the connection itself does not count."""
+
+    async def call_behind_foreign_request(loop: HastyLoop) -> None:
+        is_blocked = asyncio.Event()
+
+        async def block(*_: object) -> None:
+            is_blocked.set()
+            await asyncio.Event().wait()
+
+        config = aiohttp.TraceConfig()
+        getattr(config, signal).append(block)
+        connector = aiohttp.TCPConnector(limit=1)
+        async with (
+            FakeSchedules() as server,
+            aiohttp.ClientSession(connector=connector) as owner,
+            aiohttp.ClientSession(connector=connector, connector_owner=False, trace_configs=[config]) as http,
+            SchedulesSession(server.token, base_url=server.url, http=http, request_timeout=60, retry=ONCE) as session,
+        ):
+            url = server.url_of(server.script_operation(stall()))
+            foreign = asyncio.create_task(owner.get(url, headers={"Authorization": f"Bearer {server.token}"}))
+            await turns(50)
+            call = asyncio.create_task(session.get_operation("schedule", "operation"))
+            await turns(50)
+            foreign.cancel()
+            await is_blocked.wait()
+            loop.ahead += 100
+            with pytest.raises(TransportError, match="within 60 s"):
+                await asyncio.wait_for(call, 30)
+
+    loop = HastyLoop()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(call_behind_foreign_request(loop))
