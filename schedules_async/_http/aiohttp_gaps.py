@@ -95,22 +95,55 @@ class _Guard:
         return getattr(self._protocol, name)
 
 
-def is_from_trace_config(error: BaseException) -> bool:
-    """True if a trace config of the caller's raised the error: its signal is among the frames."""
-    return any(each.tb_frame.f_globals.get("__name__") == "aiosignal" for each in _walk(error.__traceback__))
+def find_callers_error(fault: BaseException) -> BaseException | None:
+    """Return the exception that a trace config of the caller's raised, None if none did; aiohttp wraps some.
+
+    Its signal is among the frames.
+    """
+    return next((each for each in _chain(fault) if "aiosignal" in _packages(each)), None)
 
 
 def keep_callers_frames(error: BaseException) -> None:
-    """Remove the frames of aiohttp and of this library from a caller's exception, as they hold the token."""
-    kept: types.TracebackType | None = None
-    for each in reversed([*_walk(error.__traceback__)]):
-        frame = each.tb_frame
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in ("aiohttp", "aiosignal", "schedules_async"):
-            kept = types.TracebackType(kept, frame, each.tb_lasti, each.tb_lineno)
-    error.__traceback__ = kept
+    """Remove the frames of aiohttp and of this library from a caller's exception and its chain: they hold the token.
+
+    A fault of aiohttp's own, which may hold the request, is removed from the chain.
+    """
+    for part in _chain(error):
+        for name in ("__cause__", "__context__"):
+            packages = _packages(getattr(part, name))
+            if packages[:1] == ["aiohttp"] and "aiosignal" not in packages:
+                setattr(part, name, None)
+        kept: types.TracebackType | None = None
+        for each in reversed([*_walk(part)]):
+            if _package(each) not in ("aiohttp", "aiosignal", "schedules_async"):
+                kept = types.TracebackType(kept, each.tb_frame, each.tb_lasti, each.tb_lineno)
+        part.__traceback__ = kept
 
 
-def _walk(traceback: types.TracebackType | None) -> Iterator[types.TracebackType]:
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and all from which or during which it was raised, each once."""
+    seen: list[int] = []
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        part = waiting.pop()
+        if part is not None and id(part) not in seen:
+            seen.append(id(part))
+            yield part
+            waiting += (part.__context__, part.__cause__)
+
+
+def _walk(error: BaseException | None) -> Iterator[types.TracebackType]:
+    traceback = None if error is None else error.__traceback__
     while traceback is not None:
         yield traceback
         traceback = traceback.tb_next
+
+
+def _package(traceback: types.TracebackType) -> str:
+    name: str = traceback.tb_frame.f_globals.get("__name__", "")
+    return name.partition(".")[0]
+
+
+def _packages(error: BaseException | None) -> list[str]:
+    """Return the package of each frame, the outermost first."""
+    return [*map(_package, _walk(error))]

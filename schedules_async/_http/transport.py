@@ -17,7 +17,7 @@ from schedules_async._http.aiohttp_gaps import (
     NotSentError,
     Response,
     StaleConnectionError,
-    is_from_trace_config,
+    find_callers_error,
     keep_callers_frames,
     make_request_class,
 )
@@ -68,9 +68,9 @@ class Transport:
             return outcome
         if isinstance(outcome, NotSentError | StaleConnectionError | asyncio.CancelledError):
             raise outcome
-        if is_from_trace_config(outcome):
-            keep_callers_frames(outcome)
-            raise outcome
+        if (error := find_callers_error(outcome)) is not None:
+            keep_callers_frames(error)
+            raise error
         is_lost = self._http is None or (self._borrowed is not None and self._borrowed.closed)
         raise to_transport_error(outcome, URL(self._base_url), self._proxy, ref, is_transient=not is_lost)
 

@@ -21,7 +21,7 @@ from schedules_async._http.aiohttp_gaps import (
     NotSentError,
     StaleConnectionError,
     _Guard,
-    is_from_trace_config,
+    find_callers_error,
     keep_callers_frames,
 )
 from schedules_async._http.responses import BearerToken
@@ -233,11 +233,28 @@ def fail() -> None:
 def test_error_through_a_signal_is_from_trace_config(module: str, *, expected: bool) -> None:
     with pytest.raises(LookupError) as caught:
         call_in(module, fail)
-    assert is_from_trace_config(caught.value) is expected
+    assert (find_callers_error(caught.value) is caught.value) is expected
 
 
 def test_error_never_raised_is_from_no_trace_config() -> None:
-    assert not is_from_trace_config(LookupError())
+    assert find_callers_error(LookupError()) is None
+
+
+def wrap(error: BaseException, *, is_cause: bool) -> BaseException:
+    """Return an exception that was raised from or during another one, which refers back to it."""
+    wrapper = OSError()
+    wrapper.__cause__, wrapper.__context__ = (error, None) if is_cause else (None, error)
+    error.__context__ = wrapper
+    return wrapper
+
+
+@pytest.mark.parametrize("is_cause", [True, False])
+@pytest.mark.parametrize(("module", "expected"), [("aiosignal", True), ("aiohttp.client", False)])
+def test_wrapped_error_of_trace_config_is_found(module: str, *, expected: bool, is_cause: bool) -> None:
+    """Though the chain is a cycle."""
+    with pytest.raises(LookupError) as caught:
+        call_in(module, fail)
+    assert find_callers_error(wrap(caught.value, is_cause=is_cause)) is (caught.value if expected else None)
 
 
 def modules_of(error: BaseException) -> list[str]:
@@ -262,3 +279,34 @@ def test_error_without_frames_keeps_none() -> None:
     error = LookupError()
     keep_callers_frames(error)
     assert error.__traceback__ is None
+
+
+def raised_in(*modules: str) -> BaseException:
+    """Return an exception with frames of these modules, of which the first is the outermost."""
+    function = fail
+    for module in reversed(modules):
+        function = partial(call_in, module, function)
+    with pytest.raises(LookupError) as caught:
+        function()
+    error = caught.value
+    while modules_of(error)[0] != modules[0]:
+        assert error.__traceback__ is not None
+        error.__traceback__ = error.__traceback__.tb_next
+    return error
+
+
+@pytest.mark.parametrize(
+    ("modules", "is_kept"),
+    [
+        (("aiohttp.client", "aiohttp.connector"), False),
+        (("aiohttp.client", "aiosignal", "collector"), True),
+        (("collector", "aiohttp.client"), True),
+    ],
+)
+def test_chain_loses_token_and_faults_of_aiohttp(modules: tuple[str, ...], *, is_kept: bool) -> None:
+    error, inner = LookupError(), raised_in(*modules)
+    error.__context__ = inner
+    inner.__cause__ = error
+    keep_callers_frames(error)
+    assert (error.__context__ is inner) is is_kept
+    assert not is_kept or not {"aiohttp.client", "aiosignal"} & {*modules_of(inner)}

@@ -15,6 +15,7 @@ import pytest
 import trustme
 from environment import environment
 from event_loops import HastyLoop, turns
+from leaks import render, shows_secret
 from raw_servers import serve
 from sessions import MakeSession
 
@@ -436,3 +437,56 @@ def test_trace_config_that_blocks_in_queue_is_timed(signal: str) -> None:
     loop = HastyLoop()
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         runner.run(call_behind_foreign_request(loop))
+
+
+@pytest.mark.parametrize("kind", [LookupError, ConnectionRefusedError, TimeoutError])
+@pytest.mark.parametrize(
+    "signal",
+    [
+        "on_request_start",
+        "on_connection_create_start",
+        "on_connection_create_end",
+        "on_dns_resolvehost_start",
+        "on_request_headers_sent",
+        "on_request_end",
+    ],
+)
+async def test_error_of_trace_config_is_never_retried(
+    server: FakeSchedules, clock: FakeClock, signal: str, kind: type[Exception]
+) -> None:
+    """Also one that aiohttp wraps, as if it were a fault of the connection."""
+    error = kind("collector is down")
+
+    async def trace(*arguments: object) -> None:
+        del arguments  # they hold the request's headers
+        raise error
+
+    config = aiohttp.TraceConfig()
+    getattr(config, signal).append(trace)
+    url = server.url.replace("127.0.0.1", "localhost")
+    async with (
+        aiohttp.ClientSession(trace_configs=[config]) as http,
+        SchedulesSession(server.token, base_url=url, clock=clock, http=http) as session,
+    ):
+        with pytest.raises(kind, match="collector is down") as caught:
+            await session.get_operation(*server.start_operation())
+        assert session.stats.requests == 1
+    assert not shows_secret(render(caught.value))
+
+
+async def test_error_about_failed_request_has_no_context(server: FakeSchedules, clock: FakeClock) -> None:
+    """The frames of the fault of the request, and the fault itself, hold its headers."""
+
+    async def trace(*arguments: object) -> None:
+        del arguments
+        raise LookupError("collector is down")
+
+    config = aiohttp.TraceConfig()
+    config.on_request_exception.append(trace)
+    async with (
+        aiohttp.ClientSession(trace_configs=[config]) as http,
+        SchedulesSession(server.token, base_url=server.url, clock=clock, http=http) as session,
+    ):
+        with pytest.raises(LookupError) as caught:
+            await session.get_operation(*script(server, raw(b"HTTP/1.1 two hundred\r\n\r\n")))
+    assert caught.value.__context__ is None
