@@ -203,9 +203,9 @@ class Poller:
         outcome: Outcome
         try:
             outcome = await self._pool.fetcher.fetch(self.ref, turn)
-        except asyncio.CancelledError as error:
+        except (asyncio.CancelledError, NotSentError) as error:
             if _is_cancelling():
-                raise
+                raise asyncio.CancelledError from None
             outcome = to_callers_error(error)
         except Exception as error:
             outcome = error
