@@ -59,9 +59,9 @@ class Transport:
     async def get(self, ref: OperationRef, token: BearerToken, tag: str | None) -> Answer:
         """Send one request, conditional if it has a tag; raise TransportError if no complete answer came in time.
 
-        Raise NotSentError if the request may no longer leave once it has a connection, and StaleConnectionError if
-        the kept-alive connection was closed before any byte of an answer. An exception of a caller's trace
-        config is raised unchanged.
+        Raise NotSentError if the request may no longer leave once it has a connection, or is cancelled while it waits
+        for a free one, and StaleConnectionError if the kept-alive connection was closed before any byte of an answer.
+        An exception of a caller's trace config is raised unchanged.
         """
         outcome = await self._send(ref, token, tag)
         if isinstance(outcome, Answer):
@@ -87,7 +87,7 @@ class Transport:
             return error.fault
         except asyncio.CancelledError as error:
             if task.cancelling():
-                return error
+                return NotSentError() if timeout.when() is None else error  # None: it has no connection yet
             return ConnectionAbortedError("the connection was closed while the request was under way")
         except Exception as error:
             if timeout.expired():

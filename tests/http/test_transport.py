@@ -6,9 +6,10 @@ import math
 import ssl
 import tracemalloc
 import zlib
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -30,6 +31,7 @@ from schedules_async import (
     SchedulesError,
     SchedulesSession,
     ServerError,
+    SessionClosedError,
     TransportError,
 )
 from schedules_async._http.body import LARGEST_BODY
@@ -490,3 +492,59 @@ async def test_error_about_failed_request_has_no_context(server: FakeSchedules, 
         with pytest.raises(LookupError) as caught:
             await session.get_operation(*script(server, raw(b"HTTP/1.1 two hundred\r\n\r\n")))
     assert caught.value.__context__ is None
+
+
+@asynccontextmanager
+async def occupied(server: FakeSchedules) -> AsyncIterator[tuple[aiohttp.ClientSession, asyncio.Task[Any]]]:
+    """Yield a session with a single connection, and the request that uses it."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http:
+        url = server.url_of(server.script_operation(stall()))
+        foreign = asyncio.create_task(http.get(url, headers={"Authorization": f"Bearer {server.token}"}))
+        await turns(50)
+        yield http, foreign
+        foreign.cancel()
+
+
+async def test_request_cancelled_in_queue_was_never_sent(server: FakeSchedules) -> None:
+    """It takes no part of a rate limit, and the session closes."""
+    async with (
+        occupied(server) as (http, foreign),
+        server.session(http=http, rate_limits=(RateLimit(1, 3600),), retry=ONCE) as session,
+    ):
+        for _ in range(3):
+            call = asyncio.create_task(session.get_operation("schedule", "operation"))
+            await turns(50)
+            assert session.stats.in_flight == 1
+            call.cancel()
+            await asyncio.wait({call})
+            await turns(5)
+        assert (session.stats.requests, session.stats.in_flight, len(server.requests)) == (0, 0, 1)
+        foreign.cancel()
+        assert (await session.get_operation(*server.script_operation(operation_answer("Succeeded")))).is_succeeded
+        waiting = asyncio.create_task(session.get_operation("schedule", "operation"))
+        await turns(50)
+    assert isinstance((await asyncio.gather(waiting, return_exceptions=True))[0], SessionClosedError)
+
+
+@pytest.mark.parametrize(("count", "error"), [(20, None), (21, TransportError)])
+async def test_poll_cancelled_in_queue_is_repeated(
+    server: FakeSchedules, count: int, error: type[SchedulesError] | None
+) -> None:
+    """By somebody who cancels all tasks; at most twenty times in a row."""
+    async with (
+        occupied(server) as (http, foreign),
+        server.session(http=http, rate_limits=(), retry=RetryPolicy(attempts=1, base=0, max_outage=0)) as session,
+    ):
+        before = asyncio.all_tasks()
+        waiter = session.wait_for_operation(*server.script_operation(operation_answer("Succeeded")))
+        wait = asyncio.create_task(waiter)
+        for _ in range(count):
+            await turns(50)
+            for task in asyncio.all_tasks() - before - {wait}:
+                if "_poll" in repr(task):
+                    task.cancel()
+        await turns(50)
+        foreign.cancel()
+        (result,) = await asyncio.gather(wait, return_exceptions=True)
+        assert (type(result) if error else None) is error
+        assert session.stats.requests == (0 if error else 1)
