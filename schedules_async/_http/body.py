@@ -17,6 +17,8 @@ from schedules_async.errors import ResponseError, TransportError
 
 LARGEST_BODY = 1024 * 1024
 MOST_VALUES = 32_768  # in one body: three bytes of JSON can take 250 of memory
+_DELIMITERS = b",[{"
+_OTHERS = bytes({*range(256)} - {*_DELIMITERS, *b'"'})
 _BLOCK = 4096  # bytes decoded at a time, as zlib copies what follows the end of a gzip member
 _CERTIFICATE_FAULTS = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
 
@@ -128,10 +130,21 @@ async def _read_body(response: aiohttp.ClientResponse) -> tuple[bytes, str | Non
             return b"", "the body cannot be decoded"
     if len(body) > LARGEST_BODY:
         return b"", f"the body is larger than {LARGEST_BODY} bytes"
-    # A JSON text has at most one value more than these delimiters; a short one cannot have too many.
-    if len(body) > MOST_VALUES and sum(map(body.count, b",[{")) > MOST_VALUES:
+    text = bytes(body)
+    if _has_too_many_values(text):
         return b"", f"the body holds more than {MOST_VALUES} values"
-    return bytes(body), None
+    return text, None
+
+
+def _has_too_many_values(body: bytes) -> bool:
+    """Return True if a JSON text may hold more than MOST_VALUES values: it has at most one more than delimiters.
+
+    Those inside strings do not count, once it is certain that there are too many with them.
+    """
+    if sum(map(body.count, _DELIMITERS)) <= MOST_VALUES:
+        return False
+    bare = body.replace(rb"\\", b"").replace(rb"\"", b"").translate(None, _OTHERS)
+    return sum(map(len, bare.split(b'"')[::2])) > MOST_VALUES  # every other part was inside a string
 
 
 def _decode(body: bytearray, encoding: str) -> bytearray:

@@ -339,6 +339,31 @@ async def test_body_of_too_many_values_is_a_problem() -> None:
     assert (await decoded("identity", body)).problem == f"the body holds more than {MOST_VALUES} values"
 
 
+MANY = b"," * (MOST_VALUES + 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "is_refused"),
+    [
+        (b'{"a": "%s"}' % MANY, False),
+        (b'{"a": "\\"%s"}' % MANY, False),
+        (b'{"%s\\\\": ""}' % MANY, False),
+        (b'{"a": "%s", "b": [%s]}' % (MANY, MANY), True),
+        (b'["\\\\", %s, "\\\\"]' % MANY, True),
+        (b'["\\\\\\"", %s, "\\""]' % MANY, True),
+        (b'["%s' % MANY, False),
+        (MANY + b'"' * (LARGEST_BODY - len(MANY)), True),
+        (MANY + b'"\\' * ((LARGEST_BODY - len(MANY)) // 2), True),
+        (b'"%s"' % MANY + b"\\" * (LARGEST_BODY - len(MANY) - 2), False),
+    ],
+    ids=range(10),
+)
+async def test_delimiters_inside_strings_are_no_values(body: bytes, *, is_refused: bool) -> None:
+    """Nor do escaped quotes end a string, and nothing does at the end of the text."""
+    expected = f"the body holds more than {MOST_VALUES} values" if is_refused else None
+    assert (await decoded("identity", body)).problem == expected
+
+
 async def test_gzip_up_to_the_bound_is_held_whole() -> None:
     half = b" " * (LARGEST_BODY // 2)
     assert len((await decoded("gzip", compress(half) * 2)).body) == LARGEST_BODY
