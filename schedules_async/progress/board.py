@@ -275,11 +275,14 @@ class Tracker(ABC):
 
     @contextmanager
     def _closing_on_failure(self) -> Iterator[None]:
-        """Close the display if the block raises, for instance on a closed terminal; rich can raise even SystemExit."""
+        """Close the display if the block raises, for instance on a closed terminal; rich can raise even SystemExit.
+
+        The block awaits nothing, so that a CancelledError does not mean that the caller was cancelled.
+        """
         try:
             yield
-        except (Exception, SystemExit):
-            with suppress(Exception, SystemExit):
+        except (Exception, SystemExit, asyncio.CancelledError):
+            with suppress(Exception, SystemExit, asyncio.CancelledError):
                 self._stop()
             with suppress(ValueError):  # a log without handlers goes to stderr, which may be closed
                 _LOGGER.warning("progress can no longer be displayed", exc_info=True)

@@ -383,7 +383,7 @@ async def test_track_cancelled_closes_and_leaves_no_task(server: FakeSchedules, 
     assert not [task for task in asyncio.all_tasks() - before if "draw" in repr(task)]
 
 
-@pytest.mark.parametrize("failure", [OSError(5, "Input/output error"), SystemExit(1)])
+@pytest.mark.parametrize("failure", [OSError(5, "Input/output error"), SystemExit(1), asyncio.CancelledError()])
 async def test_drawing_fails_wait_returns_its_result(
     server: FakeSchedules, session: SchedulesSession, caplog: pytest.LogCaptureFixture, failure: BaseException
 ) -> None:
