@@ -4,11 +4,12 @@ How long a 429 closes the gate is computed in `Fetcher._learn` of `_polling/fetc
 """
 
 import math
+import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
 
 from attrs import define, field, frozen, setters
-from attrs.validators import ge, instance_of
+from attrs.validators import ge, instance_of, le
 
 from schedules_async._clock import to_seconds
 
@@ -39,7 +40,7 @@ class RateLimit:
     RateLimit(calls=500, per=60.0)
     """
 
-    calls: int = field(validator=[instance_of(int), ge(1)])
+    calls: int = field(validator=[instance_of(int), ge(1), le(sys.maxsize)])
     per: float = field(converter=to_seconds)
 
     @calls.validator

@@ -593,7 +593,9 @@ def test_changed_quota_is_learned_anew(before: int, after: int) -> None:
     assert shares(sent, 660, 900, after / 60)[1] <= 0.03
 
 
-@pytest.mark.parametrize(("calls", "per"), [(0, 60), (-1, 60), (1, 0), (1, -1), (1, math.nan), (1, math.inf)])
+@pytest.mark.parametrize(
+    ("calls", "per"), [(0, 60), (-1, 60), (2**63, 60), (1, 0), (1, -1), (1, math.nan), (1, math.inf)]
+)
 def test_meaningless_limit_raises_value_error(calls: int, per: float) -> None:
     with pytest.raises(ValueError, match=r"calls|per"):
         RateLimit(calls, per)
