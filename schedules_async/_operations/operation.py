@@ -151,6 +151,8 @@ class Operation:
         Traceback (most recent call last):
         schedules_async.MalformedResponseError: the operation breaks the contract: expected a number, not str '50'
         """
+        if not isinstance(text, str | bytes):
+            raise TypeError(f"text must be str or bytes, not {type(text).__name__}")
         if schedule_id is not None:
             OperationRef(schedule_id, "any")
         document = read_document(text)

@@ -44,6 +44,8 @@ class CheckpointFile:
 
     def save(self, waiter: Waiter[Any]) -> None:
         """Replace the file with the checkpoint of a waiter; raise OSError, and change nothing, if that fails."""
+        if not isinstance(waiter, Waiter):
+            raise TypeError(f"waiter must be a wait of a session, not {type(waiter).__name__}")
         text = waiter.checkpoint()
         with self._naming_the_file():
             self._replace(text.encode(), self._find_mode())

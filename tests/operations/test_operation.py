@@ -294,6 +294,12 @@ def test_callers_schedule_precedes_the_named_one() -> None:
     assert Operation.from_json(STARTED.to_json(), "t").ref == OperationRef("t", "o")
 
 
+@pytest.mark.parametrize("text", [None, 5, {}, bytearray(b"{}")])
+def test_answer_of_another_type_raises_type_error(text: Any) -> None:
+    with pytest.raises(TypeError, match=f"text must be str or bytes, not {type(text).__name__}"):
+        Operation.from_json(text, "s")
+
+
 def test_answer_without_schedule_is_an_error() -> None:
     for text in (written(), written(scheduleId=None)):
         with pytest.raises(ValueError, match="schedule_id"):

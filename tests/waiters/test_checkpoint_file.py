@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
@@ -68,6 +69,13 @@ def test_saved_checkpoint_is_loaded_and_resumes(
     assert text is not None
     (member,) = session.resume(text).members
     assert member.ref == OperationRef("s", "o")
+
+
+def test_only_a_wait_can_be_saved(tmp_path: Path) -> None:
+    waiter: Any = 5
+    with pytest.raises(TypeError, match="waiter must be a wait of a session, not int"):
+        CheckpointFile(tmp_path / "wait.json").save(waiter)
+    assert names_in(tmp_path) == []
 
 
 def test_path_is_taken_as_text(waiter: OperationWaiter, tmp_path: Path) -> None:
