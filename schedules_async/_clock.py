@@ -145,21 +145,25 @@ class Timers(TimerQueue):
 
     def __attrs_post_init__(self) -> None:
         try:
-            self._last = float(self._clock.monotonic())
-        except asyncio.CancelledError as error:
-            raise RuntimeError("the clock raised CancelledError") from error
+            self._last = self._read_once()
+        except (asyncio.CancelledError, GeneratorExit) as error:
+            raise RuntimeError(f"the clock raised {type(error).__name__}") from error
         self.now = time.monotonic if type(self._clock) is SystemClock else self._read
+
+    def _read_once(self) -> float:
+        reading = float(self._clock.monotonic())
+        if not math.isfinite(reading):
+            raise ValueError(f"the clock's reading is {reading}")
+        return reading
 
     def _read(self) -> float:
         """Return the clock's reading without its steps backwards; if the clock fails, return its last reading."""
         try:
-            reading = self._clock.monotonic()
-            is_finite = math.isfinite(reading)
-        except (Exception, asyncio.CancelledError) as error:
+            reading = self._read_once()
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a CancelledError too: a reading awaits nothing, so nobody has cancelled it
             self._fail(error)
-            return self._last + self._offset
-        if not is_finite:
-            self._fail(ValueError(f"the clock's reading is {reading}"))
             return self._last + self._offset
         if reading < self._last:
             self._offset += self._last - reading
@@ -233,8 +237,7 @@ class Timers(TimerQueue):
             return  # replaced, or closed
         self._sleeper, self._sleeps_until = None, math.inf
         if not task.cancelled():
-            error = task.exception()
-            if isinstance(error, Exception):
+            if (error := task.exception()) is not None:
                 self._fail(error)
         elif not task.cancelling():
             self._fail(RuntimeError("the clock's sleep raised CancelledError"))

@@ -30,17 +30,21 @@ def _raise(error: BaseException) -> None:
     raise AssertionError from error
 
 
+class Abort(BaseException):
+    """An exception of a caller's that is no Exception."""
+
+
 @define
 class FaultyClock:
     """A clock that advances by each sleep; what stands in the lists is raised, or read, one after the other."""
 
     now: float = 0.0
     sleeps: list[BaseException] = field(factory=list)
-    readings: list[float | Exception] = field(factory=list)
+    readings: list[float | BaseException] = field(factory=list)
 
     def monotonic(self) -> float:
         reading = self.readings.pop(0) if self.readings else self.now
-        if isinstance(reading, Exception):
+        if isinstance(reading, BaseException):
             raise reading
         return reading
 
@@ -197,8 +201,10 @@ async def test_sleep_that_succeeds_forgets_earlier_failures() -> None:
     [
         FaultyClock(sleeps=[OSError("first"), OSError("second")]),
         FaultyClock(sleeps=[asyncio.CancelledError(), asyncio.CancelledError()]),
+        FaultyClock(sleeps=[Abort("first"), Abort("second")]),
+        FaultyClock(sleeps=[GeneratorExit("first"), GeneratorExit("second")]),
     ],
-    ids=["raised", "cancelled"],
+    ids=["raised", "cancelled", "aborted", "exited"],
 )
 async def test_sleep_that_raises_twice_is_reported(clock: FaultyClock) -> None:
     failures: Failures = []
@@ -252,8 +258,10 @@ async def test_reading_that_steps_back_is_ignored() -> None:
     assert [timers.now() for _ in range(4)] == [105.0, 105.0, 106.0, 107.5]
 
 
-@pytest.mark.parametrize("reading", [OSError("down"), math.nan, math.inf])
-async def test_failed_reading_is_the_one_before(reading: float | Exception) -> None:
+@pytest.mark.parametrize(
+    "reading", [OSError("down"), asyncio.CancelledError(), Abort("down"), GeneratorExit("down"), math.nan, math.inf]
+)
+async def test_failed_reading_is_the_one_before(reading: float | BaseException) -> None:
     failures: Failures = []
     timers = make_timers(FaultyClock(readings=[100.0, 105.0, reading, reading, 106.0]), failures)
     assert [timers.now() for _ in range(4)] == [105.0, 105.0, 105.0, 106.0]
@@ -314,12 +322,22 @@ def test_seconds_too_large_for_floats_are_an_error() -> None:
         to_seconds(10**400)
 
 
-def test_first_reading_raising_cancelled_error_is_runtime_error() -> None:
-    class Cancelling(FaultyClock):
-        def monotonic(self) -> float:
-            raise asyncio.CancelledError
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+async def test_interrupted_reading_raises_and_is_no_failure(error: type[BaseException]) -> None:
+    timers = make_timers(FaultyClock(readings=[100.0, error(), error(), 101.0]))
+    for _ in range(2):
+        with pytest.raises(error):
+            timers.now()
+    assert timers.now() == 101.0
 
-    loop = asyncio.new_event_loop()
-    with pytest.raises(RuntimeError, match="the clock raised CancelledError"):
-        Timers(Cancelling(), loop, contextvars.copy_context())
-    loop.close()
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, GeneratorExit])
+async def test_first_reading_raising_cancellation_is_runtime_error(error: type[BaseException]) -> None:
+    with pytest.raises(RuntimeError, match=f"the clock raised {error.__name__}"):
+        make_timers(FaultyClock(readings=[error()]))
+
+
+async def test_first_reading_that_is_infinite_is_value_error() -> None:
+    """Else the time of the session would be infinite for ever."""
+    with pytest.raises(ValueError, match="the clock's reading is inf"):
+        make_timers(FaultyClock(readings=[math.inf]))

@@ -854,35 +854,48 @@ async def test_exception_of_a_trace_config_reaches_each_caller(server: FakeSched
     assert results[0] is not results[1]
 
 
+class Abort(BaseException):
+    """An exception of a caller's that is no Exception."""
+
+
 class BrokenClock(FakeClock):
     """Works until one of its methods is broken."""
 
     broken = ""
+    error: type[BaseException] = OSError
 
     def monotonic(self) -> float:
         if self.broken == "monotonic":
-            raise OSError("clock is broken")
+            raise self.error("clock is broken")
         return super().monotonic()
 
     async def sleep(self, seconds: float) -> None:
         if self.broken == "sleep":
-            raise OSError("clock is broken")
+            raise self.error("clock is broken")
         await super().sleep(seconds)
 
 
 @pytest.mark.parametrize("method", ["monotonic", "sleep"])
-async def test_broken_clock_raises_in_every_call(server: FakeSchedules, method: str) -> None:
-    """Rather than hang them: the engine cannot wait for anything any more."""
+@pytest.mark.parametrize(("error", "raised"), [(OSError, OSError), (Abort, Abort), (GeneratorExit, RuntimeError)])
+async def test_broken_clock_raises_in_every_call(
+    server: FakeSchedules, method: str, error: type[BaseException], raised: type[BaseException]
+) -> None:
+    """Rather than hang them: the engine cannot wait for anything any more. The session can still be closed."""
     clock = BrokenClock()
+    clock.error = error
     async with SchedulesSession(server.token, base_url=server.url, clock=clock) as session:
         calls = [asyncio.create_task(session.wait_for_operation(*server.start_operation(100))) for _ in range(3)]
         await asyncio.sleep(0.01)
         clock.broken = method
         calls.append(asyncio.create_task(session.get_operation(*server.script_operation(throttled(60), DONE))))
         async with asyncio.timeout(30):
-            results = await asyncio.gather(*calls, return_exceptions=True)
-    assert [str(result) for result in results] == ["clock is broken"] * 4
+            await asyncio.wait(calls)
+    results = [call.exception() for call in calls]
+    assert [type(result) for result in results] == [raised] * 4
+    assert [str((result and result.__cause__) or result) for result in results] == ["clock is broken"] * 4
     assert len({id(result) for result in results}) == 4
+    while server.open_connections:
+        await turns(1)
 
 
 async def test_one_hanging_request_without_bound_holds_no_others(
