@@ -13,6 +13,7 @@ from typing import Protocol
 from attrs import define, field
 
 Seconds = float | timedelta
+_END_OF_TIME = 1e12  # seconds, 31,000 years; floats beyond resolve time too coarsely
 _RESTART_DELAY = 0.01  # seconds of the event loop
 _LONGEST_TICK = 1.0  # seconds of the event loop in which a clock has to advance; Windows' ticks every 0.016 s
 
@@ -152,7 +153,7 @@ class Timers(TimerQueue):
 
     def _read_once(self) -> float:
         reading = float(self._clock.monotonic())
-        if not math.isfinite(reading):
+        if not abs(reading) < _END_OF_TIME:
             raise ValueError(f"the clock's reading is {reading}")
         return reading
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import math
+import re
 import time
 from datetime import timedelta
 from functools import partial
@@ -259,7 +260,11 @@ async def test_reading_that_steps_back_is_ignored() -> None:
 
 
 @pytest.mark.parametrize(
-    "reading", [OSError("down"), asyncio.CancelledError(), Abort("down"), GeneratorExit("down"), math.nan, math.inf]
+    "reading",
+    [
+        *(OSError("down"), asyncio.CancelledError(), Abort("down"), GeneratorExit("down")),
+        *(math.nan, math.inf, 1e12, -1e12, 1e300),
+    ],
 )
 async def test_failed_reading_is_the_one_before(reading: float | BaseException) -> None:
     failures: Failures = []
@@ -337,7 +342,13 @@ async def test_first_reading_raising_cancellation_is_runtime_error(error: type[B
         make_timers(FaultyClock(readings=[error()]))
 
 
-async def test_first_reading_that_is_infinite_is_value_error() -> None:
-    """Else the time of the session would be infinite for ever."""
-    with pytest.raises(ValueError, match="the clock's reading is inf"):
-        make_timers(FaultyClock(readings=[math.inf]))
+@pytest.mark.parametrize("reading", [math.nan, math.inf, 1e12, -1e300])
+async def test_first_reading_without_resolution_is_value_error(reading: float) -> None:
+    """Else the time of the session could stand still for ever."""
+    with pytest.raises(ValueError, match=f"the clock's reading is {re.escape(str(reading))}"):
+        make_timers(FaultyClock(readings=[reading]))
+
+
+@pytest.mark.parametrize("reading", [9e11, -9e11])
+async def test_reading_of_many_years_is_valid(reading: float) -> None:
+    assert make_timers(FaultyClock(now=reading)).now() == reading
