@@ -67,6 +67,13 @@ def to_seconds(value: Seconds) -> float:
         raise ValueError("a number of seconds is too large for a float") from None
 
 
+def _check_reading(reading: float) -> float:
+    """Return the reading of a clock; raise ValueError for NaN, and for one that is too large to resolve time."""
+    if not abs(reading) < _END_OF_TIME:
+        raise ValueError(f"the clock's reading is {reading}")
+    return float(reading)
+
+
 @define(eq=False, repr=False)
 class Timer:
     """One callback in a queue, to be called once unless it is cancelled."""
@@ -146,21 +153,17 @@ class Timers(TimerQueue):
 
     def __attrs_post_init__(self) -> None:
         try:
-            self._last = self._read_once()
+            self._last = _check_reading(self._clock.monotonic())
         except (asyncio.CancelledError, GeneratorExit) as error:
             raise RuntimeError(f"the clock raised {type(error).__name__}") from error
         self.now = time.monotonic if type(self._clock) is SystemClock else self._read
 
-    def _read_once(self) -> float:
-        reading = float(self._clock.monotonic())
-        if not abs(reading) < _END_OF_TIME:
-            raise ValueError(f"the clock's reading is {reading}")
-        return reading
-
     def _read(self) -> float:
         """Return the clock's reading without its steps backwards; if the clock fails, return its last reading."""
         try:
-            reading = self._read_once()
+            reading = float(self._clock.monotonic())
+            if not abs(reading) < _END_OF_TIME:
+                _check_reading(reading)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # a CancelledError too: a reading awaits nothing, so nobody has cancelled it

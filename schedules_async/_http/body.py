@@ -130,10 +130,9 @@ async def _read_body(response: aiohttp.ClientResponse) -> tuple[bytes, str | Non
             return b"", "the body cannot be decoded"
     if len(body) > LARGEST_BODY:
         return b"", f"the body is larger than {LARGEST_BODY} bytes"
-    text = bytes(body)
-    if _has_too_many_values(text):
+    if len(body) > MOST_VALUES and _has_too_many_values(bytes(body)):
         return b"", f"the body holds more than {MOST_VALUES} values"
-    return text, None
+    return bytes(body), None
 
 
 def _has_too_many_values(body: bytes) -> bool:
