@@ -112,9 +112,10 @@ class RateLimiter:
 
     Requests are spread evenly at the lower of the declared rate and the learned one. A 429 closes the gate until
     `closed_until` and lowers the learned rate, once for all requests sent before that cut. An answer raises the rate
-    only if requests had used up the burst, since otherwise it reveals nothing about the quota. At most
-    `max_in_flight` requests are in flight: few at first, one more after each accepted one, and after each twentieth of
-    a second without an answer. During an outage (transient faults in a row) a few requests a second probe the service.
+    only if the rate has held a request back since the previous one, and in proportion to that time (a second at most);
+    otherwise it reveals nothing about the quota. At most `max_in_flight` requests are in flight: few at first, one more
+    after each accepted one, and after each twentieth of a second without an answer. During an outage (transient faults
+    in a row) a few requests a second probe the service.
     """
 
     limits: Sequence[RateLimit] = field(converter=_check_rate_limits)
@@ -130,11 +131,10 @@ class RateLimiter:
     _credited_at: float = field(init=False, default=-math.inf)
     _in_flight_limit: float = field(init=False, default=_FIRST_IN_FLIGHT)
     _last_sent: float = field(init=False, default=-math.inf)
-    _is_rate_binding: bool = field(init=False, default=False)
+    _bound_since: float | None = field(init=False, default=None)  # since when the rate alone holds a request back
     _cuts: int = field(init=False, default=0)
     _rate_after_cut: float = field(init=False, default=math.inf)
     _last_cut: float = field(init=False, default=-math.inf)
-    _last_accepted: float = field(init=False, default=-math.inf)
     _busy_since: float | None = field(init=False, default=None)  # since when `_accepted` measures the quota
     _accepted: int = field(init=False, default=0)
     _faults: int = field(init=False, default=0)  # transient ones in a row
@@ -149,8 +149,8 @@ class RateLimiter:
         self._burst = self._credit = 0.02 * fastest[0].calls if fastest else _FIRST_RATE
 
     def earliest(self, now: float) -> float:
-        """Return when the next request may leave; infinity while that depends on an answer."""
-        at = max(self.closed_until, now - min(self._credit_at(now), 0.0) / self.rate, now)
+        """Return when a request that is due may leave; infinity while that depends on an answer."""
+        at, credit = max(self.closed_until, now), self._credit_at(now)
         if self.in_flight >= self.max_in_flight:
             return math.inf
         if self.in_flight >= self._in_flight_limit:
@@ -163,6 +163,10 @@ class RateLimiter:
                 at = max(at, self._last_sent + 1 / rate)
             else:
                 at = max(at, answered[0] + window.limit.per if answered else math.inf)
+        if credit < 0 and (even := now - credit / self.rate) > at:
+            at = even
+            if self._bound_since is None:
+                self._bound_since = now
         return at
 
     def lasting_rate(self, now: float) -> float:
@@ -186,7 +190,6 @@ class RateLimiter:
             self._busy_since = now
         elif credit >= self._burst:
             self._busy_since = None  # there was too little demand to measure anything
-        self._is_rate_binding |= credit < 1
         self._credit, self._credited_at, self._last_sent = credit - 1, now, now
         self._in_flight_limit = max(self._in_flight_limit, self.in_flight + 1)
         self.in_flight += 1
@@ -208,16 +211,14 @@ class RateLimiter:
         self._accepted += 1
         self._faults = self.throttled_in_a_row = 0
         self._in_flight_limit = min(self._in_flight_limit + 1, MAX_IN_FLIGHT)
-        seconds = min(now - self._last_accepted, 1.0)
-        self._last_accepted = now
-        if self._is_rate_binding and now >= self.closed_until:
-            self._is_rate_binding = False
+        since, self._bound_since = self._bound_since, None
+        if since is not None and now >= self.closed_until:
             self._credit, self._credited_at = self._credit_at(now), now
             if self._cuts < len(_GROWTHS):
                 growth = self.rate * _GROWTHS[self._cuts]
             else:  # the same for all sessions that share a quota, so that their shares become fair
                 growth = max(self.rate - self._rate_after_cut, _LEAST_GROWTH) / _GROWTH_TIME
-            self.rate = min(self.rate + seconds * growth, self._known_rate)
+            self.rate = min(self.rate + min(now - since, 1.0) * growth, self._known_rate)
         return was_outage
 
     def fault(self) -> None:
@@ -232,7 +233,7 @@ class RateLimiter:
         self.throttled_in_a_row += sent >= self.closed_until or not self.throttled_in_a_row
         if sent > self._last_cut and now >= self._last_cut + _SHORTEST_ROUND:
             self._cut(now, until)
-        self._is_rate_binding = False
+        self._bound_since = None
         if until <= self.closed_until:
             return False
         self._closed_seconds += until - max(self.closed_until, now)

@@ -283,37 +283,78 @@ def test_rate_without_demand_does_not_grow() -> None:
         limiter.accept(float(second))
     assert limiter.rate == 5.0
     saturate(limiter, 10.0)
-    limiter.accept(10.0)
+    limiter.accept(11.0)
     assert limiter.rate == pytest.approx(10.0)
 
 
 @pytest.mark.parametrize(("count", "is_grown"), [(1, False), (5, False), (6, True)])
-def test_rate_with_less_than_one_credit_grows(count: int, is_grown: bool) -> None:
+def test_rate_that_holds_the_next_request_grows(count: int, is_grown: bool) -> None:
     limiter = RateLimiter(())
     for _ in range(count):
         limiter.send(0.0)
         limiter.end(0.0)
-    limiter.accept(0.0)
+    limiter.earliest(0.0)
+    limiter.accept(1.0)
     assert (limiter.rate > 5.0) is is_grown
+
+
+def test_rate_of_bursts_that_leave_at_once_stays() -> None:
+    """Six each ten seconds: no request is ever held back."""
+    limiter = RateLimiter(())
+    for now in range(0, 600, 10):
+        for _ in range(6):
+            assert limiter.earliest(now) == now
+            limiter.send(now)
+        for _ in range(6):
+            limiter.end(now + LATENCY)
+            limiter.accept(now + LATENCY)
+    assert limiter.rate == 5.0
+
+
+@pytest.mark.parametrize(("waits", "grown"), [(0.2, 6.0), (0.5, 7.5), (1.0, 10.0), (60.0, 10.0)])
+def test_rate_grows_for_a_second_at_most(waits: float, grown: float) -> None:
+    """By as much as is due for the time since it first held the next request back."""
+    limiter = RateLimiter(())
+    saturate(limiter, 0.0)
+    limiter.earliest(waits / 2)
+    limiter.accept(waits)
+    assert limiter.rate == pytest.approx(grown)
+
+
+@pytest.mark.parametrize(("rate", "is_grown"), [(50.0, True), (100.0, False)])
+def test_rate_above_the_in_flight_limit_stays(rate: float, is_grown: bool) -> None:
+    """Three requests ahead of the rate, while one in 0.05 s may leave."""
+    limiter = RateLimiter(())
+    limiter.rate = rate
+    for _ in range(8):
+        limiter.send(0.0)
+    assert limiter.earliest(0.0) == pytest.approx(max(3 / rate, 0.05))
+    limiter.accept(1.0)
+    assert (limiter.rate > rate) is is_grown
 
 
 def test_rate_grows_once_for_each_time_held_back() -> None:
     limiter = RateLimiter(())
     saturate(limiter, 0.0)
-    limiter.accept(0.0)
+    limiter.accept(1.0)
     grown = limiter.rate
-    for second in range(1, 10):
+    assert grown > 5.0
+    for second in range(2, 10):
         limiter.accept(float(second))
     assert limiter.rate == grown
 
 
-def test_answer_behind_closed_gate_raises_no_rate() -> None:
+@pytest.mark.parametrize("pause", [0.1, 10.0])
+def test_answer_behind_closed_gate_raises_no_rate(pause: float) -> None:
+    """Nor does it let requests leave earlier, though they are held back for longer than the gate is closed."""
     limiter = RateLimiter(())
     saturate(limiter, 0.0)
-    limiter.throttle(0.0, -1.0, 10.0)
-    cut = limiter.rate
-    limiter.accept(1.0)
+    limiter.throttle(0.0, -1.0, pause)
+    cut, opens = limiter.rate, max(pause, 0.4)
+    assert limiter.earliest(0.0) >= pause
+    limiter.accept(0.05)
     assert limiter.rate == cut
+    assert limiter.earliest(pause) == pytest.approx(opens)
 
 
 def test_rate_held_back_by_connections_does_not_grow() -> None:
@@ -358,7 +399,7 @@ def test_rate_after_five_minutes_of_silence_is_low() -> None:
     limiter = RateLimiter(())
     for now in (0.0, 300.0):
         saturate(limiter, now)
-        limiter.accept(now)
+        limiter.accept(now + 1)
     assert limiter.rate == 5.0 * 2**2
 
 
@@ -378,7 +419,7 @@ def test_rate_after_two_429s_grows_slowly_then_faster() -> None:
     rates = []
     for second in range(12, 112):
         saturate(limiter, float(second))
-        limiter.accept(float(second))
+        limiter.accept(second + 1.0)
         rates.append(limiter.rate)
     assert rates[9] <= cut + 0.5
     assert rates[99] >= 2 * cut
@@ -389,7 +430,7 @@ def test_growth_never_exceeds_known_rate() -> None:
     assert limiter.rate == pytest.approx(0.97)
     for second in range(100):
         saturate(limiter, float(second))
-        limiter.accept(float(second))
+        limiter.accept(second + 1.0)
     assert limiter.rate == pytest.approx(0.97)
 
 
