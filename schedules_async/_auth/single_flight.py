@@ -49,6 +49,9 @@ class SingleFlight(Generic[Value]):
             try:
                 await asyncio.wait({run.task}, timeout=None if deadline is None else deadline - loop.time())
                 run.is_detached |= not run.task.done()
+            except GeneratorExit:  # the event loop is gone, and with it the run
+                run.is_detached = True
+                raise
             finally:
                 run.callers -= 1
                 if not run.is_detached:

@@ -238,3 +238,14 @@ def test_another_event_loop_has_its_own_run() -> None:
     left.cancel()
     loop.run_until_complete(asyncio.wait({left}))
     loop.close()
+
+
+async def test_dropped_caller_awaits_nothing(work: Work) -> None:
+    """As the event loop's end drops it."""
+    caller = SingleFlight(work.run).result()
+    caller.send(None)
+    await turns(3)
+    caller.close()
+    work.outcome.set_result("result")
+    await turns(3)
+    assert work.ended == ["done"]
