@@ -201,7 +201,7 @@ class SchedulesSession:
         try:
             return await fetch.result()
         except GeneratorExit:  # perhaps closed by the garbage collector, at any moment
-            pool.call_later(poller.leave, fetch)
+            pool.call_soon(poller.leave, fetch)
             raise
         except BaseException:
             poller.leave(fetch)

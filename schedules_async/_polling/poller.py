@@ -491,7 +491,7 @@ class PollerPool:
             raise other_loop()
         return not self.loop.is_closed()
 
-    def call_later(self, callback: Callable[[Any], object], argument: object) -> None:
+    def call_soon(self, callback: Callable[[Any], object], argument: object) -> None:
         """Call `callback` on the event loop, unless that is closed; the garbage collector may do so in any thread."""
         with contextlib.suppress(RuntimeError):  # the event loop was closed
             self.loop.call_soon_threadsafe(callback, argument, context=self.context)

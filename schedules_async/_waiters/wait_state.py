@@ -268,7 +268,7 @@ class WaitState:
     def abandon(self, consumer: Consumer) -> None:
         """Schedule the removal of a consumer; the garbage collector may call this in any thread at any moment."""
         if consumer in self.consumers and self._pool is not None:
-            self._pool.call_later(self.remove_consumer, consumer)
+            self._pool.call_soon(self.remove_consumer, consumer)
 
     def remove_consumer(self, consumer: Consumer) -> None:
         """Remove a consumer, if present; after the last one, every operation leaves its poller."""
