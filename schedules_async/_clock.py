@@ -69,9 +69,10 @@ def to_seconds(value: Seconds) -> float:
 
 def _check_reading(reading: float) -> float:
     """Return the reading of a clock; raise ValueError for NaN, and for one that is too large to resolve time."""
-    if not abs(reading) < _END_OF_TIME:
-        raise ValueError(f"the clock's reading is {reading}")
-    return float(reading)
+    seconds = float(reading)
+    if not abs(seconds) < _END_OF_TIME:
+        raise ValueError(f"the clock's reading is {reading}, and not below {_END_OF_TIME:g} seconds")
+    return seconds
 
 
 @define(eq=False, repr=False)

@@ -28,7 +28,7 @@ class SingleFlight(Generic[Value]):
     """Runs a coroutine function once for all callers that wait with the same arguments, in a context of its own.
 
     Cancelling a caller, even the first, does not affect the others. Cancelling the last one ends the run, unless an
-    earlier caller has run out of patience.
+    earlier caller has run out of patience or was dropped.
     """
 
     _start: Callable[..., Coroutine[Any, Any, Value]]
@@ -49,7 +49,7 @@ class SingleFlight(Generic[Value]):
             try:
                 await asyncio.wait({run.task}, timeout=None if deadline is None else deadline - loop.time())
                 run.is_detached |= not run.task.done()
-            except GeneratorExit:  # the event loop is gone, and with it the run
+            except GeneratorExit:  # a dropped coroutine must not await the end of the run below
                 run.is_detached = True
                 raise
             finally:

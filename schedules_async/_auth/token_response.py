@@ -7,7 +7,7 @@ from multidict import CIMultiDict
 
 from schedules_async._http.responses import Answer, BearerToken, read_error
 from schedules_async._http.retry import RetryPolicy, backoff_delay
-from schedules_async._operations.fields import read_json
+from schedules_async._operations.fields import read_any_json
 from schedules_async.errors import MalformedResponseError, ResponseError, SchedulesError
 
 _RETRY = RetryPolicy(attempts=3)
@@ -26,7 +26,7 @@ def read_grant(answer: Answer) -> tuple[str, float]:
     problem = answer.problem if answer.status == 200 else f"unexpected status {answer.status}"
     if problem is not None:
         raise MalformedResponseError(problem)
-    grant = read_json(answer.body)
+    grant = read_any_json(answer.body)
     if not isinstance(grant, dict):
         raise MalformedResponseError("the answer is not a JSON object")
     if str(grant.get("token_type", "Bearer")).lower() != "bearer":  # RFC 6749 section 7.1

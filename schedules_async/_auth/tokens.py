@@ -61,7 +61,8 @@ class Tokens:
             task = asyncio.current_task()
             is_cancelled = isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling())
             if is_cancelled or isinstance(error, AuthenticationError):
-                raise  # where it is not this request that was cancelled, what the provider awaited was
+                raise
+            # A CancelledError too, if not this task was cancelled but something that the provider awaited.
             raise AuthenticationError(f"no token could be obtained: {type(error).__name__}") from error
         before, self._newest = self._newest, token.check()
         if before is not None and before != token:

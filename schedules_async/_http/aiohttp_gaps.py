@@ -14,7 +14,7 @@ _USED = "schedules_async has used it"  # an attribute of connections that have c
 
 
 class NotSentError(Exception):
-    """The request was not sent: the gate or the session closed while it waited for its token or its connection."""
+    """The request was not sent: it waited for its token or its connection, when something closed or cancelled it."""
 
 
 class StaleConnectionError(Exception):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import aiohttp
 from aiohttp.http import HttpProcessingError
+from attrs import define, field
 from yarl import URL
 
 from schedules_async._http.borrowed import Proxy, to_address
@@ -18,7 +19,8 @@ from schedules_async.errors import ResponseError, TransportError
 LARGEST_BODY = 1024 * 1024
 MOST_VALUES = 32_768  # in one body: three bytes of JSON can take 250 of memory
 _DELIMITERS = b",[{"
-_OTHERS = bytes({*range(256)} - {*_DELIMITERS, *b'"'})
+_OTHERS = bytes({*range(256)} - {*_DELIMITERS, *b'"'})  # all bytes but delimiters and quotes
+_GZIP, _ZLIB, _RAW_DEFLATE = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _BLOCK = 4096  # bytes decoded at a time, as zlib copies what follows the end of a gzip member
 _CERTIFICATE_FAULTS = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
 
@@ -115,21 +117,18 @@ async def read_whole(response: aiohttp.ClientResponse, proxy: Proxy | None) -> A
 
 
 async def _read_body(response: aiohttp.ClientResponse) -> tuple[bytes, str | None]:
-    """Return a decoded body, or the reason why there is none; never hold more than LARGEST_BODY, encoded or not."""
+    """Return a decoded body, or the reason why there is none; never hold more than LARGEST_BODY."""
     encoding = ",".join(response.headers.getall("Content-Encoding", ())).strip().lower()
-    body = bytearray()
+    decoder = None if encoding in ("", "identity") else _Decoder(encoding)
+    body, received = bytearray(), 0
     async for piece in response.content.iter_any():
-        body += piece
-        if len(body) > LARGEST_BODY:
+        received += len(piece)
+        body += piece if decoder is None else decoder.decode(piece, LARGEST_BODY + 1 - len(body))
+        if max(received, len(body)) > LARGEST_BODY:
             response.close()
-            break
-    if encoding not in ("", "identity") and len(body) <= LARGEST_BODY:
-        try:
-            body = _decode(body, encoding)
-        except zlib.error:
-            return b"", "the body cannot be decoded"
-    if len(body) > LARGEST_BODY:
-        return b"", f"the body is larger than {LARGEST_BODY} bytes"
+            return b"", f"the body is larger than {LARGEST_BODY} bytes"
+    if decoder is not None and not decoder.is_complete:
+        return b"", "the body cannot be decoded"
     if len(body) > MOST_VALUES and _has_too_many_values(bytes(body)):
         return b"", f"the body holds more than {MOST_VALUES} values"
     return bytes(body), None
@@ -146,26 +145,45 @@ def _has_too_many_values(body: bytes) -> bool:
     return sum(map(len, bare.split(b'"')[::2])) > MOST_VALUES  # every other part was inside a string
 
 
-def _decode(body: bytearray, encoding: str) -> bytearray:
-    """Return at most LARGEST_BODY + 1 bytes of a decoded body; raise zlib.error if it cannot be decoded to its end.
+@define(eq=False, repr=False)
+class _Decoder:
+    """Decodes one Content-Encoding within a bound, gzip also in several members (RFC 1952 section 2.2)."""
 
-    gzip may have several members (RFC 1952 section 2.2). deflate may be zlib data or raw (RFC 9110 section 8.4.1.2),
-    as the first byte shows.
-    """
-    if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise zlib.error("unknown encoding")
-    is_gzip, is_raw = encoding != "deflate", body[:1] != b"" and body[0] & 0x0F != zlib.DEFLATED
-    wbits = 16 + zlib.MAX_WBITS if is_gzip else -zlib.MAX_WBITS if is_raw else zlib.MAX_WBITS
-    decoded, decoder = bytearray(), zlib.decompressobj(wbits)
-    for start in range(0, len(body), _BLOCK):
-        block = bytes(body[start : start + _BLOCK])
-        while block and len(decoded) <= LARGEST_BODY:
-            if decoder.eof and is_gzip:
-                decoder = zlib.decompressobj(wbits)
-            decoded += decoder.decompress(block, LARGEST_BODY + 1 - len(decoded))
-            block = decoder.unused_data
-            if block and not is_gzip:
-                raise zlib.error("bytes after the end")
-    if body and not decoder.eof and len(decoded) <= LARGEST_BODY:
-        raise zlib.error("cut off")
-    return decoded
+    _encoding: str
+    _zlib: "zlib._Decompress | None" = field(init=False, default=None)
+    _is_broken: bool = field(init=False, default=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._is_broken = self._encoding not in ("gzip", "x-gzip", "deflate")
+
+    def decode(self, piece: bytes, most: int) -> bytes:
+        """Return the decoded piece, at most `most` bytes of it; empty if it cannot be decoded."""
+        if self._is_broken:
+            return b""
+        decoded = bytearray()
+        try:
+            for start in range(0, len(piece), _BLOCK):
+                self._decode_block(piece[start : start + _BLOCK], decoded, most)
+        except zlib.error:
+            self._is_broken = True
+        return bytes(decoded)
+
+    def _decode_block(self, block: bytes, decoded: bytearray, most: int) -> None:
+        while block and len(decoded) < most:
+            if self._zlib is None or self._zlib.eof:
+                self._zlib = self._next_member(block[0])
+            decoded += self._zlib.decompress(block, most - len(decoded))
+            block = self._zlib.unused_data
+
+    def _next_member(self, first_byte: int) -> "zlib._Decompress":
+        """Return a decoder; deflate may be zlib data or raw (RFC 9110 section 8.4.1.2), as the first byte shows."""
+        if self._encoding != "deflate":
+            return zlib.decompressobj(_GZIP)
+        if self._zlib is not None:
+            raise zlib.error("bytes after the end")
+        return zlib.decompressobj(_ZLIB if first_byte & 0x0F == zlib.DEFLATED else _RAW_DEFLATE)
+
+    @property
+    def is_complete(self) -> bool:
+        """True if all input could be decoded, to the end of the stream."""
+        return not self._is_broken and (self._zlib is None or self._zlib.eof)

@@ -120,7 +120,10 @@ def _redact_body(token: str, body: bytes) -> bytes:
     redacted = body.replace(token.encode(), b"***")
     if b"\\" not in redacted:
         return redacted
-    text = json.dumps(read_json(redacted))
+    try:
+        text = json.dumps(read_json(redacted))
+    except (ValueError, RecursionError):
+        return redacted  # not JSON, so nothing will be read from it
     written = json.dumps(token)[1:-1]
     return text.replace(written, "***").encode() if written in text else redacted
 
@@ -198,7 +201,10 @@ def status_line(status: int) -> str:
 
 def _read_envelope(body: bytes) -> list[ErrorDetail]:
     """Return what the contract's error object, and its details, have of the right type; gateways send anything."""
-    document = read_json(body)
+    try:
+        document = read_json(body)
+    except (ValueError, RecursionError):
+        document = None  # not JSON, so only the status counts
     error = document.get("error") if isinstance(document, dict) else None
     if not isinstance(error, dict):
         return [ErrorDetail()]

@@ -56,14 +56,15 @@ def copy_error(error: AnyError, ref: OperationRef | None = None) -> AnyError:
     the operation of a SchedulesError. If the class does not allow copies, return the error itself.
     """
     with suppress(Exception):  # the caller's class may intercept the reading of its attributes
+        is_own = type(error).__module__ == "schedules_async"
         built_ins = (kind for kind in type(error).__mro__ if not kind.__flags__ & _HEAP_TYPE)
         built_in = max(built_ins, key=attrgetter("__basicsize__"))
         arguments = (error.message, error.exceptions) if isinstance(error, BaseExceptionGroup) else ()
         twin: AnyError = built_in.__new__(type(error), *arguments)  # the class that determines the memory layout
-        if type(error).__module__ != "schedules_async":  # its own have no slots
+        if not is_own:  # which have no slots
             _copy_slots(error, twin)
         names = ("args", "__cause__", "__suppress_context__", "__context__", "__traceback__")
-        for name in names[:3] if isinstance(error, SchedulesError) else names:
+        for name in names[:3] if is_own else names:
             BaseException.__setattr__(twin, name, getattr(error, name))
         facts = vars(error).items()
         vars(twin).update((name, fact.copy() if type(fact) in (list, dict) else fact) for name, fact in facts)

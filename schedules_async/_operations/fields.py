@@ -37,9 +37,14 @@ def parse_tag(fields: Sequence[str]) -> str | None:
 
 
 def read_json(text: str | bytes) -> Any:
-    """Return the value of a JSON text, which is UTF-8 with or without a byte order mark; None for anything else."""
+    """Return the value of a JSON text, which is UTF-8; raise ValueError or RecursionError for anything else."""
+    return json.loads((text.decode() if isinstance(text, bytes) else text).removeprefix("\ufeff"))
+
+
+def read_any_json(text: str | bytes) -> Any:
+    """Return the value of a text that may be JSON, None if it is not."""
     try:
-        return json.loads((text.decode() if isinstance(text, bytes) else text).removeprefix("\ufeff"))
+        return read_json(text)
     except (ValueError, RecursionError):
         return None
 

@@ -170,11 +170,13 @@ class Operation:
 
 def read_document(text: str | bytes) -> dict[str, Any]:
     """Return the JSON object under `operation`; a byte order mark is ignored, the last of equal names wins."""
-    answer = read_json(text)
+    try:
+        answer = read_json(text)
+    except (ValueError, RecursionError) as error:
+        raise MalformedResponseError(f"the answer is not JSON: {type(error).__name__}") from error
     document = answer.get("operation") if isinstance(answer, dict) else None
     if not isinstance(document, dict):
-        fault = "is not JSON" if answer is None else "holds no object named operation"
-        raise MalformedResponseError(f"the answer {fault}")
+        raise MalformedResponseError("the answer holds no object named operation")
     return document
 
 

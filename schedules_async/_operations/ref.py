@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote, urlsplit
 from attrs import Attribute, field, frozen
 from yarl import URL
 
-from schedules_async._operations.fields import read_json
+from schedules_async._operations.fields import read_any_json
 
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # UTF-8 cannot encode it
 
@@ -106,11 +106,11 @@ class OperationRef:
         None
         """
         found = [value for name, value in headers.items() if name.lower() == "operation-location"]
-        location: object = found[0] if found else None
-        if not location:
-            location = read_json(body) if isinstance(body, str | bytes) else body
-            for name in ("_links", "operationLocation", "href"):
-                location = location.get(name) if isinstance(location, Mapping) else None
+        if found and found[0]:
+            return cls.from_url(found[0])
+        location: object = read_any_json(body) if isinstance(body, str | bytes) else body
+        for name in ("_links", "operationLocation", "href"):
+            location = location.get(name) if isinstance(location, Mapping) else None
         return cls.from_url(location) if isinstance(location, str) and location else None
 
 

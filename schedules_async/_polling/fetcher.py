@@ -48,15 +48,15 @@ class Fetcher:
         """
         token, held = self._tokens.fixed or await self._tokens.get(), self._find_held(ref)
         status, outcome = await self._send(ref, turn, token, held)
-        repeated = {304, 401} if self._tokens.fixed is None else {304}  # statuses, each of them once
-        while status in repeated and not isinstance(outcome, Fetched):
-            repeated.remove(status)
+        repeatable = {304, 401} if self._tokens.fixed is None else {304}  # statuses, each of them once
+        while status in repeatable and not isinstance(outcome, Fetched):
+            repeatable.remove(status)
             await self._queue.next_turn(turn)
             if status == 401:
                 rejected, token = token, await self._tokens.renew(token)
                 if token == rejected:
                     break
-                held = self._find_held(ref) if 304 in repeated else None
+                held = self._find_held(ref) if 304 in repeatable else None
             else:
                 held, token = None, self._tokens.fixed or await self._tokens.get()
                 self._unusable[ref] += 1
@@ -108,7 +108,7 @@ class Fetcher:
     async def _send_again(
         self, ref: OperationRef, turn: Turn, token: BearerToken, held: Operation | None
     ) -> tuple[int, Fetched | SchedulesError]:
-        """Send the second request of a fetch; if its connection is stale, repeat this one alone."""
+        """Send a further request of a fetch; if its connection is stale, repeat this one alone."""
         while True:
             try:
                 return await self._send(ref, turn, token, held)

@@ -112,10 +112,10 @@ class RateLimiter:
 
     Requests are spread evenly at the lower of the declared rate and the learned one. A 429 closes the gate until
     `closed_until` and lowers the learned rate, once for all requests sent before that cut. An answer raises the rate
-    only if the rate has held a request back since the previous one, and in proportion to that time (a second at most);
-    otherwise it reveals nothing about the quota. At most `max_in_flight` requests are in flight: few at first, one more
-    after each accepted one, and after each twentieth of a second without an answer. During an outage (transient faults
-    in a row) a few requests a second probe the service.
+    only if the rate has held a request back since the previous one, and in proportion to the time since then (a second
+    at most); otherwise it reveals nothing about the quota. At most `max_in_flight` requests are in flight: few at
+    first, one more after each accepted one, and after each twentieth of a second without an answer. During an outage
+    (transient faults in a row) a few requests a second probe the service.
     """
 
     limits: Sequence[RateLimit] = field(converter=_check_rate_limits)
@@ -149,7 +149,10 @@ class RateLimiter:
         self._burst = self._credit = 0.02 * fastest[0].calls if fastest else _FIRST_RATE
 
     def earliest(self, now: float) -> float:
-        """Return when a request that is due may leave; infinity while that depends on an answer."""
+        """Return when a request that is due may leave; infinity while that depends on an answer.
+
+        Note since when the rate alone holds it back.
+        """
         at, credit = max(self.closed_until, now), self._credit_at(now)
         if self.in_flight >= self.max_in_flight:
             return math.inf
@@ -190,6 +193,8 @@ class RateLimiter:
             self._busy_since = now
         elif credit >= self._burst:
             self._busy_since = None  # there was too little demand to measure anything
+        if credit >= 1:
+            self._bound_since = None  # nothing was held back
         self._credit, self._credited_at, self._last_sent = credit - 1, now, now
         self._in_flight_limit = max(self._in_flight_limit, self.in_flight + 1)
         self.in_flight += 1

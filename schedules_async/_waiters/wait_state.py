@@ -262,7 +262,9 @@ class WaitState:
         pool.hooks.emit(self._begun)
         for member in self._open_members():
             member.join(pool, self._first_use)
-        if self.options.timeout < math.inf and self.unfinished:
+        if not self.consumers:  # the caller's own code has closed this wait meanwhile
+            self._leave()
+        elif self.options.timeout < math.inf and self.unfinished:
             self._timer = pool.timers.call_at(self._first_use + self.options.timeout, self._time_out)
 
     def abandon(self, consumer: Consumer) -> None:

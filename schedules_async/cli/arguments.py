@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 from yarl import URL
 
-from schedules_async import OperationRef
+from schedules_async import DEV, OperationRef
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _NAMED = re.compile(r"([^/=]+)=(.+)", re.DOTALL)  # an id may contain "=" after the first slash, and so may a URL
@@ -60,6 +60,11 @@ def read_lines() -> list[str]:
     except UnicodeDecodeError as error:
         raise click.BadParameter("standard input is not UTF-8 text") from error
     return [line for line in map(str.strip, text.split("\n")) if line and not line.startswith("#")]
+
+
+def parse_base_url(text: str) -> URL:
+    """Return the base URL, or that of DEV for no text; raise ValueError if it is not a URL."""
+    return URL(text or DEV.api_url)
 
 
 def read_token_file(_: click.Context, __: click.Parameter, path: Path | None) -> str | None:

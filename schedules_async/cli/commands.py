@@ -63,7 +63,8 @@ Examples:
 _SERVICE_OPTIONS = (
     click.Option(
         ["--base-url"],
-        type=URL,
+        metavar="URL",
+        type=arguments.parse_base_url,
         envvar=BASE_URL,
         show_envvar=True,
         default=DEV.api_url,
@@ -79,11 +80,16 @@ _SERVICE_OPTIONS = (
     click.Option(["--json", "as_json"], is_flag=True, help="Print JSON, one object per line."),
     click.Option(["--verbose", "-v", "is_verbose"], is_flag=True, help="Write a log of all requests to stderr."),
 )
-_limit = partial(click.Option, metavar="DURATION", type=arguments.parse_duration, default="inf")
+_limit = partial(click.Option, metavar="DURATION", type=arguments.parse_duration, default="inf", show_default=False)
 _WAIT_OPTIONS = (
     _limit(["--timeout"], help="Give up after this long."),
     _limit(["--stall-timeout"], help="Give up on an operation that has not changed for this long."),
-    _limit(["--max-outage"], default="5m", help="Give up on an operation that could not be fetched for this long."),
+    _limit(
+        ["--max-outage"],
+        default="5m",
+        show_default=True,
+        help="Give up on an operation that could not be fetched for this long.",
+    ),
     click.Option(
         ["--checkpoint"],
         type=click.Path(dir_okay=False, path_type=CheckpointFile),

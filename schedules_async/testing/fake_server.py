@@ -302,7 +302,7 @@ class FakeSchedules:
         """Return a new token, `token` with a number, to the client with these credentials; the form is not checked."""
         if self._token_interruptions:
             return self._token_interruptions.popleft()
-        authorization, client = received.headers.get("Authorization", ""), f"{self.client_id}:{self.client_secret}"
+        authorization, client = received.headers.get("Authorization", ""), (self.client_id, self.client_secret)
         error = protocol.check_client(received.method, authorization, client)
         if error is not None:
             return error

@@ -1,4 +1,4 @@
-"""Rules of the service's HTTP contract that do not depend on an operation: paths, tokens, tags, quota, errors."""
+"""Rules of the service's HTTP contract that do not depend on an operation: paths, tokens, tags, headers, errors."""
 
 import base64
 import re
@@ -64,16 +64,16 @@ def check_token(authorization: str | None, valid: Container[str]) -> Answer | No
     return error_answer(401, "InvalidToken", message, {"WWW-Authenticate": challenge})
 
 
-def check_client(method: str, authorization: str, client: str) -> Answer | None:
+def check_client(method: str, authorization: str, client: tuple[str, str]) -> Answer | None:
     """Return the error for a token request, or None for a POST by `client`, its id and secret (RFC 6749 2.3.1, 5.2)."""
     if method != "POST":
         return error_answer(405, "MethodNotAllowed", "Tokens are requested with POST.", {"Allow": "POST"})
     scheme, _, encoded = authorization.partition(" ")
     try:
-        sent = unquote_plus(base64.b64decode(encoded, validate=True).decode())
+        sent = base64.b64decode(encoded, validate=True).decode().split(":")
     except ValueError:  # not base64, or not UTF-8
-        sent = ""
-    if scheme.lower() == "basic" and sent == client:
+        sent = []
+    if scheme.lower() == "basic" and [unquote_plus(part) for part in sent] == [*client]:
         return None
     return Answer(401, {"error": "invalid_client"}, {"WWW-Authenticate": "Basic"})
 
@@ -90,7 +90,7 @@ def check_route(received: ReceivedRequest) -> Answer | None:
 
 
 def to_headers(answer: Answer, date: datetime) -> CIMultiDict[str]:
-    """Return the headers of an answer that is sent at a date, with those that it lacks."""
+    """Return the headers of an answer that is sent at a date, and add Date and Content-Type if it has none."""
     headers = CIMultiDict(answer.headers)
     headers.setdefault("Date", format_datetime(date, usegmt=True))
     if answer.body:

@@ -131,6 +131,21 @@ async def test_compressed_bomb_takes_no_memory(once: SchedulesSession, server: F
         tracemalloc.stop()
 
 
+async def test_bomb_that_never_ends_is_malformed() -> None:
+    """The answer is refused once it is too large, before its end."""
+
+    async def send(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        bomb = gzip.compress(bytes(3_000_000), 9)
+        head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+        writer.write(head + f"{len(bomb):x}\r\n".encode() + bomb + b"\r\n")
+        await writer.wait_closed()
+
+    async with serve(send) as url, SchedulesSession("token", base_url=url) as session:
+        with pytest.raises(MalformedResponseError, match="larger"):
+            await session.get_operation("s", "o")
+        assert session.stats.requests == 1
+
+
 async def flood_with_informational_answers(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while not writer.is_closing():
         writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")

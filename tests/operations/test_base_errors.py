@@ -193,9 +193,14 @@ def test_copy_of_foreign_error_keeps_frames() -> None:
     assert len(traceback.extract_tb(error.__traceback__)) == frames
 
 
+class CallersOwnError(SchedulesError):
+    """A class of the caller's, derived from one of the library's."""
+
+
+@pytest.mark.parametrize("kind", [ValueError, CallersOwnError])
 @pytest.mark.parametrize("is_suppressed", [True, False])
-def test_copy_keeps_cause_context_and_suppression(is_suppressed: bool) -> None:
-    error = ValueError("caller's")
+def test_copy_keeps_cause_context_and_suppression(kind: type[Exception], is_suppressed: bool) -> None:
+    error = kind("caller's")
     error.__cause__, error.__context__, error.__suppress_context__ = KeyError("a"), OSError("b"), is_suppressed
     twin = copy_error(error)
     assert (twin.__cause__, twin.__context__) == (error.__cause__, error.__context__)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schedules_async._operations.fields import is_same_tag, parse_tag, parse_timestamp, read_json
+from schedules_async._operations.fields import is_same_tag, parse_tag, parse_timestamp, read_any_json
 
 NOON = datetime(2020, 1, 2, 12, tzinfo=UTC)
 ZONES = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
@@ -69,7 +69,7 @@ def test_any_other_tag_counts_as_none(fields: list[str]) -> None:
     ids=lambda value: ascii(value)[:20],
 )
 def test_text_that_is_no_json_is_none(text: str | bytes, value: object) -> None:
-    assert read_json(text) == value
+    assert read_any_json(text) == value
 
 
 @pytest.mark.parametrize(

@@ -224,6 +224,13 @@ def test_response_without_operation_is_none(body: Mapping[str, object] | str | b
     assert OperationRef.from_response({}, body) is None
 
 
+def test_location_that_is_no_text_is_an_error() -> None:
+    """It does not mean that no operation was started."""
+    headers: dict[str, Any] = {"Operation-Location": LINK.encode()}
+    with pytest.raises(TypeError, match="expected a URL, not bytes"):
+        OperationRef.from_response(headers, body_with(LINK))
+
+
 def test_location_of_another_resource_is_an_error() -> None:
     with pytest.raises(ValueError, match="not the URL of an operation"):
         OperationRef.from_response({"Operation-Location": "https://host/tasks/1"}, body_with(LINK))

@@ -77,18 +77,21 @@ def test_condition_matches_etag_as_in_rfc_9110(condition: str | None, etag: str 
 @pytest.mark.parametrize(
     ("authorization", "client", "is_known"),
     [
-        ("Basic aWQ6c2VjcmV0", "id:secret", True),
-        ("basic aWQ6c2VjcmV0", "id:secret", True),
-        ("Basic YSUzQWI6YytkJTJC", "a:b:c d+", True),
-        ("Basic aWQ6c2VjcmV0", "id:other", False),
-        ("Bearer aWQ6c2VjcmV0", "id:secret", False),
-        ("Basic ???", ":", False),
-        ("Basic aWQ=", "id:", False),
-        ("Basic /w==", ":", False),
-        ("", ":", False),
+        ("Basic aWQ6c2VjcmV0", ("id", "secret"), True),
+        ("basic aWQ6c2VjcmV0", ("id", "secret"), True),
+        ("Basic YSUzQWI6YytkJTJC", ("a:b", "c d+"), True),
+        ("Basic YSUzQWIlM0FjK2QlMkI=", ("a:b", "c d+"), False),
+        ("Basic YTpiOmMgZCs=", ("a:b", "c d+"), False),
+        ("Basic aWQlM0FzZWNyZXQ=", ("id", "secret"), False),
+        ("Basic aWQ6c2VjcmV0", ("id", "other"), False),
+        ("Bearer aWQ6c2VjcmV0", ("id", "secret"), False),
+        ("Basic ???", ("", ""), False),
+        ("Basic aWQ=", ("id", ""), False),
+        ("Basic /w==", ("", ""), False),
+        ("", ("", ""), False),
     ],
 )
-def test_client_is_read_from_basic_credentials(authorization: str, client: str, is_known: bool) -> None:
+def test_client_is_read_from_basic_credentials(authorization: str, client: tuple[str, str], is_known: bool) -> None:
     assert (check_client("POST", authorization, client) is None) is is_known
 
 

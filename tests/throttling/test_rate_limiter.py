@@ -298,6 +298,17 @@ def test_rate_that_holds_the_next_request_grows(count: int, is_grown: bool) -> N
     assert (limiter.rate > 5.0) is is_grown
 
 
+def test_rate_that_held_back_a_withdrawn_request_stays() -> None:
+    limiter = RateLimiter(())
+    saturate(limiter, 0.0)
+    assert limiter.earliest(0.0) > 0.0
+    for now in range(3600, 4000, 100):
+        limiter.send(now)
+        limiter.end(now + LATENCY)
+        limiter.accept(now + LATENCY)
+    assert limiter.rate == 5.0
+
+
 def test_rate_of_bursts_that_leave_at_once_stays() -> None:
     """Six each ten seconds: no request is ever held back."""
     limiter = RateLimiter(())

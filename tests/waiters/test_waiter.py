@@ -1027,6 +1027,28 @@ async def test_mapping_may_close_the_wait(make_session: MakeSession, server: Fak
     assert (len(server.requests), session.stats.in_flight) == (1, 0)
 
 
+async def test_mapping_may_close_the_wait_amid_its_join(make_session: MakeSession, server: FakeSchedules) -> None:
+    """No operation is polled for it, neither those that have joined nor the others."""
+
+    class Closing(dict[OperationRef, Operation]):
+        def setdefault(self, *_: Any) -> Any:
+            group._state.close()
+
+    refs = [server.script_operation(started(10, etag)) for etag in ('"a"', '"b"', '"c"')]
+    async with server.session() as other:
+        begun = other.wait_for_operations(refs)
+        changes = aiter(begun)
+        for _ in refs:
+            await anext(changes)
+    count = len(server.requests)
+    session = make_session(snapshots=Closing())
+    group = session.resume(begun.checkpoint())
+    with pytest.raises(WaitError, match="closed"):
+        await group
+    await turns(20)
+    assert (len(server.requests), session.in_flight) == (count, 0)
+
+
 def test_iteration_on_another_loop_is_an_error() -> None:
     session = SchedulesSession("token", base_url="http://127.0.0.1:1")
     changes = aiter(session.wait_for_operation("schedule", "operation"))
