@@ -46,16 +46,7 @@ class SingleFlight(Generic[Value]):
         deadline = None if patience is None else loop.time() + patience
         for _ in range(_MAX_RUNS):
             run = self._join(loop, arguments)
-            try:
-                await asyncio.wait({run.task}, timeout=None if deadline is None else deadline - loop.time())
-                run.is_detached |= not run.task.done()
-            except GeneratorExit:  # a dropped coroutine must not await the end of the run below
-                run.is_detached = True
-                raise
-            finally:
-                run.callers -= 1
-                if not run.is_detached:
-                    await self._end_idle(run)
+            await self._wait_for(run, None if deadline is None else deadline - loop.time())
             if not run.task.done():
                 raise TimeoutError
             if run.task.cancelled():
@@ -64,6 +55,19 @@ class SingleFlight(Generic[Value]):
                 raise copy_error(error)
             return run.task.result()
         raise AuthenticationError("no token could be obtained: the request was cancelled")
+
+    async def _wait_for(self, run: _Run[Value], seconds: float | None) -> None:
+        """Wait for the end of a run, at most some seconds; leave the run."""
+        try:
+            await asyncio.wait({run.task}, timeout=seconds)
+            run.is_detached |= not run.task.done()
+        except GeneratorExit:  # a dropped coroutine must not await the end of the run below
+            run.is_detached = True
+            raise
+        finally:
+            run.callers -= 1
+            if not run.is_detached:
+                await self._end_idle(run)
 
     def _join(self, loop: asyncio.AbstractEventLoop, arguments: tuple[Any, ...]) -> _Run[Value]:
         run = self._runs.get(arguments)

@@ -244,10 +244,8 @@ class Poller:
         now, subscribers = self._pool.timers.now(), tuple(self.subscribers)
         is_change = isinstance(outcome, Fetched) and self._observe(outcome, now)
         self._count_faults(outcome, now)
-        endings: dict[Subscriber, Ending] = {}
-        for subscriber in subscribers:
-            if (ending := self._judge(subscriber, outcome, now)) is not None:
-                endings[subscriber] = ending
+        judged = {one: self._judge(one, outcome, now) for one in subscribers}
+        endings = {one: ending for one, ending in judged.items() if ending is not None}
         if isinstance(outcome, _ABOUT_OPERATION):
             self._polled_at, self._retry_after = now, outcome.retry_after or 0.0
             if len(endings) < len(subscribers):

@@ -256,8 +256,9 @@ class WaitState:
         self._polls_before = sum(member.polls for member in self.members.values())
         if math.isnan(self._first_use):
             self._first_use = now
+        away = now - pool.closed_seconds - self._left_at  # time without a consumer does not count towards a stall
         for member in self.members.values():
-            member.quiet_since += now - pool.closed_seconds - self._left_at  # time without a consumer is no stall
+            member.quiet_since += away
         self._begun = WaitBegun(frozenset(self.members))
         pool.hooks.emit(self._begun)
         for member in self._open_members():
