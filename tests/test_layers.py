@@ -81,6 +81,8 @@ def own_imports(module: str) -> set[str]:
             paths = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
             candidates = [form for path in paths for form in (path, f"{path}.__init__")]
             found.add(next((path for path in candidates if path in MODULES), "__init__"))
+            package = ".".join((*parts[:-1], "__init__"))
+            found |= {package} & {*MODULES}  # of which the name is imported, even if it is a module
     return found
 
 

@@ -19,10 +19,19 @@ from attrs import define, field
 from schedules_async import ClientCredentials, SchedulesSession
 from schedules_async._clock import Clock, Seconds, SystemClock, to_clock, to_seconds
 from schedules_async._operations.ref import OperationRef
-from schedules_async.testing import protocol
 from schedules_async.testing.answers import START_OF_TIME, Answer, fill_in_id, not_modified, throttled
 from schedules_async.testing.fake_clock import FakeClock
-from schedules_async.testing.protocol import ReceivedRequest
+from schedules_async.testing.protocol import (
+    ENDPOINT,
+    NOT_FOUND,
+    ReceivedRequest,
+    check_client,
+    check_route,
+    check_token,
+    matches,
+    read_path,
+    to_headers,
+)
 from schedules_async.testing.simulated_operation import Progress, SimulatedOperation
 
 _BACKLOG = 1024  # if the queue is full, clients retry the connection only after real seconds
@@ -158,7 +167,7 @@ class FakeSchedules:
     @property
     def token_url(self) -> str:
         """The URL of the token endpoint; raise RuntimeError if the server is not running."""
-        return self.url + protocol.ENDPOINT
+        return self.url + ENDPOINT
 
     def url_of(self, ref: OperationRef) -> str:
         """Return the URL of an operation."""
@@ -258,7 +267,7 @@ class FakeSchedules:
         return sum(client.in_flight for client in self._clients) > self._waiting
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        ref, now = protocol.read_path(request.raw_path, self._prefix), self.clock.monotonic()
+        ref, now = read_path(request.raw_path, self._prefix), self.clock.monotonic()
         received = ReceivedRequest(ref, now, request.method, request.raw_path, request.headers)
         answer = self._decide(received)
         if answer.delay > 0:
@@ -266,7 +275,7 @@ class FakeSchedules:
         body = fill_in_id(answer.body, ref)
         if answer.delivery == "http":
             received.status, date = answer.status, self._zero + timedelta(seconds=self.clock.monotonic())
-            return web.Response(status=answer.status, headers=protocol.to_headers(answer, date), body=body)
+            return web.Response(status=answer.status, headers=to_headers(answer, date), body=body)
         transport = cast("asyncio.Transport", request.transport)
         transport.write(body)
         if answer.delivery == "stall":
@@ -286,15 +295,15 @@ class FakeSchedules:
 
     def _decide(self, received: ReceivedRequest) -> Answer:
         """Return the answer of the first rule that has one."""
-        if received.path == self._prefix + protocol.ENDPOINT:
+        if received.path == self._prefix + ENDPOINT:
             self.token_requests.append(received)
             return self._issue(received)
         self.requests.append(received)
         issued = (token for token, expiry in self._expiry_times.items() if received.time < expiry)
         return (
-            protocol.check_token(received.headers.get("Authorization"), {self.token, *issued} - self._rejected)
+            check_token(received.headers.get("Authorization"), {self.token, *issued} - self._rejected)
             or self._check_load(received)
-            or protocol.check_route(received)
+            or check_route(received)
             or self._answer(received)
         )
 
@@ -303,7 +312,7 @@ class FakeSchedules:
         if self._token_interruptions:
             return self._token_interruptions.popleft()
         authorization, client = received.headers.get("Authorization", ""), (self.client_id, self.client_secret)
-        error = protocol.check_client(received.method, authorization, client)
+        error = check_client(received.method, authorization, client)
         if error is not None:
             return error
         token, life = f"{self.token}-{len(self._expiry_times) + 1}", self.token_life
@@ -326,8 +335,8 @@ class FakeSchedules:
     def _answer(self, received: ReceivedRequest) -> Answer:
         answer_at = self._operations.get(received.ref)
         if answer_at is None:
-            return protocol.NOT_FOUND
+            return NOT_FOUND
         answer = answer_at(received.time)
-        if answer.is_conditional and protocol.matches(received.if_none_match, answer.etag):
+        if answer.is_conditional and matches(received.if_none_match, answer.etag):
             return not_modified(answer.etag, delay=answer.delay)
         return answer
