@@ -163,7 +163,7 @@ class Timers(TimerQueue):
         """Return the clock's reading without its steps backwards; if the clock fails, return its last reading."""
         try:
             reading = float(self._clock.monotonic())
-            if not abs(reading) < _END_OF_TIME:
+            if not abs(reading) < _END_OF_TIME:  # asked here too, to save the call: a poll reads the clock often
                 _check_reading(reading)
         except (KeyboardInterrupt, SystemExit):
             raise

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 from event_loops import turns
-from sessions import UNLIMITED, MakeSession
+from sessions import UNLIMITED, MakeSession, traced_session
 from yarl import URL
 
 from schedules_async import (
@@ -836,16 +836,8 @@ async def test_close_by_the_token_function_opens_no_client(server: FakeSchedules
     assert server.requests == []
 
 
-async def test_exception_of_a_trace_config_reaches_each_caller(server: FakeSchedules, clock: FakeClock) -> None:
-    async def trace(*_: object) -> None:
-        raise LookupError("collector is down")
-
-    config = aiohttp.TraceConfig()
-    config.on_request_start.append(trace)
-    async with (
-        aiohttp.ClientSession(trace_configs=[config]) as http,
-        SchedulesSession(server.token, base_url=server.url, clock=clock, http=http) as session,
-    ):
+async def test_exception_of_a_trace_config_reaches_each_caller(server: FakeSchedules) -> None:
+    async with traced_session(server, "on_request_start", LookupError) as session:
         ref = server.script_operation(DONE)
         results = await asyncio.gather(
             session.get_operation(*ref), session.wait_for_operation(*ref), return_exceptions=True

@@ -63,8 +63,11 @@ def read_lines() -> list[str]:
 
 
 def parse_base_url(text: str) -> URL:
-    """Return the base URL, or that of DEV for no text; raise ValueError if it is not a URL."""
-    return URL(text or DEV.api_url)
+    """Return the base URL, or that of DEV if it is empty; raise a usage error if it is not a URL."""
+    try:
+        return URL(text or DEV.api_url)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not a URL: {error}") from error
 
 
 def read_token_file(_: click.Context, __: click.Parameter, path: Path | None) -> str | None:

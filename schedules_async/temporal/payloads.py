@@ -17,7 +17,9 @@ from schedules_async._polling.forecast import Progress
 
 MAX_OPERATIONS = 1000  # of one workflow: its results are one payload, which Temporal limits to 2 MB
 _MAX_POLLS = 12  # in each heartbeat; more hardly change an interval (tests/temporal/test_payloads.py)
-_ERRORS: dict[str, Any] = {name: getattr(errors, name) for name in errors.__all__ if name.endswith("Error")}
+_ERRORS: dict[str, type[errors.SchedulesError]] = {
+    name: getattr(errors, name) for name in errors.__all__ if name.endswith("Error")
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Outcome:
         """Return the final snapshot, even of a failed operation, or the error that ended the wait."""
         if self.operation:
             return Operation.from_json(self.operation)
-        kind: type[errors.SchedulesError] = _ERRORS.get(self.error, errors.SchedulesError)
+        kind = _ERRORS.get(self.error, errors.SchedulesError)
         return kind(self.message, ref=OperationRef(self.schedule_id, self.operation_id))
 
     @property

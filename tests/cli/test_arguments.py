@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from yarl import URL
 
 from schedules_async import DEV, OperationRef
-from schedules_async.cli.arguments import parse_duration, parse_target, parse_targets, read_token_file
+from schedules_async.cli.arguments import parse_base_url, parse_duration, parse_target, parse_targets, read_token_file
 
 CONTEXT, OPTION = click.Context(click.Command("wait")), click.Option(["--token-file"])
 
@@ -70,6 +70,13 @@ def test_parse_target_reads_the_name(text: str, target: tuple[OperationRef, str]
 def test_names_are_those_that_were_given() -> None:
     targets = parse_targets(CHOSEN, OPTION, ["s/1", "a=s/1", "s/2", "s/1"])
     assert list(targets.items()) == [(OperationRef("s", "1"), "a"), (OperationRef("s", "2"), "")]
+
+
+def test_base_url_is_dev_or_a_url() -> None:
+    assert parse_base_url("") == URL(DEV.api_url)
+    assert parse_base_url("https://qa.example") == URL("https://qa.example")
+    with pytest.raises(click.BadParameter, match="'https://host:port' is not a URL"):
+        parse_base_url("https://host:port")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from environment import environment
 from event_loops import HastyLoop, turns
 from leaks import render, shows_secret
 from raw_servers import serve
-from sessions import MakeSession
+from sessions import MakeSession, traced_session
 
 from schedules_async import (
     AuthenticationError,
@@ -469,41 +469,20 @@ def test_trace_config_that_blocks_in_queue_is_timed(signal: str) -> None:
     ],
 )
 async def test_error_of_trace_config_is_never_retried(
-    server: FakeSchedules, clock: FakeClock, signal: str, kind: type[Exception]
+    server: FakeSchedules, signal: str, kind: type[Exception]
 ) -> None:
     """Also one that aiohttp wraps, as if it were a fault of the connection."""
-    error = kind("collector is down")
-
-    async def trace(*arguments: object) -> None:
-        del arguments  # they hold the request's headers
-        raise error
-
-    config = aiohttp.TraceConfig()
-    getattr(config, signal).append(trace)
     url = server.url.replace("127.0.0.1", "localhost")
-    async with (
-        aiohttp.ClientSession(trace_configs=[config]) as http,
-        SchedulesSession(server.token, base_url=url, clock=clock, http=http) as session,
-    ):
+    async with traced_session(server, signal, kind, base_url=url) as session:
         with pytest.raises(kind, match="collector is down") as caught:
             await session.get_operation(*server.start_operation())
         assert session.stats.requests == 1
     assert not shows_secret(render(caught.value))
 
 
-async def test_error_about_failed_request_has_no_context(server: FakeSchedules, clock: FakeClock) -> None:
+async def test_error_about_failed_request_has_no_context(server: FakeSchedules) -> None:
     """The frames of the fault of the request, and the fault itself, hold its headers."""
-
-    async def trace(*arguments: object) -> None:
-        del arguments
-        raise LookupError("collector is down")
-
-    config = aiohttp.TraceConfig()
-    config.on_request_exception.append(trace)
-    async with (
-        aiohttp.ClientSession(trace_configs=[config]) as http,
-        SchedulesSession(server.token, base_url=server.url, clock=clock, http=http) as session,
-    ):
+    async with traced_session(server, "on_request_exception", LookupError) as session:
         with pytest.raises(LookupError) as caught:
             await session.get_operation(*script(server, raw(b"HTTP/1.1 two hundred\r\n\r\n")))
     assert caught.value.__context__ is None
