@@ -19,7 +19,7 @@ from environment import INHERITED, environment
 
 _THREADS = 2  # of all processes together; more would slow down the tests beside them on two cores
 _TICK = 0.02  # seconds between two looks for a file
-_LONGEST_WAIT = 300  # seconds
+_LONGEST_WAIT = 200  # seconds
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
