@@ -1,10 +1,12 @@
 """The pages are true: excerpts are those of the examples, links lead somewhere, and every example runs."""
 
+import io
 import os
 import re
 import subprocess
 import sys
 import textwrap
+from contextlib import redirect_stderr
 from functools import partial
 from pathlib import Path
 
@@ -118,6 +120,19 @@ def test_example_runs_without_a_warning(early: dict[Path, Done], example: Path) 
         load(example.stem)  # skips the test if the example's extra is missing
     assert (early[example].exit_code, early[example].errors) == (0, "")
     assert early[example].output
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows cannot read a pipe without waiting")
+def test_programs_inherit_no_stream_of_a_test(tmp_path: Path) -> None:
+    """They run beside tests that redirect `sys.stderr`, and what they leave behind would keep its file open."""
+    program = tmp_path / "program.py"
+    program.write_text("print('done')")
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with io.FileIO(reading) as pipe:
+        with io.TextIOWrapper(io.FileIO(writing, "w")) as stream, redirect_stderr(stream):
+            assert run_files([[str(program)]], tmp_path, INHERITED) == [Done(0, "done\n", "")]
+        assert pipe.read(1) == b"", "the pipe has another writer"
 
 
 def run_tests(example: Path) -> "subprocess.CompletedProcess[str]":
