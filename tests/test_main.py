@@ -75,49 +75,6 @@ def test_module_runs_as_a_program() -> None:
     assert raised.value.code == 0
 
 
-def run_command(*arguments: str) -> tuple[int, str]:
-    """Return the exit code and the text on stderr."""
-    done = subprocess.run(
-        (*COMMAND, *arguments), env=environment(), capture_output=True, text=True, timeout=60, check=False
-    )
-    return done.returncode, done.stderr
-
-
-@pytest.mark.parametrize(
-    ("early", "exit_code"),
-    [(partial(run_command, "--version"), 0), (partial(run_command, "get", "nonsense"), 2)],
-    indirect=["early"],
-)
-def test_process_exits_with_the_exit_code(early: tuple[int, str], exit_code: int) -> None:
-    assert early[0] == exit_code
-    assert early[1].count("\n") == (1 if exit_code else 0)
-
-
-def interrupt(number: int) -> tuple[int | None, str]:
-    """Send a signal to the demo at its first line; return the exit code and the text on stderr."""
-    with subprocess.Popen(
-        (*COMMAND, "demo"), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
-    return process.returncode, errors
-
-
-@pytest.mark.parametrize(
-    ("early", "exit_code"),
-    [
-        (partial(interrupt, signal.SIGINT), 130),
-        (partial(interrupt, signal.SIGTERM), 143),
-        (partial(interrupt, signal.SIGHUP), 129),
-    ],
-    indirect=["early"],
-)
-def test_signal_ends_the_process_without_traceback(early: tuple[int, str], exit_code: int) -> None:
-    assert early == (exit_code, "")
-
-
 def wait_until(number: int) -> tuple[int | None, str, str, bool]:
     """Send a signal to a wait with a checkpoint at its first line.
 

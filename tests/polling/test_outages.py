@@ -91,7 +91,7 @@ async def test_identity_server_away_loses_no_running_wait(
 ) -> None:
     """The token ends meanwhile; a wait that begins then, and a single fetch, fail at once."""
     server.token_life = 100
-    session = make_session(auth=server.credentials())
+    session = make_session(auth=server.credentials(), polling=PollingPolicy.fixed(5))
     refs = [server.start_operation(400) for _ in range(3)]
     waits = [asyncio.create_task(session.wait_for_operation(ref)) for ref in refs]
     await clock.sleep(50)
