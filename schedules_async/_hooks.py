@@ -38,9 +38,9 @@ def _check_hooks(hooks: Iterable[Callable[[Any], object]]) -> tuple[Callable[[An
 class Hooks:
     """Logs each event and calls the hooks with it, in order, in a callback of the event loop of its own.
 
-    One callback delivers all events of a step, and so before the callers go on that the step has woken. A hook runs in
-    a copy of the context in which the event was emitted. An exception that it raises affects nothing else; the first
-    one of each hook is logged.
+    All events that one step of the event loop emits are delivered by one callback, before the callers that the step
+    woke go on. A hook runs in a copy of the context in which the event was emitted. An exception that it raises affects
+    nothing else; the first one of each hook is logged.
     """
 
     _hooks: tuple[Callable[[Any], object], ...] = field(default=(), converter=_check_hooks)

@@ -23,7 +23,7 @@ class SessionStats:
     `requests` is the number of requests sent to the API (token requests do not count), `not_modified` that of 304
     answers, `throttled` that of answers that throttled the session, `retried` that of retries after a transient fault,
     and `updates` that of changes. `in_flight` is the number of requests that await their answer now, and `closed_for`
-    the seconds for which a 429 still pauses the session. `learned_from` is the number of ended operations that help to
+    the seconds for which the session is still throttled. `learned_from` is the number of ended operations that help to
     predict the ends of others: each that was found running, unless its intervals were fixed or its start is unknown.
     """
 

@@ -123,7 +123,10 @@ class NotFoundError(ResponseError):
 
 
 class RateLimitedError(ResponseError):
-    """429; it is raised if the pause is longer than the policy allows (`max_retry_after`)."""
+    """429; it is raised if the pause is longer than the policy allows (`max_retry_after`).
+
+    A 503 with Retry-After pauses the session too, and is then raised as a ServerError.
+    """
 
 
 class ServerError(ResponseError):

@@ -1,1 +1,1 @@
-"""Bearer tokens: token providers, client credentials, and the environments with their identity servers."""
+"""Bearer tokens: token providers, client credentials, identity servers, and the variables that name them."""

@@ -83,7 +83,7 @@ class ClientCredentials:
         self._borrowed = check_borrowed(http)
         self._clock = to_clock(clock)
         self._token: _Token | None = None
-        self._refusal: tuple[float, AuthenticationError] | None = None  # nothing is sent before that time
+        self._closed: tuple[float, AuthenticationError] | None = None  # nothing is sent before that time
         self._renewal = SingleFlight(self._renew)
         self.in_flight: int = 0  # token requests under way now: one or none
 
@@ -113,13 +113,13 @@ class ClientCredentials:
             return token.text
 
     async def aclose_idle(self) -> None:
-        """End a renewal that no caller waits for; a session that closes calls this, and others go on."""
+        """End a renewal that no caller waits for; a session that closes calls this."""
         await self._renewal.aclose()
 
     async def _renew(self) -> _Token:
         """Request a token in at most three attempts, but none before the identity server's Retry-After has passed."""
-        if self._refusal is not None and self._clock.monotonic() < self._refusal[0]:
-            raise copy_error(self._refusal[1])
+        if self._closed is not None and self._clock.monotonic() < self._closed[0]:
+            raise copy_error(self._closed[1])
         attempt = 1
         while isinstance(outcome := await self._request(), SchedulesError):
             delay = retry_delay(outcome, attempt, random.random())
@@ -129,7 +129,7 @@ class ClientCredentials:
             await self._clock.sleep(delay)
         if self._token is not None and self._token.text == outcome.text:
             outcome.settled_until = self._clock.monotonic() + _RENEWAL_DELAY
-        self._token, self._refusal = outcome, None
+        self._token, self._closed = outcome, None
         return outcome
 
     def _fail(self, fault: SchedulesError, attempts: int) -> AuthenticationError:
@@ -139,7 +139,7 @@ class ClientCredentials:
         error = AuthenticationError(text, code=getattr(fault, "code", None), retry_after=retry_after)
         error.is_transient = fault.is_transient or fault.is_throttling
         if retry_after is not None:
-            self._refusal = (now + retry_after, error)
+            self._closed = (now + retry_after, error)
         if self._token is not None:
             self._token.renew_at = now + _RENEWAL_DELAY
         return error

@@ -1,8 +1,8 @@
 """Bearer tokens: their providers, and the renewal of a rejected one, once for all requests.
 
-A new source of tokens is a class with `get_token`, in a module of its own like `client_credentials.py`. Only if it has
-a shorthand, as text is the shorthand of a fixed token, or a renewal in the background, does `Tokens` need a branch.
-Export it in `schedules_async/__init__.py`.
+A new source of tokens is a class with `get_token`, in a module of its own like `client_credentials.py`, which
+shares one request among callers with `SingleFlight`. Export it in `schedules_async/__init__.py`. `Tokens` needs a
+branch only for a shorthand, as text is that of a fixed token, or for a renewal in the background.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ LONGEST_TOKEN_ATTEMPT = 30.0  # seconds
 
 @runtime_checkable
 class TokenProvider(Protocol):
-    """A provider of bearer tokens, asked before each request; one provider may serve several sessions.
+    """A provider of bearer tokens, called before each request; one provider may serve several sessions.
 
     It stores its token itself, may be called by many requests at once, and has 30 seconds for each call. An exception
     that it raises becomes an AuthenticationError; a result that is not a usable token raises ValueError or TypeError.
@@ -56,7 +56,7 @@ class Tokens:
         """Return a usable token within 30 seconds; an exception of the provider becomes an AuthenticationError."""
         try:
             async with asyncio.timeout(LONGEST_TOKEN_ATTEMPT):
-                token = BearerToken(await self._ask(rejected))
+                token = BearerToken(await self._call_source(rejected))
         except (Exception, asyncio.CancelledError) as error:
             task = asyncio.current_task()
             is_cancelled = isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling())
@@ -77,8 +77,8 @@ class Tokens:
                 return token
         return await self._renewal.result(rejected)
 
-    async def _ask(self, rejected: BearerToken | None) -> str:
-        """Ask the provider, or call the function, which may be async."""
+    async def _call_source(self, rejected: BearerToken | None) -> str:
+        """Return the token of the provider, or of the function, which may be async."""
         if isinstance(self._source, TokenProvider) and not isinstance(self._source, type):
             return await self._source.get_token(rejected=None if rejected is None else rejected.text)
         token: Awaitable[str] | str = self._source()

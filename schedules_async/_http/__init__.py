@@ -1,1 +1,1 @@
-"""One GET and its answer: transport, bodies, headers, responses, retries and URLs."""
+"""One GET and its answer: transport, borrowed sessions, bodies, responses, retries and URLs."""

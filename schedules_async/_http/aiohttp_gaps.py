@@ -14,7 +14,7 @@ _USED = "schedules_async has used it"  # an attribute of connections that have c
 
 
 class NotSentError(Exception):
-    """The request was not sent: it waited for its token or its connection, when something closed or cancelled it."""
+    """The request was not sent: it was closed or cancelled while it waited for its token or its connection."""
 
 
 class StaleConnectionError(Exception):
@@ -98,7 +98,7 @@ class _Guard:
 def find_callers_error(fault: BaseException) -> BaseException | None:
     """Return the exception that a trace config of the caller's raised, None if none did; aiohttp wraps some.
 
-    Its signal is among the frames.
+    Trace configs are called by aiosignal, which is then among the frames.
     """
     return next((each for each in _chain(fault) if "aiosignal" in _packages(each)), None)
 

@@ -39,10 +39,11 @@ def check_borrowed(http: aiohttp.ClientSession | None) -> aiohttp.ClientSession 
 def open_client(
     borrowed: aiohttp.ClientSession | None, proxy: Proxy | None, connector: Mapping[str, Any], **options: Any
 ) -> aiohttp.ClientSession:
-    """Return a new client, to be closed by the caller of this function; `connector` has the options of its own one.
+    """Return a new client, to be closed by the caller of this function.
 
-    Of a borrowed session it uses the connector, which stays open. It never uses the session's cookies, default headers,
-    auth, timeouts or middlewares. Raise ValueError if the borrowed session was closed meanwhile.
+    `connector` holds the options of the connector that is created if none is borrowed; that of a borrowed session stays
+    open. The client never uses the session's cookies, default headers, auth, timeouts or middlewares. Raise ValueError
+    if the borrowed session was closed meanwhile.
     """
     check_borrowed(borrowed)
     return aiohttp.ClientSession(
@@ -59,7 +60,8 @@ def open_client(
 def find_proxy(borrowed: aiohttp.ClientSession | None, url: URL) -> Proxy | None:
     """Return the proxy for a URL: a borrowed session's own, else that of the environment if it has `trust_env`.
 
-    Plain http is for this machine only: a proxy on another would see the token, and would connect to itself. aiohttp
+    For plain http, which is for loopback only, a proxy on another machine is ignored: it would see the token, and its
+    loopback is another one. aiohttp
     has no public attribute for a session's `proxy` and its `proxy_auth`.
     """
     if borrowed is None:

@@ -13,14 +13,14 @@ from schedules_async._clock import to_seconds
 class RetryPolicy:
     """How transient faults are retried: connection faults, timeouts, 408, 500, 502, 503 and 504.
 
-    A single fetch makes at most `attempts` requests (default 5; 1 disables retries). A wait gives up later: once it
-    has met that many faults in a row and `max_outage` (300) seconds have passed since the first of them. With 0
+    A single fetch gives up after `attempts` transient faults (default 5; 1 disables retries). A wait gives up later:
+    once it has met that many faults in a row and `max_outage` (300) seconds have passed since the first of them. With 0
     `attempts` alone decides, with `math.inf` the wait's own timeout. The delay before the n-th retry is drawn from 0
     to `base` (0.5 s) doubled n-1 times, at most `max_pause` (30 s).
 
     A 429 is not a fault. `max_retry_after` (120 s) is the longest that 429s may delay a single fetch in total. A wait
-    ignores it, and ends when a 429 pauses it for longer than `PollingPolicy.max_retry_after`. Negative seconds and NaN
-    raise ValueError.
+    ignores it, and ends when a 429 would pause it for longer than `PollingPolicy.max_retry_after`. Negative seconds and
+    NaN raise ValueError.
 
     The longest delays before the first retries, and before a late one:
 

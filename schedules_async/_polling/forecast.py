@@ -165,7 +165,7 @@ class Progress:
     _run: float = field(init=False, default=0.0)  # seconds from the start to the last poll
     _range: TimeRemaining | None = field(init=False, default=None)
     _promises: Promises | None = field(init=False, default=None)  # None before the first
-    _is_partly_seen: bool = field(init=False, default=False)  # it ran before the first poll, for an unknown time
+    _has_unknown_start: bool = field(init=False, default=False)  # it ran before the first poll, for an unknown time
     _first_poll_at: float | None = field(init=False, default=None)
     _last_poll_at: float = field(init=False, default=0.0)
     _clock: _ServerClock = field(init=False, factory=_ServerClock)
@@ -183,7 +183,7 @@ class Progress:
         age = self._clock.seconds_since(operation.created_at, now)
         if self._first_poll_at is None:
             self._first_poll_at = now
-            self._is_partly_seen = age is None and operation.fraction > 0
+            self._has_unknown_start = age is None and operation.fraction > 0
         self.age = max(now - self._first_poll_at, age or 0.0)
         self._run = self._start.seconds_since(now, self.age, self._clock)
         self.remaining = self._range = self._foresee(operation, now)
@@ -208,7 +208,7 @@ class Progress:
 
     def consult(self, experience: Experience) -> None:
         """Set `ends`, and calibrate the expected range, from what the session has learned of siblings."""
-        if self._is_partly_seen or not experience.count:
+        if self._has_unknown_start or not experience.count:
             return
         promises, remaining = self._promises, self.remaining
         ends = experience.ends(promises, self.age, self._run)
@@ -230,7 +230,7 @@ class Progress:
             until_end = elapsed / 2
         else:
             until_end = min(max(elapsed + _MAX_LAG - late, 0.0), elapsed)
-        if not self._is_partly_seen:
+        if not self._has_unknown_start:
             experience.learn(self._promises, self.age + until_end, self._run + until_end)
 
     def time_remaining(self, now: float) -> TimeRemaining | None:

@@ -1,6 +1,7 @@
 """When requests may leave, and at what rate. Without clock and I/O: the time is an argument.
 
-How long a 429 closes the gate is computed in `Fetcher._learn` of `_polling/fetcher.py`, whom it ends in `poller.py`.
+`Fetcher._learn` of `_polling/fetcher.py` computes how long a 429 closes the gate, and `PollerPool.end_impatient` of
+`_polling/poller.py` ends the waits that do not accept it.
 """
 
 import math
@@ -18,9 +19,9 @@ _FIRST_RATE, _HIGHEST_RATE = 5.0, 1000.0  # requests a second, for an unknown qu
 _LOWEST_RATE = 1.0
 _GROWTHS = (1.0, 0.05)  # each second, as a share of the rate: before any 429, and after the first
 _LEAST_GROWTH, _GROWTH_TIME = 0.5, 20.0  # after later ones: in 20 s, by the growth since the last cut, at least 0.5
-_FIRST_CUT = 0.5  # the share of the rate that remains at the first 429
-_CUT = 0.95  # at later 429s
-_LARGEST_CUT = 0.8  # the least share that remains at a 429 of a short window
+_SHARE_AFTER_FIRST_CUT = 0.5  # of the rate: what remains at the first 429
+_SHARE_AFTER_CUT = 0.95  # at later 429s
+_LEAST_SHARE_AFTER_CUT = 0.8  # at a 429 of a short window
 _LONGEST_SHORT_WINDOW = 2.0  # seconds
 _SHORTEST_ROUND = 1.0  # seconds between two cuts
 _SHARE_OF_ACCEPTED = 0.95
@@ -28,8 +29,8 @@ _ROUNDING = 0.5  # seconds by which a Retry-After is too long on average, as it 
 _FIRST_IN_FLIGHT = 8
 MAX_IN_FLIGHT = 100
 _STALLED_INTERVAL = 0.05  # seconds between requests while `_in_flight_limit` of them are unanswered
-_FAULTS_OF_OUTAGE = 3  # transient faults in a row
-_PROBE_INTERVAL = 0.5  # seconds between requests during an outage
+_FAULTS_BEFORE_PROBES = 3  # transient faults in a row
+_PROBE_INTERVAL = 0.5  # seconds between requests then
 
 
 @frozen
@@ -114,8 +115,8 @@ class RateLimiter:
     `closed_until` and lowers the learned rate, once for all requests sent before that cut. An answer raises the rate
     only if the rate has held a request back since the previous one, and in proportion to the time since then (a second
     at most); otherwise it reveals nothing about the quota. At most `max_in_flight` requests are in flight: few at
-    first, one more after each accepted one, and after each twentieth of a second without an answer. During an outage
-    (transient faults in a row) a few requests a second probe the service.
+    first, one more after each accepted one, and after each twentieth of a second without an answer. After
+    transient faults in a row, a few requests a second probe the service until it answers.
     """
 
     limits: Sequence[RateLimit] = field(converter=_check_rate_limits)
@@ -158,7 +159,7 @@ class RateLimiter:
             return math.inf
         if self.in_flight >= self._in_flight_limit:
             at = max(at, self._last_sent + _STALLED_INTERVAL)
-        if self._faults >= _FAULTS_OF_OUTAGE:
+        if self._faults >= _FAULTS_BEFORE_PROBES:
             at = max(at, self._last_sent + _PROBE_INTERVAL)
         for window in self._windows:
             rate, answered = window.lasting_rate(now, self.in_flight), window.answered
@@ -211,8 +212,8 @@ class RateLimiter:
             window.answered.append(now)
 
     def accept(self, now: float) -> bool:
-        """Learn from an answer that was neither a 429 nor a transient fault; return whether it ended an outage."""
-        was_outage = self._faults >= _FAULTS_OF_OUTAGE
+        """Learn from an answer that was neither a 429 nor a transient fault; return whether it ended the probes."""
+        was_probing = self._faults >= _FAULTS_BEFORE_PROBES
         self._accepted += 1
         self._faults = self.throttled_in_a_row = 0
         self._in_flight_limit = min(self._in_flight_limit + 1, MAX_IN_FLIGHT)
@@ -224,7 +225,7 @@ class RateLimiter:
             else:  # the same for all sessions that share a quota, so that their shares become fair
                 growth = max(self.rate - self._rate_after_cut, _LEAST_GROWTH) / _GROWTH_TIME
             self.rate = min(self.rate + min(now - since, 1.0) * growth, self._known_rate)
-        return was_outage
+        return was_probing
 
     def fault(self) -> None:
         """Count a transient fault."""
@@ -252,11 +253,11 @@ class RateLimiter:
         The accepted rate measures a quota in fixed windows. It is ignored if demand was low, and at the first 429 if
         the window is short: there it is inexact, as Retry-After is rounded up and the rate still grows fast.
         """
-        rate = self.rate * (_CUT if self._cuts else _FIRST_CUT)
+        rate = self.rate * (_SHARE_AFTER_CUT if self._cuts else _SHARE_AFTER_FIRST_CUT)
         is_short = until - now <= _LONGEST_SHORT_WINDOW
         if self._busy_since is not None and self._accepted and (self._cuts or not is_short):
             seconds = max(until - _ROUNDING - self._busy_since, now - self._busy_since, _SHORTEST_ROUND)
             found = _SHARE_OF_ACCEPTED * self._accepted / seconds
-            rate = min(rate, max(found, self.rate * _LARGEST_CUT) if is_short else found)
+            rate = min(rate, max(found, self.rate * _LEAST_SHARE_AFTER_CUT) if is_short else found)
         self.rate = self._rate_after_cut = max(rate, min(self.rate, _LOWEST_RATE))
         self._cuts, self._last_cut, self._accepted = self._cuts + 1, now, 0

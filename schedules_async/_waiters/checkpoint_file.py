@@ -17,7 +17,7 @@ _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)  # O_
 
 @frozen
 class CheckpointFile:
-    """The checkpoint of a wait in a file: saved after each change, it lets another process resume the wait.
+    """The checkpoint of a wait in a file: if it is saved after each change, another process can resume the wait.
 
     A reader of the file sees the old checkpoint or the new one, never a part of one, even if the process is killed.
     The file keeps its mode; a new one gets the mode that the umask leaves. If `path` is a symbolic link, it stays one,

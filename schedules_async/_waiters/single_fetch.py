@@ -33,7 +33,7 @@ class SingleFetch(Subscriber):
             del self, outcome  # avoid a cycle of the exception, its traceback and this frame
 
     def tolerates(self, until: float, now: float) -> bool:
-        """Return True if the gate opens within `max_retry_after` seconds of the first 429."""
+        """Return True if the gate opens within `max_retry_after` seconds of the first call of this method."""
         if self._throttled_since is None:
             self._throttled_since = now
         return until - self._throttled_since <= self.max_retry_after
