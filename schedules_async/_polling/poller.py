@@ -5,9 +5,9 @@ what the outcome means for each subscriber, plans the next poll, and only then n
 
 A 429, or a 503 with Retry-After, closes the gate for the whole session: `Fetcher._learn` computes the pause, which is
 Retry-After or the session's own backoff, and emits `Throttled`. `PollerPool.end_impatient` then ends those subscribers,
-of any operation, that do not accept so long a pause, with the RateLimitedError, which an iteration raises after its
-unread snapshots; a wait accepts its policy's `max_retry_after` (an hour by default). The polls of the others stay due,
-and the request queue holds them until the gate opens. The 503 is a transient fault too.
+of any operation, that do not accept so long a pause: with the answer, a RateLimitedError or a ServerError, which an
+iteration raises after its unread snapshots. A wait accepts its policy's `max_retry_after` (an hour by default). The
+polls of the others stay due, and the request queue holds them until the gate opens. The 503 is a transient fault too.
 """
 
 import asyncio
@@ -56,9 +56,9 @@ class PollCancelledError(Exception):
     """The task of a poll was cancelled from outside, for instance by a framework that cancels all tasks."""
 
 
-# Outcomes that reveal nothing about the operation, so that the poll is repeated.
+# Outcomes that reveal nothing about the operation: it is polled again, and no event of the poll is emitted.
 _INCONCLUSIVE = (NotSentError, StaleConnectionError, PollCancelledError)
-_RETRIED = (*_INCONCLUSIVE, RateLimitedError)
+_POLLED_AGAIN = (*_INCONCLUSIVE, RateLimitedError)
 _ABOUT_OPERATION = (Fetched, NotFoundError)
 
 
@@ -121,8 +121,7 @@ class Poller:
     _retry_after: float = field(init=False, default=0.0)
     _faults: int = field(init=False, default=0)  # transient ones in a row
     _retry_at: float = field(init=False, default=-math.inf)
-    _asked_until: float = field(init=False, default=-math.inf)  # by the Retry-After of a transient fault
-    _problem: SchedulesError | None = field(init=False, default=None)  # of the last fetch
+    _retry_after_until: float = field(init=False, default=-math.inf)  # by the Retry-After of a transient fault
     _cancellations: int = field(init=False, default=0)  # of fetches from outside, since the last outcome
 
     @property
@@ -142,7 +141,7 @@ class Poller:
         if subscriber.policy is not None and self._polled_at > -math.inf:
             self._plan(subscriber, subscriber.policy, {})
         if subscriber.policy is None:
-            self._faults, self._retry_at, self._asked_until = 0, -math.inf, -math.inf
+            self._faults, self._retry_at, self._retry_after_until = 0, -math.inf, -math.inf
         if not is_in_use:
             self._found_running_at = -math.inf
         self.subscribers[subscriber] = None
@@ -228,7 +227,7 @@ class Poller:
             self.end(tuple(self.subscribers), error)
 
     def _on_cancelled(self) -> Exception:
-        """Return PollCancelledError, after which the poll is repeated; from the 21st in a row on, a TransportError."""
+        """Return PollCancelledError, after which the poll is due again; for every 21st in a row, a TransportError."""
         self._cancellations += 1
         self._retry_at = self._pool.timers.now() + self._pool.retry.base * self._pool.random()
         if self._cancellations <= _MAX_CANCELLATIONS:
@@ -295,14 +294,11 @@ class Poller:
             self._progress.teach(self._pool.experience, fetched.operation, now, fetched.date)
 
     def _count_faults(self, outcome: Outcome, now: float) -> None:
-        """Keep the problem of a fetch; count transient faults in a row, for the backoff and for each subscriber."""
+        """Keep the problem of a fetch, and count transient faults in a row, for each subscriber and the backoff."""
         if isinstance(outcome, _INCONCLUSIVE):
             return
         self._cancellations = 0
         problem = outcome if isinstance(outcome, SchedulesError) else None
-        if problem is None and self._problem is None:
-            return
-        self._problem = problem
         is_fault = problem is not None and problem.is_transient
         for subscriber in self.subscribers:
             subscriber.last_problem = problem
@@ -314,8 +310,8 @@ class Poller:
         if is_fault:
             self._faults += 1
             delay = backoff_delay(self._pool.retry, self._faults, self._pool.random())
-            self._asked_until = now + (getattr(problem, "retry_after", None) or 0.0)
-            self._retry_at = max(now + delay, self._asked_until)
+            self._retry_after_until = now + (getattr(problem, "retry_after", None) or 0.0)
+            self._retry_at = max(now + delay, self._retry_after_until)
         elif not isinstance(outcome, RateLimitedError):
             self._faults, self._retry_at = 0, -math.inf
 
@@ -324,9 +320,9 @@ class Poller:
         if isinstance(outcome, Fetched):
             subscriber.polls += 1
             return subscriber.conclude(outcome.operation, now)
-        if isinstance(outcome, _RETRIED):
+        if isinstance(outcome, _POLLED_AGAIN):
             return None
-        if isinstance(outcome, ResponseError | TransportError) and outcome.is_transient:
+        if isinstance(outcome, SchedulesError) and outcome.is_transient:
             delay = getattr(outcome, "retry_after", None) or 0.0
             is_tolerated = delay <= subscriber.max_retry_after
             if isinstance(outcome, AuthenticationError):  # the identity server is unavailable
@@ -376,15 +372,15 @@ class Poller:
         progress.consult(pool.experience)
         interval, slack = check_interval(policy, policy.interval(progress, seed, sample)), 0.0
         if load > 1:
-            stretched = check_interval(policy, policy.interval(progress, seed, sample, load))
-            slack = min(max(stretched - interval, 0.0), len(pool.pollers) / pool.queue.lasting_rate)
+            under_load = check_interval(policy, policy.interval(progress, seed, sample, load))
+            slack = min(max(under_load - interval, 0.0), len(pool.pollers) / pool.queue.lasting_rate)
         progress.ends = ()  # too large to keep for thousands of operations
         return interval, slack
 
     def _emit(self, outcome: Outcome, now: float, seconds: float, *, is_change: bool) -> None:
         """Emit the events of a fetch, to be delivered later; the fetcher emits that of a 429."""
         hooks = self._pool.hooks
-        if isinstance(outcome, _RETRIED):
+        if isinstance(outcome, _POLLED_AGAIN):
             return
         if self.subscribers and isinstance(outcome, SchedulesError) and outcome.is_transient:
             self._pool.counts["retried"] += 1
@@ -412,7 +408,7 @@ class Poller:
     def retry_now(self, now: float) -> None:
         """End the backoff delay, because the service answers again; not before a Retry-After, if it asked for one."""
         if self._retry_at > now:
-            self._retry_at = max(now, self._asked_until)
+            self._retry_at = max(now, self._retry_after_until)
             self._schedule()
 
 
@@ -514,7 +510,7 @@ class PollerPool:
         self.fetcher.on_recovery = partial(self.loop.call_soon, self.on_recovery, context=self.context)
 
     def on_recovery(self) -> None:
-        """Poll every operation that waits for a backoff delay at once, within the limits: an outage is over."""
+        """At once, within the limits, poll all operations that wait for a backoff delay: an outage is over."""
         now = self.timers.now()
         for poller in tuple(self.pollers.values()):
             poller.retry_now(now)

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from attrs import define, field, frozen, setters
-from attrs.validators import ge, instance_of, le
+from attrs.validators import ge, gt, instance_of, le, lt
 
 from schedules_async._clock import to_seconds
 
@@ -42,17 +42,12 @@ class RateLimit:
     """
 
     calls: int = field(validator=[instance_of(int), ge(1), le(sys.maxsize)])
-    per: float = field(converter=to_seconds)
+    per: float = field(converter=to_seconds, validator=[gt(0.0), lt(math.inf)])
 
     @calls.validator
     def _check_calls(self, _: object, value: int) -> None:
         if isinstance(value, bool):
             raise TypeError("calls must be a number, not a bool")
-
-    @per.validator
-    def _check_per(self, _: object, value: float) -> None:
-        if not 0 < value < math.inf:
-            raise ValueError(f"per must be positive and finite, not {value}")
 
 
 # The vendor's page "Rate limits and quotas".

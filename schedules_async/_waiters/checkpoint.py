@@ -57,12 +57,11 @@ def read_checkpoint(text: str) -> Checkpoint:
         raise TypeError(f"a checkpoint must be text, not {type(text).__name__}")
     try:
         document = read_json(text)
-        is_ours = document["format"] == _FORMAT
+        if document["format"] != _FORMAT:
+            raise ValueError("another format")
         version, digest, wait = document["version"], document["digest"], document["wait"]
     except _MALFORMED as error:
         raise ValueError("the text is not a checkpoint of schedules_async") from error
-    if not is_ours:
-        raise ValueError("the text is not a checkpoint of schedules_async")
     if version != _VERSION or isinstance(version, bool | float):
         raise ValueError(f"this checkpoint is of version {version!r:.20}; this release reads version {_VERSION}")
     try:
