@@ -145,7 +145,7 @@ class SchedulesSession:
         """
         pool = self._pool
         if pool is not None and not pool.is_on_its_loop():
-            self._is_closed, self._pool = True, None
+            self._is_closed = True
             await self._transport.aclose()
             return
         self._is_closed = True

@@ -761,6 +761,7 @@ def test_close_after_its_loop_ended_lets_go() -> None:
     with pytest.raises(SessionClosedError):
         asyncio.run(session.get_operation("s", "o"))
     assert "closed" in repr(session)
+    assert session.stats.requests > 0
 
 
 @pytest.mark.parametrize("limit", [1, 10])
