@@ -1,6 +1,6 @@
 """Tokens from client credentials: one request however many callers wait, and renewal before expiry.
 
-This is the OAuth 2 client credentials grant (RFC 6749 section 4.4).
+This is the OAuth 2 client credentials answer (RFC 6749 section 4.4).
 """
 
 import asyncio
@@ -121,16 +121,16 @@ class ClientCredentials:
         if self._closed is not None and self._clock.monotonic() < self._closed[0]:
             raise copy_error(self._closed[1])
         attempt = 1
-        while isinstance(outcome := await self._request(), SchedulesError):
-            delay = retry_delay(outcome, attempt, random.random())
+        while isinstance(answer := await self._request(), SchedulesError):
+            delay = retry_delay(answer, attempt, random.random())
             if delay is None:
-                raise self._fail(outcome, attempt) from outcome
+                raise self._fail(answer, attempt) from answer
             attempt += 1
             await self._clock.sleep(delay)
-        if self._token is not None and self._token.text == outcome.text:
-            outcome.settled_until = self._clock.monotonic() + _RENEWAL_DELAY
-        self._token, self._closed = outcome, None
-        return outcome
+        if self._token is not None and self._token.text == answer.text:
+            answer.settled_until = self._clock.monotonic() + _RENEWAL_DELAY
+        self._token, self._closed = answer, None
+        return answer
 
     def _fail(self, fault: SchedulesError, attempts: int) -> AuthenticationError:
         now, retry_after = self._clock.monotonic(), getattr(fault, "retry_after", None)

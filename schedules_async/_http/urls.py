@@ -1,6 +1,7 @@
 """URLs to which a secret may be sent: https, or this machine. Pure."""
 
 import ipaddress
+from contextlib import suppress
 
 from yarl import URL
 
@@ -17,10 +18,11 @@ def check_url(name: str, value: str | URL) -> URL:
     """Return the URL, which may have a query (RFC 6749 section 3.2); raise ValueError unless https or loopback."""
     if not isinstance(value, str | URL):
         raise TypeError(f"{name} must be a URL, not {type(value).__name__}")
-    try:
+    url = None
+    with suppress(ValueError):  # its text may repeat a password
         url = URL(value)
-    except ValueError:
-        raise ValueError(f"{name} is not a URL") from None  # what was raised may repeat a password
+    if url is None:
+        raise ValueError(f"{name} is not a URL")
     if url.user is not None or url.password is not None:
         raise ValueError(f"{name} must not carry credentials")
     if url.raw_fragment:

@@ -16,21 +16,21 @@ class SingleFetch(Subscriber):
     policy: None = None
     max_retry_after: float = math.inf
     learns: bool = False
-    _outcome: "asyncio.Future[Ending]" = field(init=False)
+    _ending: "asyncio.Future[Ending]" = field(init=False)
     _throttled_since: float | None = field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
-        self._outcome = asyncio.get_running_loop().create_future()
+        self._ending = asyncio.get_running_loop().create_future()
 
     async def result(self) -> Operation:
         """Return the snapshot, or raise the error of the fetch."""
-        outcome = await self._outcome
+        ending = await self._ending
         try:
-            if isinstance(outcome, BaseException):
-                raise outcome
-            return outcome
+            if isinstance(ending, BaseException):
+                raise ending
+            return ending
         finally:
-            del self, outcome  # avoid a cycle of the exception, its traceback and this frame
+            del self, ending  # avoid a cycle of the exception, its traceback and this frame
 
     def tolerates(self, until: float, now: float) -> bool:
         """Return True if the gate opens within `max_retry_after` seconds of the first call of this method."""
@@ -43,9 +43,9 @@ class SingleFetch(Subscriber):
         return operation
 
     def on_change(self, operation: Operation) -> None:
-        """Ignore the snapshot, which is also the outcome."""
+        """Ignore the snapshot, which is also the ending."""
 
     def on_end(self, ending: Ending) -> None:
         """Pass the ending to the caller, unless the caller was cancelled."""
-        if not self._outcome.done():
-            self._outcome.set_result(ending)
+        if not self._ending.done():
+            self._ending.set_result(ending)
