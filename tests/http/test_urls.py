@@ -44,6 +44,7 @@ def test_https_and_loopback_urls_are_accepted(check: Callable[[str | URL], str |
         ("https://example.com ", ValueError, "_url must be an absolute"),
         ("https://example.com:port/t", ValueError, "_url is not a URL"),
         ("https://user:word@[/t", ValueError, "_url is not a URL"),
+        ("https://user:word@\u2100.example.com/t", ValueError, "_url is not a URL"),  # urllib's error repeats it
         ("https://user:word@example.com/t", ValueError, "credentials"),
         ("ftp://user:word@example.com/t", ValueError, "credentials"),
         ("https://example.com/t#part", ValueError, "fragment"),
