@@ -7,6 +7,7 @@ from yarl import URL
 
 from schedules_async._auth.client_credentials import ClientCredentials
 from schedules_async._auth.environments import DEV, PRODUCTION, QA
+from schedules_async._http.urls import check_url
 
 TOKEN, CLIENT_ID, CLIENT_SECRET = "SCHEDULES_TOKEN", "SCHEDULES_CLIENT_ID", "SCHEDULES_CLIENT_SECRET"
 TOKEN_URL, BASE_URL = "SCHEDULES_TOKEN_URL", "SCHEDULES_BASE_URL"
@@ -25,7 +26,7 @@ def read_auth(base_url: str | URL, http: aiohttp.ClientSession | None = None) ->
         raise ValueError(f"no token: set {TOKEN}, or {CLIENT_ID} and {CLIENT_SECRET}")
     if not client_id or not secret:
         raise ValueError(f"{CLIENT_SECRET if client_id else CLIENT_ID} is not set")
-    token_url = os.environ.get(TOKEN_URL, "").strip() or _TOKEN_URLS.get(URL(base_url).host)
+    token_url = os.environ.get(TOKEN_URL, "").strip() or _TOKEN_URLS.get(check_url("base_url", base_url).host)
     if token_url is None:
         raise ValueError(f"the identity server of {base_url} is unknown: set {TOKEN_URL}")
     return ClientCredentials(client_id, secret, token_url=token_url, http=http)

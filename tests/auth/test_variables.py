@@ -77,6 +77,12 @@ def test_unusable_variable_is_a_value_error(variables: dict[str, str], problem: 
     assert "canary" not in str(raised.value)
 
 
+def test_unusable_base_url_is_named_without_password() -> None:
+    with environment(**{**UNSET, **CLIENT}), pytest.raises(ValueError, match="^base_url is not a URL") as raised:
+        read_auth("https://user:canary-@\u2100.example")
+    assert raised.value.__context__ is None
+
+
 async def test_session_from_env_asks_the_named_service() -> None:
     """Options win over variables."""
     async with FakeSchedules() as server:
