@@ -78,7 +78,7 @@ def test_unusable_variable_is_a_value_error(variables: dict[str, str], problem: 
 
 
 def test_unusable_base_url_is_named_without_password() -> None:
-    with environment(**{**UNSET, **CLIENT}), pytest.raises(ValueError, match="^base_url is not a URL") as raised:
+    with environment(**{**UNSET, **CLIENT}), pytest.raises(ValueError, match=r"^base_url is not a URL") as raised:
         read_auth("https://user:canary-@\u2100.example")
     assert raised.value.__context__ is None
 
