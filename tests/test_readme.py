@@ -10,6 +10,7 @@ from contextlib import redirect_stderr
 from functools import partial
 from pathlib import Path
 
+import early_process
 import pytest
 from chromium import load
 from environment import INHERITED
@@ -120,6 +121,16 @@ def test_example_runs_without_a_warning(early: dict[Path, Done], example: Path) 
         load(example.stem)  # skips the test if the example's extra is missing
     assert (early[example].exit_code, early[example].errors) == (0, "")
     assert early[example].output
+
+
+def main_module() -> str | None:
+    return sys.modules["__main__"].__file__
+
+
+@pytest.mark.parametrize("early", [main_module], indirect=True)
+def test_early_function_runs_in_no_process_of_tests(early: str) -> None:
+    """Tests replace `sys.stderr`, the environment and signal handlers, and a process inherits what it finds."""
+    assert early == early_process.__file__
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows cannot read a pipe without waiting")

@@ -1,18 +1,20 @@
 """A pytest plugin: slow functions that a test names as its parameter `early` start when the suite starts.
 
-They run processes that mostly wait, in threads beside the other tests: each passes them `environment.INHERITED`, and
-uses nothing that is not safe for threads, such as the filters of warnings. The tests themselves come last. Each process
+They run processes that mostly wait, in threads of a process of their own: no test that runs meanwhile and replaces the
+environment, a stream or the handler of a signal changes what they inherit. The tests themselves come last. Each process
 of pytest-xdist starts its share of the functions and leaves the results in files, since any of them may get the tests.
 """
 
 import math
 import pickle
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import early_process
 import pytest
 import trustme
 from environment import INHERITED, environment
@@ -48,17 +50,6 @@ def few_certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         yield
 
 
-def _leave_result(function: Callable[[], Any], path: Path) -> None:
-    """Write what a function returns, or the exception that it raises, to a file that appears when it is whole."""
-    try:
-        result = pickle.dumps((function(), None))
-    except Exception as error:
-        result = pickle.dumps((None, error))
-    part = path.with_suffix(".part")
-    part.write_bytes(result)
-    part.replace(path)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def early_files(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, few_certificates: None
@@ -70,12 +61,17 @@ def early_files(
     folder = tmp_path_factory.getbasetemp().parent if count > 1 else tmp_path_factory.getbasetemp()
     functions = dict.fromkeys(filter(None, map(_early, request.session.items)))
     files = {function: folder / f"early-{place}" for place, function in enumerate(functions)}
-    with ThreadPoolExecutor(math.ceil(_THREADS / count)) as pool:
-        for function, file in list(files.items())[number::count]:
-            pool.submit(_leave_result, function, file)
-        pool.shutdown(wait=False)  # each thread ends after its last call: a FakeClock rests longer beside threads
+    share = list(files.items())[number::count]
+    if not share:
         yield files
-        pool.shutdown(cancel_futures=count == 1 or bool(request.session.shouldfail))
+        return
+    with subprocess.Popen((sys.executable, early_process.__file__), stdin=subprocess.PIPE, env=INHERITED) as process:
+        assert process.stdin is not None
+        process.stdin.write(pickle.dumps(sys.path) + pickle.dumps((math.ceil(_THREADS / count), share)))
+        process.stdin.flush()
+        yield files
+        is_wanted = count > 1 and not request.session.shouldfail  # by the tests of another process, perhaps
+        process.communicate(early_process.FINISH * is_wanted)
 
 
 @pytest.fixture
