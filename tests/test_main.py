@@ -172,7 +172,7 @@ def test_terminal_that_hangs_up_ends_the_process(early: tuple[int, bool]) -> Non
 def close_the_pipe() -> tuple[int | None, bytes]:
     """Close the pipe after one line of the demo; return the exit code and the text on stderr."""
     with subprocess.Popen(
-        (*COMMAND, "demo", "--seconds", "2"), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        (*COMMAND, "demo", "--seconds", "25"), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -192,8 +192,9 @@ def run_on_a_terminal(
 ) -> tuple[int, str]:
     """Run the demo in a terminal; return the exit code and what was written to the terminal."""
     terminal, child_end = pty.openpty()
+    seconds = "2" if interrupted_at is None else "25"
     with subprocess.Popen(
-        (*COMMAND, "demo", "--seconds", "2"),
+        (*COMMAND, "demo", "--seconds", seconds),
         env=environment(**variables),
         stdin=child_end,
         stdout=child_end,
