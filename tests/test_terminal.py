@@ -5,6 +5,7 @@ import codecs
 import fcntl
 import os
 import pty
+import re
 import signal
 import struct
 import subprocess
@@ -72,12 +73,14 @@ def resize(terminal: int, size: tuple[int, int]) -> None:
 
 def read_frames(terminal: int, process: "subprocess.Popen[str]") -> Iterator[str]:
     """Yield what is sent until a number of frames are complete, for each size; then interrupt and read to the end."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
+    decoder, left_out = codecs.getincrementaldecoder("utf-8")(), "nothing"
     for size in SIZES:
         resize(terminal, size)
-        sent = ""
-        while sent.count(END_OF_FRAME) < FRAMES and (piece := read_piece(terminal)):
+        sent = of_this_size = ""  # frames of the size before may still be on their way
+        while of_this_size.count(END_OF_FRAME) < FRAMES and (piece := read_piece(terminal)):
             sent += decoder.decode(piece)
+            of_this_size = sent.rpartition(left_out)[2]
+        left_out = re.findall(r"and \d+ more", sent)[-1]
         yield sent
     process.send_signal(signal.SIGINT)
     yield decoder.decode(b"".join(iter(lambda: read_piece(terminal), b"")))
