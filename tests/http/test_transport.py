@@ -223,18 +223,31 @@ async def test_two_etag_fields_count_as_none(once: SchedulesSession, server: Fak
     assert [request.if_none_match for request in server.requests] == [None, None]
 
 
-async def test_concurrent_attempts_have_their_own_timeouts(server: FakeSchedules) -> None:
-    async with SchedulesSession(
-        server.token, base_url=server.url, request_timeout=0.8, retry=ONCE, rate_limits=()
-    ) as session:
-        refs = [server.script_operation(stall()) for _ in range(4)]
-        good = server.script_operation(operation_answer("Succeeded"))
-        calls = []
-        for ref in (*refs, good):
-            calls.append(asyncio.create_task(session.get_operation(*ref)))
-            await asyncio.sleep(0.02)
-        results = await asyncio.gather(*calls, return_exceptions=True)
-        assert [type(result).__name__ for result in results] == ["TransportError"] * 4 + ["Operation"]
+def test_concurrent_attempts_have_their_own_timeouts() -> None:
+    async def call_every_ten_seconds(loop: HastyLoop) -> None:
+        async with (
+            FakeSchedules() as server,
+            SchedulesSession(
+                server.token, base_url=server.url, request_timeout=60, retry=ONCE, rate_limits=()
+            ) as session,
+        ):
+            calls = []
+            for count in range(1, 5):
+                calls.append(asyncio.create_task(session.get_operation(*server.script_operation(stall()))))
+                while len(server.requests) < count:
+                    await turns(1)
+                loop.ahead += 10
+            assert (await session.get_operation(*server.script_operation(operation_answer("Succeeded")))).is_succeeded
+            loop.ahead += 15
+            while calls:
+                assert not any(call.done() for call in calls)
+                loop.ahead += 10
+                with pytest.raises(TransportError, match="within 60 s"):
+                    await calls.pop(0)
+
+    loop = HastyLoop()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(call_every_ten_seconds(loop))
 
 
 async def test_request_timeout_may_be_infinite(server: FakeSchedules) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from attrs import evolve, field, frozen
-from event_loops import turns
+from event_loops import HastyLoop, turns
 from sessions import EVERY_SECOND, MakeSession
 
 from schedules_async import (
@@ -545,27 +545,40 @@ FAULTS: dict[str, tuple[Answer, type[SchedulesError], int | None]] = {
 }
 
 
-@pytest.mark.parametrize("kind", FAULTS)
-async def test_last_attempt_raises_each_kind_of_fault(
-    make_session: MakeSession, server: FakeSchedules, kind: str
-) -> None:
-    """The fifth; a timeout takes its time, so that the second has to do.
+async def time_out_stalled(server: FakeSchedules, loop: HastyLoop) -> None:
+    """Let a minute pass on the event loop whenever a request is stalled."""
+    while True:
+        while not server._waiting:
+            await turns(1)
+        loop.ahead += 60
+        while server._waiting:
+            await turns(1)
 
-    A reset of a connection that was kept alive is none, so that there is one more of them each time.
-    """
-    attempts, request_timeout = (2, 0.25) if kind == "timeout" else (5, 30)
-    session = make_session(request_timeout=request_timeout, retry=RetryPolicy(attempts=attempts, max_outage=0))
+
+async def raise_last_fault(loop: HastyLoop, kind: str) -> None:
     answer, error, status = FAULTS[kind]
     stale = [reset()] * (kind == "reset")
-    survived, fatal = [*stale, *[answer] * (attempts - 1)], [*stale, *[answer] * attempts]
-    ref = server.script_operation(started(10), *survived, started(20), *fatal, DONE)
-    changes = aiter(session.wait_for_operation(*ref))
-    assert [(await anext(changes)).percent_complete for _ in range(2)] == [10, 20]
-    with pytest.raises(error) as caught:
-        await anext(changes)
+    survived, fatal = [*stale, *[answer] * 4], [*stale, *[answer] * 5]
+    async with FakeSchedules(clock=FakeClock()) as server:
+        hurry = asyncio.create_task(time_out_stalled(server, loop))
+        async with server.session(polling=EVERY_SECOND, retry=RetryPolicy(attempts=5, max_outage=0)) as session:
+            ref = server.script_operation(started(10), *survived, started(20), *fatal, DONE)
+            changes = aiter(session.wait_for_operation(*ref))
+            assert [(await anext(changes)).percent_complete for _ in range(2)] == [10, 20]
+            with pytest.raises(error) as caught:
+                await anext(changes)
+        hurry.cancel()
     assert caught.value.ref == ref
     assert getattr(caught.value, "status", None) == status
-    assert len(server.requests) == 2 * attempts + 1 + 2 * len(stale)
+    assert len(server.requests) == 11 + 2 * len(stale)
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_last_attempt_raises_each_kind_of_fault(kind: str) -> None:
+    """A reset of a connection that was kept alive is none, so that there is one more of them each time."""
+    loop = HastyLoop()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(raise_last_fault(loop, kind))
 
 
 async def test_outage_is_survived_for_as_long_as_allowed(
