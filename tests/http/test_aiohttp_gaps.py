@@ -78,7 +78,8 @@ async def test_kept_connection_closed_by_server_is_not_reused(clock: FakeClock) 
     async with serve(answer_once) as url, SchedulesSession("token", base_url=url, clock=clock) as session:
         for _ in range(3):
             await session.get_operation(*REF)
-            await turns(50)
+            while any(handler.is_connected() for handler in kept_alive(vars(session)["_transport"]._http)):
+                await turns(1)
         assert (session.stats.requests, session.stats.retried) == (3, 0)
 
 
@@ -204,14 +205,13 @@ async def test_own_connections_are_guarded_not_borrowed_ones(
             await transport.get(REF, BearerToken(server.token), None)
         used = http if is_borrowed else transport._http
         assert used is not None
-        assert [type(protocol) for protocol in protocols_of(used)] == [expected]
+        assert [type(handler.transport.get_protocol()) for handler in kept_alive(used)] == [expected]
 
 
-def protocols_of(http: aiohttp.ClientSession) -> list[asyncio.BaseProtocol]:
-    """Return the protocols of the kept-alive connections."""
+def kept_alive(http: aiohttp.ClientSession) -> list[Any]:
+    """Return the handlers of the kept-alive connections, and of those that the server has closed since."""
     connector: Any = http.connector
-    handlers = [handler for kept in connector._conns.values() for handler, _ in kept]
-    return [handler.transport.get_protocol() for handler in handlers]
+    return [handler for kept in connector._conns.values() for handler, _ in kept]
 
 
 def call(function: Callable[[], None]) -> None:

@@ -129,7 +129,8 @@ async def test_slow_group_iteration_gets_the_newest_of_each(
     first = await anext(changes)
     await clock.sleep(5.5)
     rest = [await anext(changes), await anext(changes)]
-    assert shown([first, *rest], refs) == [(0, 10), (1, 55), (0, 15)]
+    either = ([(0, 10), (1, 55), (0, 15)], [(1, 50), (0, 15), (1, 55)])  # whose first answer was the first to arrive
+    assert shown([first, *rest], refs) in either
 
 
 async def test_iterations_of_a_group_are_independent(session: SchedulesSession, server: FakeSchedules) -> None:
