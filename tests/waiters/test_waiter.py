@@ -546,7 +546,7 @@ FAULTS: dict[str, tuple[Answer, type[SchedulesError], int | None]] = {
 
 
 async def time_out_stalled(server: FakeSchedules, loop: HastyLoop) -> None:
-    """Let a minute pass on the event loop whenever a request is stalled."""
+    """Move the time of the event loop on by a minute whenever a request is stalled."""
     while True:
         while not server._waiting:
             await turns(1)
