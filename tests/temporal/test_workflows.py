@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import pytest
 from temporal_servers import histories, running_worker, start, temporal, until
-from temporalio.client import WorkflowFailureError, WorkflowHistory
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client, WorkflowFailureError, WorkflowHistory
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, RetryState
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer
@@ -169,10 +170,20 @@ async def test_deadline_is_kept_in_new_run(service: FakeSchedules) -> None:
         request = WaitRequest.of([endless], single_polls=True, progress_interval=0.1, timeout=3)
         handle = await start(engine.client, request)
         (outcome,) = await handle.result()
-        assert len(await histories(engine.client, handle)) > 1
+        runs = await histories(engine.client, handle)
+        deadlines = [await deadline_of(engine.client, run[0]) for run in runs]
     assert isinstance(outcome.value(), OperationTimeoutError)
-    first, last = service.requests[0], service.requests[-1]
-    assert last.time - first.time < 3.5
+    begun = next(event.event_time for event in runs[0] if event.HasField("workflow_task_started_event_attributes"))
+    assert len(runs) > 1
+    assert deadlines == [None, *[pytest.approx(begun.ToNanoseconds() / 1e9 + 3, rel=0, abs=0.001)] * (len(runs) - 1)]
+
+
+async def deadline_of(client: Client, started: HistoryEvent) -> float | None:
+    """Return the deadline in the argument of a run, from the first event of its history."""
+    payloads = started.workflow_execution_started_event_attributes.input.payloads
+    (request,) = await client.data_converter.decode(payloads, [WaitRequest])
+    assert isinstance(request, WaitRequest)
+    return request.deadline
 
 
 async def test_cancelled_local_activity_cancels_its_caller() -> None:
