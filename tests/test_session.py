@@ -656,10 +656,7 @@ async def turning() -> AsyncIterator[None]:
 
 
 async def test_seconds_may_be_timedeltas(server: FakeSchedules, clock: FakeClock) -> None:
-    async with SchedulesSession(
-        server.token,
-        base_url=server.url,
-        clock=clock,
+    async with server.session(
         request_timeout=timedelta(seconds=30),
         polling=PollingPolicy.fixed(timedelta(seconds=2)),
         rate_limits=[RateLimit(100, timedelta(seconds=1))],

@@ -414,7 +414,8 @@ def test_time_in_connector_queue_does_not_count() -> None:
         async with FakeSchedules() as server, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http:
             url = server.url_of(server.script_operation(stall()))
             foreign = asyncio.create_task(http.get(url, headers={"Authorization": f"Bearer {server.token}"}))
-            await turns(50)
+            while not server.requests:
+                await turns(1)
             async with SchedulesSession(
                 server.token, base_url=server.url, http=http, request_timeout=60, retry=ONCE
             ) as session:
@@ -455,7 +456,8 @@ def test_trace_config_that_blocks_in_queue_is_timed(signal: str) -> None:
         ):
             url = server.url_of(server.script_operation(stall()))
             foreign = asyncio.create_task(owner.get(url, headers={"Authorization": f"Bearer {server.token}"}))
-            await turns(50)
+            while not server.requests:
+                await turns(1)
             call = asyncio.create_task(session.get_operation("schedule", "operation"))
             await turns(50)
             foreign.cancel()
@@ -507,7 +509,8 @@ async def occupied(server: FakeSchedules) -> AsyncIterator[tuple[aiohttp.ClientS
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http:
         url = server.url_of(server.script_operation(stall()))
         foreign = asyncio.create_task(http.get(url, headers={"Authorization": f"Bearer {server.token}"}))
-        await turns(50)
+        while not server.requests:
+            await turns(1)
         yield http, foreign
         foreign.cancel()
 

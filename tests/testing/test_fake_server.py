@@ -448,14 +448,14 @@ async def test_delay_passes_on_server_clock(server: FakeSchedules, client: Clien
 
 
 @pytest.mark.parametrize("answer", [stall(), operation_answer("Queued", delay=1e9)])
-async def test_client_disconnect_ends_its_request(server: FakeSchedules, client: Client, answer: Answer) -> None:
-    ref = server.script_operation(answer)
-    request = asyncio.create_task(client.get(ref))
-    await until(lambda: bool(server.requests))
-    request.cancel()
-    await asyncio.wait({request})
-    await until(lambda: server.open_connections == 0)
-    assert (server._waiting, statuses(server.requests)) == (0, [None])
+async def test_client_disconnect_ends_its_request(answer: Answer) -> None:
+    async with FakeSchedules(clock=FakeClock(auto=False)) as server, aiohttp.ClientSession() as http:
+        request = asyncio.create_task(Client(http, server).get(server.script_operation(answer)))
+        await until(lambda: bool(server.requests))
+        request.cancel()
+        await asyncio.wait({request})
+        await until(lambda: server.open_connections == 0)
+        assert (server._waiting, statuses(server.requests)) == (0, [None])
 
 
 async def test_stalled_request_does_not_stop_clock(server: FakeSchedules, client: Client, clock: FakeClock) -> None:
@@ -484,14 +484,17 @@ async def test_refuse_and_interrupt_affect_next_requests(server: FakeSchedules, 
 # The server itself
 
 
-async def test_requests_are_listed_in_order_of_arrival(server: FakeSchedules, client: Client, clock: FakeClock) -> None:
-    slow = server.script_operation(operation_answer("Queued", delay=5))
-    fast = server.start_operation()
-    first = asyncio.create_task(client.get(slow))
-    await until(lambda: len(server.requests) == 1)
-    await clock.sleep(1)
-    await client.get(fast.path + "?x=1", X_Test="yes")
-    await first
+async def test_requests_are_listed_in_order_of_arrival() -> None:
+    clock = FakeClock(auto=False)
+    async with FakeSchedules(clock=clock) as server, aiohttp.ClientSession() as http:
+        slow = server.script_operation(operation_answer("Queued", delay=5))
+        fast = server.start_operation()
+        first = asyncio.create_task(Client(http, server).get(slow))
+        await until(lambda: len(server.requests) == 1)
+        await clock.advance(1)
+        await Client(http, server).get(fast.path + "?x=1", X_Test="yes")
+        await clock.advance(4)
+        await first
     assert [(request.ref, request.time) for request in server.requests] == [(slow, 0), (fast, 1)]
     assert server.requests_for(fast) == server.requests[1:]
     assert server.requests[1].path == fast.path + "?x=1"
