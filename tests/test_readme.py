@@ -1,12 +1,10 @@
 """The pages are true: excerpts are those of the examples, links lead somewhere, and every example runs."""
 
-import io
 import os
 import re
 import subprocess
 import sys
 import textwrap
-from contextlib import redirect_stderr
 from functools import partial
 from pathlib import Path
 
@@ -131,19 +129,6 @@ def main_module() -> str | None:
 def test_early_function_runs_in_no_process_of_tests(early: str) -> None:
     """Tests replace `sys.stderr`, the environment and signal handlers, and a process inherits what it finds."""
     assert early == early_process.__file__
-
-
-@pytest.mark.skipif(os.name != "posix", reason="Windows cannot read a pipe without waiting")
-def test_programs_inherit_no_stream_of_a_test(tmp_path: Path) -> None:
-    """They run beside tests that redirect `sys.stderr`, and what they leave behind would keep its file open."""
-    program = tmp_path / "program.py"
-    program.write_text("print('done')")
-    reading, writing = os.pipe()
-    os.set_blocking(reading, False)
-    with io.FileIO(reading) as pipe:
-        with io.TextIOWrapper(io.FileIO(writing, "w")) as stream, redirect_stderr(stream):
-            assert run_files([[str(program)]], tmp_path, INHERITED) == [Done(0, "done\n", "")]
-        assert pipe.read(1) == b"", "the pipe has another writer"
 
 
 def run_tests(example: Path) -> "subprocess.CompletedProcess[str]":

@@ -1,16 +1,12 @@
 """Runs Python files as programs, in processes forked from one that has imported the package.
 
 Starting an interpreter and importing the package takes three times as long as what most examples then do. Where
-nothing can be forked, as on Windows, each process starts anew. All of it happens below a process that runs this module
-as a program: what multiprocessing starts inherits the file of `sys.stderr`, and in a process of tests that may be a
-terminal whose end a test awaits.
+nothing can be forked, as on Windows, each process starts anew.
 """
 
 import multiprocessing
 import os
-import pickle
 import runpy
-import subprocess
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -42,33 +38,21 @@ def _run(command: Sequence[str], folder: Path, variables: Mapping[str, str], str
     os.environ.update(variables)
     warnings.simplefilter("error")
     sys.argv[:] = command
-    sys.path[0] = str(Path(command[0]).parent)
     runpy.run_path(command[0], run_name="__main__")
 
 
 def run_files(commands: Sequence[Sequence[str]], folder: Path, variables: Mapping[str, str]) -> list[Done]:
     """Run files with their arguments, all at the same time, in a folder; warnings are errors."""
-    task = pickle.dumps((commands, folder, dict(variables)))
-    done = subprocess.run((sys.executable, __file__), input=task, stdout=subprocess.PIPE, check=True, env=variables)
-    return [Done(*parts) for parts in pickle.loads(done.stdout)]
-
-
-def _run_all(
-    commands: Sequence[Sequence[str]], folder: Path, variables: Mapping[str, str]
-) -> list[tuple[int | None, str, str]]:
     with TemporaryDirectory() as texts:
         streams = [(Path(texts, f"{number}.out"), Path(texts, f"{number}.err")) for number in range(len(commands))]
         processes = []
         for command, paths in zip(commands, streams, strict=True):
             for path in paths:
                 path.touch()
-            processes.append(_CONTEXT.Process(target=_run, args=(command, folder, variables, paths), daemon=True))
+            arguments = (command, folder, dict(variables), paths)
+            processes.append(_CONTEXT.Process(target=_run, args=arguments, daemon=True))
             processes[-1].start()
         for process in processes:
             process.join(_LONGEST_RUN)
         codes = [process.exitcode for process in processes]
-        return [(code, out.read_text(), err.read_text()) for code, (out, err) in zip(codes, streams, strict=True)]
-
-
-if __name__ == "__main__":
-    sys.stdout.buffer.write(pickle.dumps(_run_all(*pickle.load(sys.stdin.buffer))))
+        return [Done(code, *(path.read_text() for path in paths)) for code, paths in zip(codes, streams, strict=True)]
