@@ -16,6 +16,7 @@ from schedules_async._operations.ref import OperationRef
 from schedules_async._polling.forecast import Progress
 
 MAX_OPERATIONS = 1000  # of one workflow: its results are one payload, which Temporal limits to 2 MB
+_LONGEST_TIME = 10 * 365 * 86400.0  # seconds; a timedelta, and Temporal, cannot hold any number of them
 _MAX_POLLS = 12  # in each heartbeat; more hardly change an interval (tests/temporal/test_payloads.py)
 _ERRORS: dict[str, type[errors.SchedulesError]] = {
     name: getattr(errors, name) for name in errors.__all__ if name.endswith("Error")
@@ -93,7 +94,8 @@ class WaitRequest:
         between two polls; otherwise it occupies one for the whole wait. With `stop_at_failure` the workflow fails
         with the first operation that does not succeed. `timeout` bounds the whole wait. A worker that has died is
         detected after `heartbeat_timeout`. The progress is updated every `progress_interval`. Times are seconds or
-        a timedelta; raise ValueError if one is not positive, an id is invalid or there are too many operations.
+        a timedelta, of at most ten years; raise ValueError if one is not positive, an id is invalid or there are too
+        many operations.
         """
         pairs = [(ref.schedule_id, ref.operation_id) for ref in (OperationRef(*pair) for pair in refs)]
         if len(set(pairs)) > MAX_OPERATIONS:
@@ -112,7 +114,7 @@ def _positive(name: str, value: Seconds) -> float:
     seconds = to_seconds(value)
     if not 0 < seconds < math.inf:
         raise ValueError(f"{name} must be positive and finite, not {seconds}")
-    return seconds
+    return min(seconds, _LONGEST_TIME)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from simulation import SHAPES, Run, workload
 from temporalio.converter import DataConverter
 
 from schedules_async import NotFoundError, Operation, OperationRef, OperationStatus, PollingPolicy, SchedulesError
+from schedules_async._clock import Seconds
 from schedules_async._polling.forecast import Progress
 from schedules_async.temporal import OperationWait, Outcome, WaitProgress, WaitRequest
 from schedules_async.temporal.payloads import HeartbeatDetails
@@ -66,6 +67,13 @@ def test_infinite_intervals_raise_value_error() -> None:
         WaitRequest.of([], heartbeat_timeout=math.inf)
     with pytest.raises(ValueError, match="progress_interval must be positive and finite"):
         WaitRequest.of([], progress_interval=math.inf)
+
+
+@pytest.mark.parametrize("endless", [timedelta.max, 1e300])
+def test_endless_times_are_cut_to_ten_years(endless: Seconds) -> None:
+    """A time that a timedelta cannot hold would fail every task of the workflow, which would never end."""
+    request = WaitRequest.of([], timeout=endless, heartbeat_timeout=endless, progress_interval=endless)
+    assert {request.timeout, request.heartbeat_timeout, request.progress_interval} == {10 * 365 * 86400.0}
 
 
 def test_invalid_id_raises_value_error() -> None:
