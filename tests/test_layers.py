@@ -22,6 +22,7 @@ HOUSE = (  # modules and folders from top to bottom; imports go down
 PUBLIC = ("cli", "temporal", "testing", "progress", "__init__", "events", "errors")
 PRIVATE_USES = {  # what the folders above `__init__` use beside the public surface, and why
     ("cli", "_auth.variables"): "the variables of `SchedulesSession.from_env`",
+    ("cli", "_http.urls"): "what is a base URL, so that a message repeats none with a password",
     ("cli", "_waiters.checkpoint"): "the command writes the checkpoint of what is left of its own timeout",
     ("progress", "_waiters.waiter"): "the type of any waiter, which is tracked, and when its last operation ends",
     ("progress", "_exports"): "names what it exports by itself",

@@ -26,7 +26,8 @@ def read_auth(base_url: str | URL, http: aiohttp.ClientSession | None = None) ->
         raise ValueError(f"no token: set {TOKEN}, or {CLIENT_ID} and {CLIENT_SECRET}")
     if not client_id or not secret:
         raise ValueError(f"{CLIENT_SECRET if client_id else CLIENT_ID} is not set")
-    token_url = os.environ.get(TOKEN_URL, "").strip() or _TOKEN_URLS.get(check_url("base_url", base_url).host)
+    host = check_url("base_url", base_url).host  # a URL that carries a password is not repeated
+    token_url = os.environ.get(TOKEN_URL, "").strip() or _TOKEN_URLS.get(host)
     if token_url is None:
-        raise ValueError(f"the identity server of {base_url} is unknown: set {TOKEN_URL}")
+        raise ValueError(f"the identity server of {host} is unknown: set {TOKEN_URL}")
     return ClientCredentials(client_id, secret, token_url=token_url, http=http)

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from yarl import URL
 
 from schedules_async import DEV, OperationRef
+from schedules_async._http.urls import check_base_url
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _NAMED = re.compile(r"([^/=]+)=(.+)", re.DOTALL)  # an id may contain "=" after the first slash, and so may a URL
@@ -63,11 +64,11 @@ def read_lines() -> list[str]:
 
 
 def parse_base_url(text: str) -> URL:
-    """Return the base URL, or that of DEV if it is empty; raise a usage error if it is not a URL."""
+    """Return the base URL, or that of DEV if it is empty; raise a usage error if it is unusable."""
     try:
-        return URL(text or DEV.api_url)
+        return URL(check_base_url(text.strip() or DEV.api_url))
     except ValueError as error:
-        raise click.BadParameter(f"{text!r} is not a URL: {error}") from error
+        raise click.BadParameter(str(error)) from error
 
 
 def read_token_file(_: click.Context, __: click.Parameter, path: Path | None) -> str | None:

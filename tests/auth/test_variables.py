@@ -83,6 +83,16 @@ def test_unusable_base_url_is_named_without_password() -> None:
     assert raised.value.__context__ is None
 
 
+@pytest.mark.parametrize("base_url", ["https://user:canary@api.example", "https://user:canary/@api.example"])
+def test_unusable_base_url_is_not_repeated(base_url: str) -> None:
+    with (
+        environment(**{**UNSET, **CLIENT, "SCHEDULES_BASE_URL": base_url}),
+        pytest.raises(ValueError, match=r"base_url (is not a URL|must not carry credentials)") as raised,
+    ):
+        SchedulesSession.from_env()
+    assert "canary" not in str(raised.value)
+
+
 async def test_session_from_env_asks_the_named_service() -> None:
     """Options win over variables."""
     async with FakeSchedules() as server:

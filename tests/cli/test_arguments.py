@@ -75,8 +75,14 @@ def test_names_are_those_that_were_given() -> None:
 def test_base_url_is_dev_or_a_url() -> None:
     assert parse_base_url("") == URL(DEV.api_url)
     assert parse_base_url("https://qa.example") == URL("https://qa.example")
-    with pytest.raises(click.BadParameter, match="'https://host:port' is not a URL"):
-        parse_base_url("https://host:port")
+    assert parse_base_url(" \n") == URL(DEV.api_url)
+
+
+@pytest.mark.parametrize("text", ["https://user:canary@host", "https://user:canary@[host", "https://user:canary/@host"])
+def test_unusable_base_url_is_not_repeated(text: str) -> None:
+    with pytest.raises(click.BadParameter, match=r"base_url (is not a URL|must not carry credentials)") as raised:
+        parse_base_url(text)
+    assert "canary" not in raised.value.format_message()
 
 
 @pytest.mark.parametrize(
