@@ -23,8 +23,8 @@ _ERASE_AND_GO_UP = "\x1b[2K\x1b[1A"
 
 
 def is_live(console: Console) -> bool:
-    """Return True if the console can draw bars: it is a terminal that can move its cursor."""
-    return _is_terminal(console.file) and console.is_interactive and not console.legacy_windows
+    """Return True if the console can draw bars: it is a terminal that has columns and can move its cursor."""
+    return _is_terminal(console.file) and console.is_interactive and console.width > 0 and not console.legacy_windows
 
 
 def _is_terminal(stream: IO[str] | None) -> bool:

@@ -175,7 +175,14 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize(
-    ("environment", "expected"), [({"TERM": "xterm"}, True), ({"TERM": "dumb"}, False), ({"NO_COLOR": "1"}, True)]
+    ("environment", "expected"),
+    [
+        ({"TERM": "xterm"}, True),
+        ({"TERM": "dumb"}, False),
+        ({"NO_COLOR": "1"}, True),
+        ({"TERM": "xterm", "COLUMNS": "1"}, True),
+        ({"TERM": "xterm", "COLUMNS": "0"}, False),
+    ],
 )
 def test_is_live_depends_on_the_terminal_type(environment: dict[str, str], *, expected: bool) -> None:
     assert is_live(Console(file=Terminal(), _environ=environment)) is expected
