@@ -16,7 +16,7 @@ from yarl import URL
 from schedules_async import CheckpointFile, GroupWaiter, OperationRef, OperationWaiter, RetryPolicy, SchedulesSession
 from schedules_async._auth.variables import read_auth
 from schedules_async._waiters.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from schedules_async.cli.reports import CommandError, Lines
+from schedules_async.cli.reports import CommandError, Lines, print_error
 from schedules_async.errors import OperationFailedError, OperationGroupError
 from schedules_async.events import Hook
 from schedules_async.progress import RichProgress
@@ -112,26 +112,34 @@ def make_plan(
 def checkpointed(waiter: AnyWaiter, file: CheckpointFile) -> Iterator[None]:
     """Save the checkpoint of a wait while the block runs; delete the file at the end if every operation has ended.
 
-    Raise a usage error before the block runs if the file cannot be replaced.
+    Raise a usage error before the block runs if the file cannot be replaced. If it cannot be updated at the end, raise
+    a CommandError, or print the sentence if the block has raised, so that its exception is reported too.
     """
     try:
         file.save(waiter)
     except OSError as error:
         waiter.close()  # it is not forgotten, which would be a RuntimeWarning
         raise click.UsageError(f"The checkpoint file {file.path} cannot be replaced: {error.strerror}.") from error
-    saving = asyncio.create_task(_save_changes(waiter, file))
+    saving, is_over = asyncio.create_task(_save_changes(waiter, file)), False
     try:
         yield
+        is_over = True
     finally:
         saving.cancel()
         try:
-            if any(member.outcome is None or isinstance(member.outcome, Exception) for member in waiter.members):
-                file.save(waiter)
-            else:
-                file.remove()
+            _save_last(waiter, file)
         except OSError as error:
             sentence = f"The checkpoint file {file.path} could not be updated at the end: {error.strerror}."
-            raise CommandError(sentence) from error
+            if is_over:
+                raise CommandError(sentence) from error
+            print_error(sentence)
+
+
+def _save_last(waiter: AnyWaiter, file: CheckpointFile) -> None:
+    if any(member.outcome is None or isinstance(member.outcome, Exception) for member in waiter.members):
+        file.save(waiter)
+    else:
+        file.remove()
 
 
 async def _save_changes(waiter: AnyWaiter, file: CheckpointFile) -> None:

@@ -18,12 +18,10 @@ from schedules_async.cli import arguments, reports
 from schedules_async.cli.client import fetch, make_plan, open_session, wait_for_all
 from schedules_async.cli.demo import run_demo, serve_operations
 from schedules_async.cli.process import discard_output, run_until_signal, usable_streams
-from schedules_async.cli.reports import JsonLines, Lines, Names
+from schedules_async.cli.reports import NAME, JsonLines, Lines, Names
 from schedules_async.errors import OperationGroupError
 from schedules_async.progress.rich_bars import is_live
-from schedules_async.progress.text import printable
 
-_NAME = "schedules-async"
 _COMPLETION = "_SCHEDULES_ASYNC_COMPLETE"
 _EPILOG = f"""\b
 Examples:
@@ -51,7 +49,7 @@ Exit codes; with several operations, the highest applies:
 
 \b
 Shell completion (bash; similarly for zsh and fish):
-  eval "$({_COMPLETION}=bash_source {_NAME})"
+  eval "$({_COMPLETION}=bash_source {NAME})"
 """
 _WAIT_EPILOG = f"""\b
 Examples:
@@ -104,12 +102,12 @@ _WAIT_OPTIONS = (
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
-@click.version_option(__version__, prog_name=_NAME)
+@click.version_option(__version__, prog_name=NAME)
 @click.pass_context
 def commands(context: click.Context) -> None:
     """Wait for long-running operations of Bentley's iTwin Platform."""
     if context.invoked_subcommand is None:
-        raise click.UsageError(f"Missing command: demo, get, serve or wait (see '{_NAME} --help').")
+        raise click.UsageError(f"Missing command: demo, get, serve or wait (see '{NAME} --help').")
 
 
 @commands.command()
@@ -220,9 +218,9 @@ def run(words: Sequence[str]) -> int:
 def _run_command(words: list[str]) -> int:
     """Run a command without click's own handling of closed pipes and interrupts."""
     if instruction := os.environ.get(_COMPLETION):
-        return shell_complete(commands, {}, _NAME, _COMPLETION, instruction)
+        return shell_complete(commands, {}, NAME, _COMPLETION, instruction)
     try:
-        with commands.make_context(_NAME, words) as context:
+        with commands.make_context(NAME, words) as context:
             return commands.invoke(context) or 0
     except click.exceptions.Exit as exited:
         return exited.exit_code
@@ -231,9 +229,6 @@ def _run_command(words: list[str]) -> int:
 
 
 def _fail(sentences: Sequence[str], exit_code: int) -> int:
-    try:
-        for sentence in sentences:
-            click.echo(f"{_NAME}: {printable(sentence)}", err=True)
-    except OSError:
-        discard_output()
+    for sentence in sentences:
+        reports.print_error(sentence)
     return exit_code

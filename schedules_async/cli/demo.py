@@ -27,7 +27,7 @@ from yarl import URL
 from schedules_async import Operation, OperationRef, PollingPolicy, RateLimit, TimeRemaining
 from schedules_async._auth.variables import BASE_URL, TOKEN
 from schedules_async.cli.client import follow
-from schedules_async.cli.reports import CommandError, Lines, Names
+from schedules_async.cli.reports import NAME, CommandError, Lines, Names
 from schedules_async.progress.rich_bars import is_live
 from schedules_async.progress.text import describe_error, describe_operation, format_stats
 from schedules_async.testing import FakeSchedules, throttled
@@ -37,7 +37,6 @@ _RATE_LIMIT = RateLimit(30, 1.0)
 _BURST = (throttled(1.0, delay=0.6),) * 3  # delayed, so that several requests in flight are throttled
 _BURST_AT = 0.4  # of the duration
 _NAME_WIDTH = 13
-_NAME = "schedules-async"
 _SCHEDULE = "play"
 _MAX_LISTED = 8
 
@@ -148,7 +147,7 @@ def wait_command_line(server: FakeSchedules, refs: Sequence[OperationRef]) -> st
     host = ip_address(url.host or "")
     if host.is_unspecified:
         url = url.with_host("127.0.0.1" if host.version == 4 else "::1")
-    program = _NAME if shutil.which(_NAME) else f"{shlex.quote(sys.executable)} -m schedules_async"
+    program = NAME if shutil.which(NAME) else f"{shlex.quote(sys.executable)} -m schedules_async"
     command = f"{BASE_URL}={url} {TOKEN}={server.token} {program} wait"
     if len(refs) > _MAX_LISTED:
         return f"seq -f {_SCHEDULE}/%.0f {len(refs)} | {command} -"

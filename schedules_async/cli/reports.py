@@ -11,10 +11,12 @@ from attrs import field, frozen
 
 from schedules_async import Operation, OperationRef, TimeRemaining
 from schedules_async._auth.variables import CLIENT_SECRET, TOKEN
+from schedules_async.cli.process import discard_output
 from schedules_async.errors import OperationFailedError, SchedulesError, WaitError
 from schedules_async.events import Event, Throttled
 from schedules_async.progress.text import describe_error, describe_operation, error_reason, printable
 
+NAME = "schedules-async"
 FAILED, USAGE, TIMEOUT, SERVICE_ERROR, INTERRUPTED, CLOSED_PIPE = 1, 2, 3, 4, 130, 141
 
 Names = Mapping[OperationRef, str]  # an empty name means none
@@ -27,6 +29,14 @@ class CommandError(click.ClickException):
     """An error of the system that ends the command, such as a port that is in use."""
 
     exit_code = SERVICE_ERROR
+
+
+def print_error(sentence: str) -> None:
+    """Print a sentence on stderr; if that cannot be written to, discard all further output."""
+    try:
+        click.echo(f"{NAME}: {printable(sentence)}", err=True)
+    except OSError:
+        discard_output()
 
 
 def find_exit_code(errors: Iterable[Exception]) -> int:
@@ -90,7 +100,8 @@ class JsonLines(Lines):
             if not isinstance(error, SchedulesError) or isinstance(error, OperationFailedError) or error.ref is None:
                 continue  # nothing was lost
             facts: dict[str, Any] = {"type": type(error).__name__, "message": self._redact(error_reason(error))}
-            facts |= {name: getattr(error, name, None) for name in ("status", "code")}
+            status, code = (getattr(error, name, None) for name in ("status", "code"))
+            facts |= {"status": status, "code": code and self._redact(code)}
             self._print(error.ref, {"error": facts, "id": error.ref.operation_id, "scheduleId": error.ref.schedule_id})
         return super().describe(errors)
 

@@ -272,6 +272,18 @@ async def test_last_save_fails_is_an_error(server: FakeSchedules, session: Sched
     assert raised.value.exit_code == 4
 
 
+async def test_last_save_fails_hides_no_other_error(
+    server: FakeSchedules, session: SchedulesSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A signal is not hidden either, which ends the wait with a CancelledError."""
+    folder, waiter = tmp_path / "folder", begin(server, session)
+    folder.mkdir()
+    server.forget_operation(REFS[1])
+    with pytest.raises(OperationGroupError), checkpointed(waiter, CheckpointFile(folder / "wait.json")):
+        await asyncio.gather(asyncio.to_thread(folder.rename, tmp_path / "elsewhere"), waiter)
+    assert capsys.readouterr().err.startswith("schedules-async: The checkpoint file ")
+
+
 def test_plan_without_file_is_new(tmp_path: Path) -> None:
     planned = make_plan(REFS, CheckpointFile(tmp_path / "none"), 9, UNLIMITED)
     assert (planned.refs, planned.saved, planned.timeout) == (REFS, {}, 9)

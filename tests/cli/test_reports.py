@@ -91,7 +91,7 @@ NAMES = {REF: "Import\tno. 3"}
 RUNNING = Operation.from_json('{"operation": {"id": "o", "status": "Started", "percentComplete": 40}}', "s")
 DONE = Operation.from_json('{"operation": {"id": "p", "status": "Succeeded"}}', "s")
 FIRST, SECOND = (Throttled(REF, RateLimitedError("429"), 29.2, was_open) for was_open in (True, False))
-NOT_FOUND = NotFoundError("404 (a-secret)", ref=REF, status=404, code="OperationNotFound")
+NOT_FOUND = NotFoundError("404 (a-secret)", ref=REF, status=404, code="No a-secret")
 
 
 def report_all(report: Lines) -> None:
@@ -120,7 +120,7 @@ def test_json_has_names_and_lost_operations(capsys: pytest.CaptureFixture[str], 
         "type": "NotFoundError",
         "message": "operation not found: 404 ([secret])",
         "status": 404,
-        "code": "OperationNotFound",
+        "code": "No [secret]",
     }
     expected = [
         {"operation": RUNNING.to_dict(), "name": "Import\tno. 3"},
