@@ -122,7 +122,7 @@ def demo(seconds: int) -> None:
 
 @commands.command()
 @click.option("--operations", metavar="N", type=click.IntRange(1, 100_000), default=6, help="Number of operations.")
-@click.option("--seconds", metavar="N", type=click.IntRange(1), default=60, help="Time until all have ended.")
+@click.option("--seconds", metavar="N", type=click.IntRange(1, 10**9), default=60, help="Time until all have ended.")
 @click.option("--quota", metavar="N", type=click.IntRange(0), help="Allowed requests per minute; others get a 429.")
 @click.option("--host", metavar="HOST", default="127.0.0.1", help="Address to listen on.")
 @click.option(

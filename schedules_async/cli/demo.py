@@ -120,6 +120,8 @@ async def serve_operations(operations: int, seconds: float, quota: int | None, h
     async with AsyncExitStack() as stack:
         try:
             server = await stack.enter_async_context(FakeSchedules(quota=quota, host=host, port=port))
+        except UnicodeError as error:  # IDNA cannot encode it
+            raise CommandError(f"Cannot listen on {host}, port {port}: not the name of a host.") from error
         except OSError as error:
             # From Python 3.13 on, asyncio raises an OSError without a number if no address could be assigned.
             reason = None if isinstance(error, socket.gaierror) else os.strerror(error.errno or errno.EADDRNOTAVAIL)

@@ -159,6 +159,7 @@ async def test_token_file_precedes_the_environment(tmp_path: Path) -> None:
         (("wait", "s/o", "--checkpoint", "/no/such/file"), "some-token", "directory of the checkpoint file"),
         (("wait", "s/o", "--checkpoint", sys.executable), "some-token", "Cannot resume from"),
         (("serve", "--operations", "0"), "some-token", "0 is not in the range"),
+        (("serve", "--seconds", "9" * 400), "some-token", "is not in the range"),
         (("wait", "s/o", "--timeout", "soon"), "some-token", "'soon' is not a duration such as 90, 90s, 10m, 2h or 1d"),
         (
             ("wait", "s/o", "--max-outage", "-1s"),

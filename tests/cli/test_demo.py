@@ -153,6 +153,7 @@ async def test_command_line_names_an_address_of_this_machine(host: str, reached_
     [
         ("127.0.0.1", r"^Port \d+ is already in use: choose another with --port, or omit it for any free port\.$"),
         ("192.0.2.1", r"^Cannot listen on 192\.0\.2\.1, port \d+: Cannot assign requested address\.$"),
+        ("no..such", r"^Cannot listen on no\.\.such, port \d+: not the name of a host\.$"),
         ("no.such.invalid", r"^Cannot listen on no\.such\.invalid, port \d+: .*\w\.$"),
     ],
 )
