@@ -24,7 +24,8 @@ A lost operation does not affect the others, unless `stop_at_failure` is set. Th
   together, a tenth below the Standard tier's 5000 a minute (use 1.25 for the Community tier's 5000 an hour).
 - **A killed worker** is detected after `heartbeat_timeout` (60 s). Its waits continue on other workers from the last
   snapshot, whose ETag the first request carries. A worker that shuts down regularly delays them by a second or two.
-- **Size.** One workflow takes at most 1,000 operations, so that its results fit into a payload; start several for more.
+- **Size.** One workflow takes at most 1,000 operations, so that its results, of up to 2 kB each, fit into a payload
+  (2 MB); start several for more, or for longer descriptions of failures: results that do not fit hang the workflow.
 - **Faults** that are transient (429, 408, 500, 502, 503, 504, network, no token available) are retried until `timeout`,
   if there is one.
   Other errors end only the wait that they concern.
