@@ -83,11 +83,17 @@ def test_unusable_base_url_is_named_without_password() -> None:
     assert raised.value.__context__ is None
 
 
-@pytest.mark.parametrize("base_url", ["https://user:canary@api.example", "https://user:canary/@api.example"])
-def test_unusable_base_url_is_not_repeated(base_url: str) -> None:
+@pytest.mark.parametrize(
+    ("base_url", "problem"),
+    [
+        ("https://user:canary@api.example", "must not carry credentials"),
+        ("https://user:canary/@api.example", "is not a URL"),
+    ],
+)
+def test_unusable_base_url_is_not_repeated(base_url: str, problem: str) -> None:
     with (
         environment(**{**UNSET, **CLIENT, "SCHEDULES_BASE_URL": base_url}),
-        pytest.raises(ValueError, match=r"base_url (is not a URL|must not carry credentials)") as raised,
+        pytest.raises(ValueError, match=f"^base_url {problem}$") as raised,
     ):
         SchedulesSession.from_env()
     assert "canary" not in str(raised.value)
