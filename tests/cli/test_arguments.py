@@ -78,9 +78,17 @@ def test_base_url_is_dev_or_a_url() -> None:
     assert parse_base_url(" \n") == URL(DEV.api_url)
 
 
-@pytest.mark.parametrize("text", ["https://user:canary@host", "https://user:canary@[host", "https://user:canary/@host"])
-def test_unusable_base_url_is_not_repeated(text: str) -> None:
-    with pytest.raises(click.BadParameter, match=r"base_url (is not a URL|must not carry credentials)") as raised:
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("https://user:canary@host", "must not carry credentials"),
+        ("https://user:canary@[host", "is not a URL"),
+        ("https://user:canary/@host", "is not a URL"),
+        ("https://host:port", "is not a URL"),
+    ],
+)
+def test_unusable_base_url_is_not_repeated(text: str, problem: str) -> None:
+    with pytest.raises(click.BadParameter, match=f"^base_url {problem}$") as raised:
         parse_base_url(text)
     assert "canary" not in raised.value.format_message()
 
