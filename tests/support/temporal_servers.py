@@ -20,7 +20,7 @@ from schedules_async.temporal import Outcome, WaitForOperations, WaitRequest, sc
 from schedules_async.testing import FakeSchedules
 
 QUEUE = "operations"
-_EXECUTION_TIMEOUT = timedelta(minutes=2)  # a workflow that hangs fails its test
+_EXECUTION_TIMEOUT = timedelta(minutes=3)  # a workflow that hangs fails its test
 FREQUENT = PollingPolicy(cost=0.02, min_interval=0.1, max_interval=0.3, max_predicted_interval=0.3)
 Handle = WorkflowHandle[WaitForOperations, list[Outcome]]
 
@@ -87,8 +87,8 @@ async def start(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait until a condition of a real server or another process holds, at most 60 real seconds."""
-    async with asyncio.timeout(60):
+    """Wait until a condition of a real server or another process holds, at most 180 real seconds."""
+    async with asyncio.timeout(180):
         while True:
             if condition():
                 return

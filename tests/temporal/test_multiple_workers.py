@@ -23,7 +23,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 
 from schedules_async import OperationRef, PollingPolicy, RateLimit
 from schedules_async.temporal import WaitRequest, schedules_worker
-from schedules_async.testing import FakeClock, FakeSchedules, ReceivedRequest
+from schedules_async.testing import FakeClock, FakeSchedules, ReceivedRequest, operation_answer
 from schedules_async.testing.answers import START_OF_TIME
 
 pytestmark = pytest.mark.temporal
@@ -56,7 +56,7 @@ async def worker_process(**environment: str) -> AsyncIterator[asyncio.subprocess
 async def test_killed_worker_loses_no_operation(single_polls: bool, count: int) -> None:
     """Each resumed wait starts with its saved ETag, and no operation is polled by two workers at once."""
     async with temporal() as engine, FakeSchedules() as service, AsyncExitStack() as workers:
-        refs = [service.start_operation(duration=5 + number % 6) for number in range(count)]
+        refs = [service.start_operation(duration=30 + number % 6) for number in range(count)]
         common = {"TEMPORAL_ADDRESS": engine.client.service_client.config.target_host, "SCHEDULES_TOKEN": service.token}
         urls = [service.url, service.url.replace("127.0.0.1", "localhost")]
         first, _ = [await workers.enter_async_context(worker_process(**common, SCHEDULES_BASE_URL=url)) for url in urls]
@@ -66,6 +66,7 @@ async def test_killed_worker_loses_no_operation(single_polls: bool, count: int) 
                 await handle.describe()
         first.kill()
         killed = len(service.requests)
+        service.interrupt(*[operation_answer("Succeeded")] * 1000)
         outcomes = await handle.result()
     assert all(outcome.is_succeeded for outcome in outcomes)
     assert {host(request) for request in service.requests[:killed]} == {"127.0.0.1", "localhost"}

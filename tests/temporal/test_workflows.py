@@ -144,13 +144,16 @@ async def test_long_history_continues_in_new_run(service: FakeSchedules, single_
 
     None is polled twice at the same time.
     """
-    refs = [service.start_operation(duration=0.5 + number / 6) for number in range(40)]
+    refs = [service.start_operation(duration) for duration in (*(0.5 + number / 6 for number in range(39)), 3600)]
     async with (
         temporal(limit__historyCount__suggestContinueAsNew=100) as engine,
         running_worker(engine.client, service),
     ):
         request = WaitRequest.of(refs, single_polls=single_polls, progress_interval=0.5, heartbeat_timeout=1.5)
         handle = await start(engine.client, request)
+        while len(await histories(engine.client, handle)) == 1:
+            await handle.describe()
+        service.interrupt(*[operation_answer("Succeeded")] * 1000)
         outcomes = await handle.result()
         runs = await histories(engine.client, handle)
         replayer = Replayer(workflows=[WaitForOperations])
