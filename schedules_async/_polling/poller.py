@@ -121,7 +121,7 @@ class Poller:
     _retry_after: float = field(init=False, default=0.0)
     _faults: int = field(init=False, default=0)  # transient ones in a row
     _retry_at: float = field(init=False, default=-math.inf)
-    _retry_after_until: float = field(init=False, default=-math.inf)  # by the Retry-After of a transient fault
+    retry_after_until: float = field(init=False, default=-math.inf)  # by the Retry-After of a transient fault
     _cancellations: int = field(init=False, default=0)  # of fetches from outside, since the last outcome
 
     @property
@@ -141,9 +141,10 @@ class Poller:
         if subscriber.policy is not None and self._polled_at > -math.inf:
             self._plan(subscriber, subscriber.policy, {})
         if subscriber.policy is None:
-            self._faults, self._retry_at, self._retry_after_until = 0, -math.inf, -math.inf
+            self._faults, self._retry_at, self.retry_after_until = 0, -math.inf, -math.inf
         if not is_in_use:
             self._found_running_at = -math.inf
+        subscriber.last_problem = next((one.last_problem for one in self.subscribers), None)
         self.subscribers[subscriber] = None
         if subscriber.policy is not None and self.latest is not None and is_in_use:
             subscriber.has_snapshot = True
@@ -310,8 +311,8 @@ class Poller:
         if is_fault:
             self._faults += 1
             delay = backoff_delay(self._pool.retry, self._faults, self._pool.random())
-            self._retry_after_until = now + (getattr(problem, "retry_after", None) or 0.0)
-            self._retry_at = max(now + delay, self._retry_after_until)
+            self.retry_after_until = now + (getattr(problem, "retry_after", None) or 0.0)
+            self._retry_at = max(now + delay, self.retry_after_until)
         elif not isinstance(outcome, RateLimitedError):
             self._faults, self._retry_at = 0, -math.inf
 
@@ -408,7 +409,7 @@ class Poller:
     def retry_now(self, now: float) -> None:
         """End the backoff delay, because the service answers again; not before a Retry-After, if it asked for one."""
         if self._retry_at > now:
-            self._retry_at = max(now, self._retry_after_until)
+            self._retry_at = max(now, self.retry_after_until)
             self._schedule()
 
 
@@ -472,11 +473,13 @@ class PollerPool:
         """Add a subscriber to the poller of an operation: that in use, else `former`, which it left, or a new one."""
         poller = self.pollers.get(ref) or former or Poller(ref, self)
         poller.join(subscriber)
-        self.pollers[ref] = poller
+        self.pollers[ref], fault = poller, subscriber.last_problem
         if self._is_closed:  # by the caller's own code, for instance its mapping of snapshots
             poller.end([subscriber], _closed_error())
         elif self.throttled_by is not None:
             self.end_impatient([poller])
+        elif fault is not None and poller.retry_after_until - self.timers.now() > subscriber.max_retry_after:
+            poller.end([subscriber], fault)
         return poller
 
     def is_on_its_loop(self) -> bool:

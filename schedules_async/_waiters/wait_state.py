@@ -111,7 +111,7 @@ class OperationSubscriber(Subscriber):
     def join(self, pool: PollerPool, first_use: float) -> None:
         """Join the poller of the operation."""
         self.not_found_until = first_use + self._wait.options.polling.not_found_grace
-        self.faults, self.first_fault_at, self.last_problem = 0, math.inf, None
+        self.faults, self.first_fault_at = 0, math.inf
         if self._poller is None and self.latest is not None:
             pool.fetcher.lend(self.latest)
         before = self.latest

@@ -615,6 +615,31 @@ async def test_timeout_behind_the_gate_names_the_429(session: SchedulesSession, 
     assert isinstance(caught.value.__cause__, RateLimitedError)
 
 
+async def test_timeout_of_joiner_in_backoff_names_fault(make_session: MakeSession, server: FakeSchedules) -> None:
+    """The fault was met before it joined."""
+    ref = server.script_operation(fault(502, retry_after=60), DONE)
+    async with make_session() as session, asyncio.TaskGroup() as tasks:
+        tasks.create_task(session.wait_for_operation(*ref))
+        await server.clock.sleep(10)
+        with pytest.raises(OperationTimeoutError, match="last problem: 502 Bad Gateway") as caught:
+            await session.wait_for_operation(*ref, timeout=10)
+    assert isinstance(caught.value.__cause__, ServerError)
+
+
+async def test_joiner_gets_fault_with_too_long_retry_after(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """It does not sleep through what it would not accept; who does accept it goes on."""
+    ref = server.script_operation(fault(502, retry_after=600), DONE)
+    patient = asyncio.ensure_future(session.wait_for_operation(*ref))
+    await clock.sleep(10)
+    with pytest.raises(ServerError, match="502 Bad Gateway Retry-After: 600 s"):
+        await session.wait_for_operation(*ref, polling=PollingPolicy(max_retry_after=300))
+    assert clock.monotonic() == 10
+    assert (await session.wait_for_operation(*ref, polling=PollingPolicy(max_retry_after=590))).is_succeeded
+    assert (await patient).is_succeeded
+
+
 async def test_problem_of_another_operation_has_ref_of_wait(session: SchedulesSession, server: FakeSchedules) -> None:
     other, ref = server.script_operation(throttled(60)), server.start_operation(duration=600)
     behind = asyncio.ensure_future(session.wait_for_operation(*other))
