@@ -345,6 +345,20 @@ async def test_closed_borrowed_session_is_not_replaced(server: FakeSchedules, cl
     assert server.requests == []
 
 
+async def test_http_of_another_loop_fails_at_once(server: FakeSchedules) -> None:
+    async def make() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession()
+
+    other = asyncio.new_event_loop()
+    http = await asyncio.to_thread(other.run_until_complete, make())
+    async with server.session(http=http) as session:
+        with pytest.raises(TransportError, match="same event loop"):
+            await session.wait_for_operation(*server.start_operation(duration=0))
+    assert (session.stats.retried, server.requests) == (0, [])
+    await asyncio.to_thread(other.run_until_complete, http.close())
+    other.close()
+
+
 async def test_fixed_token_is_not_repeated_after_401(make_session: MakeSession, server: FakeSchedules) -> None:
     ref = server.script_operation(DONE)
     with pytest.raises(AuthenticationError) as caught:

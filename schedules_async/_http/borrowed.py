@@ -1,5 +1,6 @@
 """An HTTP client that may borrow the connector and the proxy of the caller's aiohttp session."""
 
+import asyncio
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
@@ -43,7 +44,7 @@ def open_client(
 
     `connector` holds the options of the connector that is created if none is borrowed; that of a borrowed session stays
     open. The client never uses the session's cookies, default headers, auth, timeouts or middlewares. Raise ValueError
-    if the borrowed session was closed meanwhile.
+    if the borrowed session was closed meanwhile, RuntimeError if it belongs to another event loop.
     """
     check_borrowed(borrowed)
     return aiohttp.ClientSession(
@@ -52,6 +53,7 @@ def open_client(
         proxy=None if proxy is None else proxy.url,
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(),
+        loop=asyncio.get_running_loop(),
         auto_decompress=False,
         **options,
     )
