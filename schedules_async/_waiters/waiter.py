@@ -296,6 +296,9 @@ class ChangeIterator(AsyncIterator[Operation]):
             self._state.close_consumer(self._consumer)
         self._is_over = True
 
+    def __reduce__(self) -> str:
+        raise TypeError("an iteration cannot be copied or pickled")
+
     def __del__(self) -> None:
         consumer = self._consumer
         if consumer is not None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import copy
 import gc
 import math
+import pickle
 import sys
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
@@ -850,6 +852,18 @@ async def test_fault_with_retry_after_is_slept_through(
     with pytest.raises(ServerError):
         await session.wait_for_operation(*server.script_operation(fault(500, retry_after=5000)))
     assert clock.monotonic() < 400
+
+
+@pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy, pickle.dumps])
+async def test_iteration_cannot_be_copied_and_goes_on(
+    twin: Callable[[object], object], session: SchedulesSession, server: FakeSchedules
+) -> None:
+    """A dropped copy would end the iteration that it was made of, whose next change would never come."""
+    iteration = aiter(session.wait_for_operation(*server.script_operation(started(10), DONE)))
+    await anext(iteration)
+    with pytest.raises(TypeError, match="cannot be copied"):
+        twin(iteration)
+    assert (await asyncio.wait_for(anext(iteration), 10)).is_succeeded
 
 
 async def test_iteration_can_be_closed(session: SchedulesSession, server: FakeSchedules) -> None:
