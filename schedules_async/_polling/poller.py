@@ -272,9 +272,8 @@ class Poller:
             self._progress = self._progress or Progress()
             self._progress.observe(operation, now, fetched.date)
         is_change = operation is not self.latest and operation != self.latest
-        if is_change:
-            self.latest = operation
-            self._pool.counts["updates"] += 1
+        self.latest = operation  # also if only its tag is new
+        self._pool.counts["updates"] += is_change
         return is_change
 
     def _observe_end(self, fetched: Fetched, now: float) -> None:

@@ -130,6 +130,7 @@ class OperationSubscriber(Subscriber):
         if operation is not self.latest and operation != self.latest:
             self.quiet_since = now - self._wait.closed_seconds
             return None
+        self.latest = operation  # its tag may be new
         if not self.has_snapshot or now < self.stalls_at():
             return None
         allowed = self._wait.options.stall_timeout

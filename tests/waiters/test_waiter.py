@@ -866,6 +866,23 @@ async def test_iteration_cannot_be_copied_and_goes_on(
     assert (await asyncio.wait_for(anext(iteration), 10)).is_succeeded
 
 
+async def test_checkpoint_has_new_tag_of_equal_snapshot(
+    session: SchedulesSession, server: FakeSchedules, clock: FakeClock
+) -> None:
+    """So that the first request of the resumed wait, as that of a late joiner's, is answered with 304."""
+    ref = server.script_operation(started(10, '"a"'), started(10, '"b"'), DONE)
+    waiter = session.wait_for_operation(*ref, polling=EVERY_SECOND)
+    wait = asyncio.ensure_future(waiter)
+    await clock.sleep(1.5)
+    joiner = session.wait_for_operation(*ref)
+    async for operation in joiner:
+        assert operation.etag == '"b"'
+        break
+    resumed = session.resume(waiter.checkpoint())
+    assert [member.latest and member.latest.etag for member in resumed.members] == ['"b"']
+    assert (await wait).is_succeeded
+
+
 async def test_iteration_can_be_closed(session: SchedulesSession, server: FakeSchedules) -> None:
     waiter = session.wait_for_operation(*server.script_operation(started(10), DONE))
     await aiter(waiter).aclose()
