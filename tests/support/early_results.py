@@ -1,11 +1,10 @@
 """A pytest plugin: slow functions that a test names as its parameter `early` start when the suite starts.
 
 They run processes that mostly wait, in threads of a process of their own: no test that runs meanwhile and replaces the
-environment, a stream or the handler of a signal changes what they inherit. The tests themselves come last. Each process
-of pytest-xdist starts its share of the functions and leaves the results in files, since any of them may get the tests.
+environment, a stream or the handler of a signal changes what they inherit. The tests themselves come last. The first
+process of pytest-xdist starts the functions; the results are left in files, since any process may get the tests.
 """
 
-import math
 import pickle
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import pytest
 import trustme
 from environment import INHERITED, environment
 
-_THREADS = 2  # of all processes together; more would slow down the tests beside them on two cores
+_THREADS = 2  # more would slow down the tests beside them on two cores
 _TICK = 0.02  # seconds between two looks for a file
 _LONGEST_WAIT = 200  # seconds
 
@@ -54,20 +53,19 @@ def few_certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 def early_files(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, few_certificates: None
 ) -> Iterator[dict[Callable[[], Any], Path]]:
-    """Start this process's share of the functions of the selected tests, each once; return the file of each result."""
+    """Start the functions of the selected tests, each once, in the first process; return the file of each result."""
     del few_certificates  # they only have to stand in the environment
     worker = getattr(request.config, "workerinput", {"workerid": "gw0", "workercount": 1})
-    number, count = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
+    count = worker["workercount"]
     folder = tmp_path_factory.getbasetemp().parent if count > 1 else tmp_path_factory.getbasetemp()
     functions = dict.fromkeys(filter(None, map(_early, request.session.items)))
     files = {function: folder / f"early-{place}" for place, function in enumerate(functions)}
-    share = list(files.items())[number::count]
-    if not share:
+    if not files or worker["workerid"] != "gw0":
         yield files
         return
     with subprocess.Popen((sys.executable, early_process.__file__), stdin=subprocess.PIPE, env=INHERITED) as process:
         assert process.stdin is not None
-        process.stdin.write(pickle.dumps(sys.path) + pickle.dumps((math.ceil(_THREADS / count), share)))
+        process.stdin.write(pickle.dumps(sys.path) + pickle.dumps((_THREADS, list(files.items()))))
         process.stdin.flush()
         yield files
         is_wanted = count > 1 and not request.session.shouldfail  # by the tests of another process, perhaps
