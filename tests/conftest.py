@@ -18,7 +18,7 @@ NEED_POSIX = ("test_main.py", "test_terminal.py")  # a terminal, or signals that
 collect_ignore = [] if os.name == "posix" else [*NEED_POSIX]
 
 # HYPOTHESIS_PROFILE=long searches for minutes and anew each time, the others in seconds and always the same.
-SLOW_TOO = [HealthCheck.too_slow]  # a machine may be
+REAL_TIME = [HealthCheck.too_slow]  # this check measures it
 settings.register_profile(
     "short",
     max_examples=50,
@@ -26,11 +26,11 @@ settings.register_profile(
     deadline=None,
     derandomize=True,
     database=None,
-    suppress_health_check=SLOW_TOO,
+    suppress_health_check=REAL_TIME,
 )
 settings.register_profile("unshrunk", settings.get_profile("short"), phases=[Phase.explicit, Phase.generate])
 settings.register_profile(
-    "long", deadline=None, max_examples=5_000, stateful_step_count=100, suppress_health_check=SLOW_TOO
+    "long", deadline=None, max_examples=5_000, stateful_step_count=100, suppress_health_check=REAL_TIME
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 

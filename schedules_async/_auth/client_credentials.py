@@ -1,6 +1,6 @@
 """Tokens from client credentials: one request however many callers wait, and renewal before expiry.
 
-This is the OAuth 2 client credentials answer (RFC 6749 section 4.4).
+This is the OAuth 2 client credentials grant (RFC 6749 section 4.4).
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """Bearer tokens: their providers, and the renewal of a rejected one, once for all requests.
 
-A new source of tokens is a class with `get_token`, in a module of its own like `client_credentials.py`, which
-shares one request among callers with `SingleFlight`. Export it in `schedules_async/__init__.py`. `Tokens` needs a
-branch only for a shorthand, as text is that of a fixed token, or for a renewal in the background.
+A new source of tokens is a class with `get_token`, in a module of its own like `client_credentials.py`, which shares
+one request among callers with `SingleFlight`. Export it in `schedules_async/__init__.py`. `Tokens` needs a branch only
+for a shorthand, as text is that of a fixed token, or for a renewal in the background.
 """
 
 import asyncio

@@ -63,8 +63,7 @@ def find_proxy(borrowed: aiohttp.ClientSession | None, url: URL) -> Proxy | None
     """Return the proxy for a URL: a borrowed session's own, else that of the environment if it has `trust_env`.
 
     For plain http, which is for loopback only, a proxy on another machine is ignored: it would see the token, and its
-    loopback is another one. aiohttp
-    has no public attribute for a session's `proxy` and its `proxy_auth`.
+    loopback is another one. aiohttp has no public attribute for a session's `proxy` and its `proxy_auth`.
     """
     if borrowed is None:
         return None

@@ -110,8 +110,8 @@ class RateLimiter:
     `closed_until` and lowers the learned rate, once for all requests sent before that cut. An answer raises the rate
     only if the rate has held a request back since the previous one, and in proportion to the time since then (a second
     at most); otherwise it reveals nothing about the quota. At most `max_in_flight` requests are in flight: few at
-    first, one more after each accepted one, and after each twentieth of a second without an answer. After
-    transient faults in a row, a few requests a second probe the service until it answers.
+    first, one more after each accepted one, and after each twentieth of a second without an answer. After transient
+    faults in a row, a few requests a second probe the service until it answers.
     """
 
     limits: Sequence[RateLimit] = field(converter=_check_rate_limits)

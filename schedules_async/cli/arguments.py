@@ -41,7 +41,8 @@ def parse_target(context: click.Context, _: click.Parameter, text: str) -> tuple
         ref = OperationRef.parse(place)
         host = URL(place).host_port_subcomponent if "://" in place else None
     except ValueError as error:  # of which click 8.1 would report the argument alone
-        raise click.BadParameter(str(error)) from error
+        shown = re.sub("//.*@", "//", text)
+        raise click.BadParameter(str(error).replace("base_url", repr(shown), 1)) from error
     base_url, source = context.params["base_url"], context.get_parameter_source("base_url")
     if host not in (None, base_url.host_port_subcomponent) and source is not ParameterSource.COMMANDLINE:
         sentence = f"REF is a URL of {host}, but the service is {base_url}: choose one with --base-url URL."
@@ -64,11 +65,12 @@ def read_lines() -> list[str]:
 
 
 def parse_base_url(text: str) -> URL:
-    """Return the base URL, or that of DEV if it is empty; raise a usage error if it is unusable."""
+    """Return the base URL, or that of DEV if it is empty; raise a usage error, without a login, if it is unusable."""
     try:
         return URL(check_base_url(text.strip() or DEV.api_url))
     except ValueError as error:
-        raise click.BadParameter(str(error)) from error
+        shown = re.sub("//.*@", "//", text)
+        raise click.BadParameter(str(error).replace("base_url", repr(shown), 1)) from error
 
 
 def read_token_file(_: click.Context, __: click.Parameter, path: Path | None) -> str | None:

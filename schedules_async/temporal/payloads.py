@@ -16,7 +16,7 @@ from schedules_async._operations.ref import OperationRef
 from schedules_async._polling.forecast import Progress
 
 MAX_OPERATIONS = 1000  # of one workflow: its results are one payload, which Temporal limits to 2 MB
-_LONGEST_TIME = 10 * 365 * 86400.0  # seconds; a timedelta, and Temporal, cannot hold any number of them
+_LONGEST_TIME = 10 * 365 * 86400.0  # seconds; more than a timedelta holds would hang the workflow
 _MAX_POLLS = 12  # in each heartbeat; more hardly change an interval (tests/temporal/test_payloads.py)
 _ERRORS: dict[str, type[errors.SchedulesError]] = {
     name: getattr(errors, name) for name in errors.__all__ if name.endswith("Error")
@@ -94,7 +94,7 @@ class WaitRequest:
         between two polls; otherwise it occupies one for the whole wait. With `stop_at_failure` the workflow fails
         with the first operation that does not succeed. `timeout` bounds the whole wait. A worker that has died is
         detected after `heartbeat_timeout`. The progress is updated every `progress_interval`. Times are seconds or
-        a timedelta, of at most ten years; raise ValueError if one is not positive, an id is invalid or there are too
+        a timedelta, and cut to ten years; raise ValueError if one is not positive, an id is invalid or there are too
         many operations.
         """
         pairs = [(ref.schedule_id, ref.operation_id) for ref in (OperationRef(*pair) for pair in refs)]

@@ -77,17 +77,12 @@ def test_unusable_variable_is_a_value_error(variables: dict[str, str], problem: 
     assert "canary" not in str(raised.value)
 
 
-def test_unusable_base_url_is_named_without_password() -> None:
-    with environment(**{**UNSET, **CLIENT}), pytest.raises(ValueError, match=r"^base_url is not a URL") as raised:
-        read_auth("https://user:canary-@\u2100.example")
-    assert raised.value.__context__ is None
-
-
 @pytest.mark.parametrize(
     ("base_url", "problem"),
     [
         ("https://user:canary@api.example", "must not carry credentials"),
         ("https://user:canary/@api.example", "is not a URL"),
+        ("https://user:canary@\u2100.example", "is not a URL"),
     ],
 )
 def test_unusable_base_url_is_not_repeated(base_url: str, problem: str) -> None:
@@ -96,7 +91,7 @@ def test_unusable_base_url_is_not_repeated(base_url: str, problem: str) -> None:
         pytest.raises(ValueError, match=f"^base_url {problem}$") as raised,
     ):
         SchedulesSession.from_env()
-    assert "canary" not in str(raised.value)
+    assert raised.value.__context__ is None
 
 
 async def test_session_from_env_asks_the_named_service() -> None:

@@ -272,15 +272,25 @@ async def test_last_save_fails_is_an_error(server: FakeSchedules, session: Sched
     assert raised.value.exit_code == 4
 
 
+async def be_cancelled() -> None:
+    raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("error", [OperationGroupError, asyncio.CancelledError])
 async def test_last_save_fails_hides_no_other_error(
-    server: FakeSchedules, session: SchedulesSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: FakeSchedules,
+    session: SchedulesSession,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    error: type[BaseException],
 ) -> None:
-    """A signal is not hidden either, which ends the wait with a CancelledError."""
+    """Nor a signal, which ends the wait with a CancelledError."""
     folder, waiter = tmp_path / "folder", begin(server, session)
     folder.mkdir()
     server.forget_operation(REFS[1])
-    with pytest.raises(OperationGroupError), checkpointed(waiter, CheckpointFile(folder / "wait.json")):
-        await asyncio.gather(asyncio.to_thread(folder.rename, tmp_path / "elsewhere"), waiter)
+    ending = be_cancelled() if error is asyncio.CancelledError else waiter
+    with pytest.raises(error), checkpointed(waiter, CheckpointFile(folder / "wait.json")):
+        await asyncio.gather(asyncio.to_thread(folder.rename, tmp_path / "elsewhere"), ending)
     assert capsys.readouterr().err.startswith("schedules-async: The checkpoint file ")
 
 

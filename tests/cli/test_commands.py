@@ -166,7 +166,7 @@ async def test_token_file_precedes_the_environment(tmp_path: Path) -> None:
             "some-token",
             "'--max-outage': a duration must be at least 0, not -1s",
         ),
-        (("get", "s/o", "--base-url", "https://[::1"), "some-token", "base_url is not a URL"),
+        (("get", "s/o", "--base-url", "https://[::1"), "some-token", "'https://[::1' is not a URL"),
         (("get", "s/o", "--base-url", "http://api.example"), "some-token", "plain http would"),
         (("wait", "s/o", "--base-url", "http://api.example"), "some-token", "plain http would"),
         (("get", "https://api.example/schedules/s/operations/o"), "some-token", "REF is a URL of api.example"),
